@@ -1,0 +1,2 @@
+//! The `confext` command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Building: EROFS, verity, signature and GPT to a deterministic DDI.

@@ -1,0 +1,1 @@
+//! Discoverable Partitions: type GUID to designator and architecture, attribute flags.

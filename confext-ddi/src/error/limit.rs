@@ -1,0 +1,15 @@
+//! Caps reached: a `Limits` option says how much is too much.
+
+family! {
+    /// A cap of [`Limits`](crate::Limits) was reached.
+    LimitExceeded {
+        /// Something is larger than the option allows.
+        Bytes { what: &'static str, found: u64, most: u64 } = "limit-bytes",
+            "{what} too large: found {found} bytes, expected at most {most}",
+            "raise the named option of Limits if you trust the source";
+        /// There are more of something than the option allows.
+        Count { what: &'static str, found: u64, most: u64 } = "limit-count",
+            "too many {what}: found {found}, expected at most {most}",
+            "raise the named option of Limits if you trust the source";
+    }
+}

@@ -1,0 +1,11 @@
+//! Refusals: policy or host match says no.
+
+family! {
+    /// Policy or host match says no.
+    Refused {
+        /// The image is less protected than the policy asks for.
+        Policy { designator: &'static str, found: &'static str, expected: String } = "policy",
+            "policy refuses the {designator} partition: found protection {found}, expected {expected}",
+            "sign the image with a trusted key, or pass a policy that allows less by explicit choice";
+    }
+}

@@ -1,0 +1,1 @@
+//! Read-only view of the files of an image.

@@ -1,0 +1,1 @@
+//! An image: its designated partitions or its bare file system.

@@ -1,0 +1,59 @@
+//! Read, verify and build Discoverable Disk Images (UAPI.3) used as extension images (UAPI.4).
+//!
+//! ```text
+//!  image file ─► gpt ─► dps/image ─► verity + signature ─► policy ─► Admitted ─► files
+//!    ReadAt     Table     Image       Claim, Evidence     one gate
+//! ```
+//!
+//! Each arrow is one function whose input is the previous stage's type. Nothing here asks or changes the running
+//! system: there is no clock (time is an argument), no environment, no process, no printing.
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions,
+        reason = "tests compute with their own small numbers; a panic there is a failed test"
+    )
+)]
+
+pub mod units;
+
+pub mod id;
+
+pub mod digest;
+
+pub mod limits;
+
+pub mod error;
+
+pub mod read;
+
+pub mod gpt;
+
+pub mod dps;
+
+pub mod fstype;
+
+pub mod image;
+
+pub mod verity;
+
+pub mod signature;
+
+pub mod policy;
+
+pub mod release;
+
+pub mod version;
+
+pub mod vpick;
+
+pub mod fs;
+
+pub mod build;
+
+pub use digest::RootHash;
+pub use error::{Error, Result};
+pub use limits::Limits;
+pub use read::ReadAt;

@@ -1,0 +1,1 @@
+//! Image policy: parse, print, intersect, judge. The one gate.

@@ -1,0 +1,1 @@
+//! `os-release` and `extension-release`: parse, look up, match against a host.

@@ -1,0 +1,1 @@
+//! dm-verity: superblock, geometry, hash tree, checked reader.

@@ -1,0 +1,1 @@
+//! UAPI.10 version comparison.

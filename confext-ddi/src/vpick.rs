@@ -1,0 +1,1 @@
+//! `.v/` directories: name grammar, filter, choice.

@@ -1,0 +1,1 @@
+//! What several test tiers share: images made by code, scratch places, and the sweep for leaked kernel objects.
