@@ -1,3 +1,21 @@
 //! Attach, stack, refresh and trace extension images on Linux.
+//!
+//! ```text
+//!  Admitted ─► attach ─► layer ─► stack ─► refresh / trace
+//!             Attached   Layer    Stack    Plan / Origin
+//! ```
 #![cfg(target_os = "linux")]
 #![deny(unsafe_code)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions,
+        reason = "tests compute with their own small numbers; a panic there is a failed test"
+    )
+)]
+
+pub mod error;
+pub mod sys;
+
+pub use error::{Error, Result};

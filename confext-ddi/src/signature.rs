@@ -1,1 +1,77 @@
 //! Signatures of root hashes: signature partition, PKCS#7 check and making.
+
+use crate::digest::RootHash;
+use crate::error::Result;
+use serde::Serialize;
+
+/// The SHA-256 of a certificate in DER form.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    /// Takes the digest's bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The digest's bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&const_hex::encode(self.0))
+    }
+}
+
+impl std::fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Fingerprint {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Whose signature was checked: only a [`Verifier`] makes one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+pub struct Signer {
+    /// The certificate's subject, one line, like `CN=vendor`.
+    pub subject: String,
+    /// SHA-256 of the certificate.
+    pub fingerprint: Fingerprint,
+    /// Start of the certificate's validity, seconds since 1970.
+    pub not_before: i64,
+    /// End of the certificate's validity, seconds since 1970.
+    pub not_after: i64,
+}
+
+/// Something that knows whose signatures count.
+pub trait Verifier: Send + Sync {
+    /// Checks a detached PKCS#7 signature (DER) over the lower-case hex of `root_hash` and says who made it.
+    ///
+    /// # Errors
+    ///
+    /// A fault of the family `unverified` that names what did not check; never `Ok` for an unknown signer.
+    fn verify(&self, root_hash: &RootHash, signature_der: &[u8]) -> Result<Signer>;
+}
+
+/// Something that makes signatures of root hashes.
+pub trait Sign: Send + Sync {
+    /// Makes a detached PKCS#7 signature (DER, no signed attributes) over the lower-case hex of `root_hash`.
+    ///
+    /// # Errors
+    ///
+    /// As the key's owner reports them.
+    fn sign(&self, root_hash: &RootHash) -> Result<Vec<u8>>;
+
+    /// The fingerprint of the certificate that goes with the key.
+    fn certificate_fingerprint(&self) -> Fingerprint;
+}

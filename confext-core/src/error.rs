@@ -1,0 +1,94 @@
+//! [`Error`]: the operation, the object and the errno; faults of an image come through unchanged.
+
+use std::io;
+
+/// The result of everything here.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong on the host side.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A fault of an image, with the image it was found in.
+    #[error("{image}: {source}")]
+    Image {
+        /// The image's path, or its name where it has none.
+        image: String,
+        /// What is wrong with it.
+        #[source]
+        source: confext_ddi::Error,
+    },
+    /// A fault found by `confext-ddi` that belongs to no image.
+    #[error(transparent)]
+    Ddi(#[from] confext_ddi::Error),
+    /// The kernel or the file system refused an operation.
+    #[error("{operation} {target}: failed")]
+    Os {
+        /// What was tried, like `open` or `move_mount`.
+        operation: &'static str,
+        /// On what: a path, a device, a mount.
+        target: String,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// This kernel or this process cannot do what was asked.
+    #[error("{what} is not available: {why}")]
+    Missing {
+        /// The capability.
+        what: &'static str,
+        /// How that was found out.
+        why: String,
+    },
+    /// What is there stands against what was asked.
+    #[error("{target}: found {found}, expected {expected}")]
+    Conflict {
+        /// The stable code.
+        code: &'static str,
+        /// On what: a path, a device, a mount.
+        target: String,
+        /// What is there.
+        found: String,
+        /// What was expected.
+        expected: String,
+        /// What to do about it, one sentence.
+        hint: &'static str,
+    },
+}
+
+impl Error {
+    /// The stable code: kebab-case, listed in `docs/errors.md`.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Image { source, .. } | Self::Ddi(source) => source.code(),
+            Self::Os { .. } => "os",
+            Self::Missing { .. } => "missing-capability",
+            Self::Conflict { code, .. } => code,
+        }
+    }
+
+    /// What to do about it, one sentence.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Image { source, .. } | Self::Ddi(source) => source.hint(),
+            Self::Os { source, .. } => match source.kind() {
+                io::ErrorKind::NotFound => "check that the path exists",
+                io::ErrorKind::PermissionDenied => "run as root, or in a user namespace that may do this",
+                _ => "see the cause; the state from before is unchanged",
+            },
+            Self::Missing { .. } => "use a kernel or a privilege that has it, or choose another mode",
+            Self::Conflict { hint, .. } => hint,
+        }
+    }
+
+    /// Wraps a failed call.
+    pub(crate) fn os(
+        operation: &'static str,
+        target: impl Into<String>,
+        source: impl Into<io::Error>,
+    ) -> Self {
+        Self::Os { operation, target: target.into(), source: source.into() }
+    }
+}
