@@ -17,15 +17,16 @@
     )
 )]
 
+// In order of use: a module uses only modules above it (a test checks this).
+pub mod error;
+
+pub mod limits;
+
 pub mod units;
 
 pub mod id;
 
 pub mod digest;
-
-pub mod limits;
-
-pub mod error;
 
 pub mod read;
 
@@ -35,21 +36,21 @@ pub mod dps;
 
 pub mod fstype;
 
-pub mod image;
+pub mod version;
+
+pub mod vpick;
 
 pub mod verity;
 
 pub mod signature;
 
-pub mod policy;
-
 pub mod release;
 
-pub mod version;
-
-pub mod vpick;
-
 pub mod fs;
+
+pub mod image;
+
+pub mod policy;
 
 pub mod build;
 

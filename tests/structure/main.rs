@@ -1,0 +1,235 @@
+//! The shape of the tree: what ARCHITECTURE.md and CONTRIBUTING.md promise, checked.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package lies in the repository").to_path_buf()
+}
+
+/// Every tracked or to-be-tracked file below `directories`, relative to the repository.
+fn files_below(directories: &[&str]) -> BTreeSet<String> {
+    let output = Command::new("git")
+        .args(["ls-files", "--cached", "--others", "--exclude-standard", "--"])
+        .args(directories)
+        .current_dir(root())
+        .output()
+        .expect("git lists the tree");
+    assert!(output.status.success(), "git ls-files: {}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("file names are UTF-8");
+    text.lines().filter(|file| root().join(file).is_file()).map(str::to_owned).collect()
+}
+
+fn rust_sources(directories: &[&str]) -> Vec<(String, String)> {
+    let files = files_below(directories);
+    let sources: Vec<_> = files
+        .into_iter()
+        .filter(|file| file.ends_with(".rs"))
+        .map(|file| {
+            let text = fs::read_to_string(root().join(&file)).expect("a tracked source file is readable");
+            (file, text)
+        })
+        .collect();
+    assert!(!sources.is_empty(), "no sources below {directories:?}");
+    sources
+}
+
+/// The part of a source before its unit tests.
+fn without_tests(text: &str) -> &str {
+    text.split("\n#[cfg(test)]\nmod ").next().unwrap_or(text)
+}
+
+/// Lines that hold code: no comments, no blank ones.
+fn code_lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//"))
+}
+
+#[test]
+fn top_level_is_what_the_project_says() {
+    let output = Command::new("git")
+        .args(["ls-files", "--cached", "--others", "--exclude-standard"])
+        .current_dir(root())
+        .output()
+        .expect("git lists the tree");
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let top: BTreeSet<_> = text.lines().filter_map(|file| file.split('/').next()).collect();
+    let allowed = [
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "Cargo.lock",
+        "Cargo.toml",
+        "LICENSE-APACHE",
+        "LICENSE-MIT",
+        "README.md",
+        "SECURITY.md",
+        "clippy.toml",
+        "rustfmt.toml",
+        "confext-core",
+        "confext-ddi",
+        "confext-py",
+        "docs",
+        "examples",
+        "fuzz",
+        "tests",
+    ];
+    for entry in top {
+        assert!(entry.starts_with('.') || allowed.contains(&entry), "unexpected top-level entry {entry}");
+    }
+}
+
+/// ARCHITECTURE.md has lines `path  what it is` in its file map; they and the tree must be the same set.
+#[test]
+fn the_file_map_matches_the_tree() {
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md");
+    let map = text
+        .split("<!-- file map -->")
+        .nth(1)
+        .and_then(|rest| rest.split("<!-- end of file map -->").next())
+        .expect("ARCHITECTURE.md has a file map between its two markers");
+    let mut listed = BTreeSet::new();
+    for line in map.lines().filter(|line| line.starts_with("| `")) {
+        let mut cells = line.trim_matches('|').split('|').map(str::trim);
+        let path = cells.next().expect("a path").trim_matches('`');
+        let what = cells.next().unwrap_or_default();
+        assert!(what.len() > 8, "{path} has no description");
+        assert!(listed.insert(path.to_owned()), "{path} is listed twice");
+    }
+    let tree: BTreeSet<_> = files_below(&["confext-ddi", "confext-core", "confext-py", "examples", "tests", "fuzz"])
+        .into_iter()
+        .filter(|file| [".rs", ".py", ".pyi", ".sh"].iter().any(|end| file.ends_with(end)))
+        .collect();
+    let missing: Vec<_> = tree.difference(&listed).collect();
+    let stale: Vec<_> = listed.difference(&tree).collect();
+    assert!(missing.is_empty() && stale.is_empty(), "not in the map: {missing:#?}\nnot in the tree: {stale:#?}");
+}
+
+#[test]
+fn unsafe_code_is_only_in_sys() {
+    let mut inside = 0;
+    for (file, text) in rust_sources(&["confext-ddi/src", "confext-core/src", "confext-py/src", "examples", "fuzz"]) {
+        let uses = code_lines(&text)
+            .filter(|line| {
+                ["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern"].iter().any(|word| line.contains(word))
+            })
+            .count();
+        if file.starts_with("confext-core/src/sys/") {
+            inside += uses;
+        } else {
+            assert_eq!(uses, 0, "unsafe code in {file}");
+        }
+    }
+    assert!(inside > 0, "the check no longer finds the unsafe code that is there");
+}
+
+#[test]
+fn confext_ddi_asks_nothing_of_the_system() {
+    let forbidden = [
+        "std::env",
+        "SystemTime::now",
+        "Instant::now",
+        "std::process",
+        "println!",
+        "eprintln!",
+        "Command::new",
+    ];
+    for (file, text) in rust_sources(&["confext-ddi/src"]) {
+        for line in code_lines(without_tests(&text)) {
+            for word in forbidden {
+                assert!(!line.contains(word), "{file}: {word} in {line:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn confext_ddi_has_no_system_crate_without_its_default_features() {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "-p", "confext-ddi", "--no-default-features", "-e", "normal", "--prefix", "none"])
+        .current_dir(root())
+        .output()
+        .expect("cargo tree runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let tree = String::from_utf8(output.stdout).expect("UTF-8");
+    assert!(tree.starts_with("confext-ddi "), "{tree}");
+    for name in ["rustix", "nix", "linux-raw-sys", "openssl-sys"] {
+        assert!(!tree.lines().any(|line| line.split(' ').next() == Some(name)), "{name} is in the tree:\n{tree}");
+    }
+}
+
+#[test]
+fn dependencies_run_one_way() {
+    let manifest = |name: &str| fs::read_to_string(root().join(name).join("Cargo.toml")).expect("a manifest");
+    assert!(!manifest("confext-ddi").contains("confext-core"));
+    assert!(!manifest("confext-core").contains("confext-py"));
+    assert!(!manifest("fuzz").contains("confext-core"), "fuzz targets depend on confext-ddi only");
+}
+
+/// `lib.rs` lists the modules in order of use: a module uses itself and modules above it, tests excepted.
+#[test]
+fn modules_use_only_modules_above_them() {
+    for name in ["confext-ddi", "confext-core"] {
+        let lib = fs::read_to_string(root().join(name).join("src/lib.rs")).expect("lib.rs");
+        let order: BTreeMap<String, usize> = lib
+            .lines()
+            .filter_map(|line| {
+                line.trim_start_matches("pub(crate) ").trim_start_matches("pub ").strip_prefix("mod ")?.strip_suffix(';')
+            })
+            .enumerate()
+            .map(|(at, module)| (module.to_owned(), at))
+            .collect();
+        assert!(order.len() > 5, "{name} lists its modules in lib.rs");
+        for (file, text) in rust_sources(&[&format!("{name}/src")]) {
+            let inner = file.trim_start_matches(&format!("{name}/src/"));
+            let module = inner.split(['/', '.']).next().expect("a first component");
+            let Some(own) = order.get(module) else { continue };
+            for line in code_lines(without_tests(&text)) {
+                for used in line.split("crate::").skip(1) {
+                    let used: String =
+                        used.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+                    if let Some(at) = order.get(&used) {
+                        assert!(at <= own, "{file} uses {used}, which stands below {module} in lib.rs: {line}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn files_stay_readable() {
+    for (file, text) in rust_sources(&["confext-ddi/src", "confext-core/src", "confext-py/src"]) {
+        let lines = without_tests(&text).lines().count();
+        assert!(lines <= 700, "{file} has {lines} lines before its tests: split it");
+        let stem = Path::new(&file).file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        assert!(!["util", "utils", "helpers", "common", "misc"].contains(&stem), "{file}: name the concept");
+    }
+}
+
+#[test]
+fn every_error_code_is_documented() {
+    let text = fs::read_to_string(root().join("docs/errors.md")).expect("docs/errors.md");
+    let listed: BTreeSet<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .collect();
+    let mut known: BTreeSet<&str> = confext_ddi::error::all_codes().map(|(_, code, _)| code).collect();
+    known.extend(confext_core::error::all_codes().map(|(code, _)| code));
+    let missing: Vec<_> = known.difference(&listed).collect();
+    let stale: Vec<_> = listed.difference(&known).collect();
+    assert!(missing.is_empty() && stale.is_empty(), "not in docs/errors.md: {missing:#?}\nno such code: {stale:#?}");
+}
+
+#[test]
+fn ignored_tests_only_wait_for_root() {
+    for (file, text) in rust_sources(&["confext-ddi", "confext-core", "confext-py", "tests"]) {
+        if file.starts_with("tests/structure") {
+            continue;
+        }
+        for line in code_lines(&text).filter(|line| line.starts_with("#[ignore")) {
+            assert_eq!(line, "#[ignore = \"needs root\"]", "{file}: run.sh only includes tests ignored for this reason");
+        }
+    }
+}
