@@ -43,7 +43,7 @@ pub enum Error {
     /// What is there stands against what was asked.
     #[error("{target}: found {found}, expected {expected}")]
     Conflict {
-        /// The stable code.
+        /// The stable code, one of [`CONFLICTS`].
         code: &'static str,
         /// On what: a path, a device, a mount.
         target: String,
@@ -92,3 +92,16 @@ impl Error {
         Self::Os { operation, target: target.into(), source: source.into() }
     }
 }
+
+/// Codes of this crate with their advice; those of `confext-ddi` come through unchanged.
+pub fn all_codes() -> impl Iterator<Item = (&'static str, &'static str)> {
+    [
+        ("os", "read the cause: operation, object and errno; the state from before is unchanged"),
+        ("missing-capability", "use a kernel or a privilege that has it, or choose another mode"),
+    ]
+    .into_iter()
+    .chain(CONFLICTS.iter().copied())
+}
+
+/// Every code an [`Error::Conflict`] carries, with its advice.
+pub const CONFLICTS: &[(&str, &str)] = &[];

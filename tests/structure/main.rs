@@ -80,39 +80,58 @@ fn top_level_is_what_the_project_says() {
     }
 }
 
-/// ARCHITECTURE.md has lines `path  what it is` in its file map; they and the tree must be the same set.
+/// Compares the part of a document between two markers with what it should be; `CONFEXT_BLESS=1` writes it instead.
+fn check_generated(document: &str, marker: &str, expected: &str) {
+    let path = root().join(document);
+    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{document}: {error}"));
+    let (start, end) = (format!("<!-- {marker} -->\n"), format!("<!-- end of {marker} -->"));
+    let (before, rest) = text.split_once(&start).unwrap_or_else(|| panic!("{document} has no {start:?}"));
+    let (found, after) = rest.split_once(&end).unwrap_or_else(|| panic!("{document} has no {end:?}"));
+    if std::env::var_os("CONFEXT_BLESS").is_some() {
+        fs::write(&path, format!("{before}{start}{expected}{end}{after}")).expect("the document is writable");
+    } else {
+        assert_eq!(
+            found, expected,
+            "{document} is out of date: CONFEXT_BLESS=1 cargo test -p confext-tests --test structure"
+        );
+    }
+}
+
+/// The first line of a file's own documentation.
+fn what_it_is(file: &str) -> String {
+    let text = fs::read_to_string(root().join(file)).expect("a tracked file is readable");
+    let mut lines = text.lines().skip_while(|line| line.starts_with("#!"));
+    let first = lines.next().unwrap_or_default();
+    let what = first.trim_start_matches("//!").trim_start_matches('#').trim_start_matches("\"\"\"").trim();
+    let what = what.trim_end_matches("\"\"\"").trim_end_matches('.');
+    assert!(what.len() > 8 && what != first, "{file} does not start by saying what it is: {first:?}");
+    what.to_owned()
+}
+
+/// The file map of ARCHITECTURE.md lists every source and script with the first line of its own documentation.
 #[test]
 fn the_file_map_matches_the_tree() {
-    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md");
-    let map = text
-        .split("<!-- file map -->")
-        .nth(1)
-        .and_then(|rest| rest.split("<!-- end of file map -->").next())
-        .expect("ARCHITECTURE.md has a file map between its two markers");
-    let mut listed = BTreeSet::new();
-    for line in map.lines().filter(|line| line.starts_with("| `")) {
-        let mut cells = line.trim_matches('|').split('|').map(str::trim);
-        let path = cells.next().expect("a path").trim_matches('`');
-        let what = cells.next().unwrap_or_default();
-        assert!(what.len() > 8, "{path} has no description");
-        assert!(listed.insert(path.to_owned()), "{path} is listed twice");
+    let mut map = String::from("\n| file | what it is |\n|---|---|\n");
+    for file in files_below(&["confext-ddi", "confext-core", "confext-py", "examples", "tests", "fuzz"]) {
+        if [".rs", ".py", ".pyi", ".sh"].iter().any(|end| file.ends_with(end)) {
+            map.push_str(&format!("| `{file}` | {} |\n", what_it_is(&file)));
+        }
     }
-    let tree: BTreeSet<_> = files_below(&["confext-ddi", "confext-core", "confext-py", "examples", "tests", "fuzz"])
-        .into_iter()
-        .filter(|file| [".rs", ".py", ".pyi", ".sh"].iter().any(|end| file.ends_with(end)))
-        .collect();
-    let missing: Vec<_> = tree.difference(&listed).collect();
-    let stale: Vec<_> = listed.difference(&tree).collect();
-    assert!(missing.is_empty() && stale.is_empty(), "not in the map: {missing:#?}\nnot in the tree: {stale:#?}");
+    map.push('\n');
+    check_generated("ARCHITECTURE.md", "file map", &map);
 }
 
 #[test]
 fn unsafe_code_is_only_in_sys() {
     let mut inside = 0;
-    for (file, text) in rust_sources(&["confext-ddi/src", "confext-core/src", "confext-py/src", "examples", "fuzz"]) {
+    for (file, text) in
+        rust_sources(&["confext-ddi/src", "confext-core/src", "confext-py/src", "examples", "fuzz"])
+    {
         let uses = code_lines(&text)
             .filter(|line| {
-                ["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern"].iter().any(|word| line.contains(word))
+                ["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern"]
+                    .iter()
+                    .any(|word| line.contains(word))
             })
             .count();
         if file.starts_with("confext-core/src/sys/") {
@@ -155,7 +174,10 @@ fn confext_ddi_has_no_system_crate_without_its_default_features() {
     let tree = String::from_utf8(output.stdout).expect("UTF-8");
     assert!(tree.starts_with("confext-ddi "), "{tree}");
     for name in ["rustix", "nix", "linux-raw-sys", "openssl-sys"] {
-        assert!(!tree.lines().any(|line| line.split(' ').next() == Some(name)), "{name} is in the tree:\n{tree}");
+        assert!(
+            !tree.lines().any(|line| line.split(' ').next() == Some(name)),
+            "{name} is in the tree:\n{tree}"
+        );
     }
 }
 
@@ -175,7 +197,10 @@ fn modules_use_only_modules_above_them() {
         let order: BTreeMap<String, usize> = lib
             .lines()
             .filter_map(|line| {
-                line.trim_start_matches("pub(crate) ").trim_start_matches("pub ").strip_prefix("mod ")?.strip_suffix(';')
+                line.trim_start_matches("pub(crate) ")
+                    .trim_start_matches("pub ")
+                    .strip_prefix("mod ")?
+                    .strip_suffix(';')
             })
             .enumerate()
             .map(|(at, module)| (module.to_owned(), at))
@@ -190,7 +215,10 @@ fn modules_use_only_modules_above_them() {
                     let used: String =
                         used.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
                     if let Some(at) = order.get(&used) {
-                        assert!(at <= own, "{file} uses {used}, which stands below {module} in lib.rs: {line}");
+                        assert!(
+                            at <= own,
+                            "{file} uses {used}, which stands below {module} in lib.rs: {line}"
+                        );
                     }
                 }
             }
@@ -210,16 +238,15 @@ fn files_stay_readable() {
 
 #[test]
 fn every_error_code_is_documented() {
-    let text = fs::read_to_string(root().join("docs/errors.md")).expect("docs/errors.md");
-    let listed: BTreeSet<&str> = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
-        .collect();
-    let mut known: BTreeSet<&str> = confext_ddi::error::all_codes().map(|(_, code, _)| code).collect();
-    known.extend(confext_core::error::all_codes().map(|(code, _)| code));
-    let missing: Vec<_> = known.difference(&listed).collect();
-    let stale: Vec<_> = listed.difference(&known).collect();
-    assert!(missing.is_empty() && stale.is_empty(), "not in docs/errors.md: {missing:#?}\nno such code: {stale:#?}");
+    let mut table = String::from("\n| code | family | what to do |\n|---|---|---|\n");
+    for (family, code, hint) in confext_ddi::error::all_codes() {
+        table.push_str(&format!("| `{code}` | {family} | {hint} |\n"));
+    }
+    for (code, hint) in confext_core::error::all_codes() {
+        table.push_str(&format!("| `{code}` | host | {hint} |\n"));
+    }
+    table.push('\n');
+    check_generated("docs/errors.md", "codes", &table);
 }
 
 #[test]
@@ -229,7 +256,10 @@ fn ignored_tests_only_wait_for_root() {
             continue;
         }
         for line in code_lines(&text).filter(|line| line.starts_with("#[ignore")) {
-            assert_eq!(line, "#[ignore = \"needs root\"]", "{file}: run.sh only includes tests ignored for this reason");
+            assert_eq!(
+                line, "#[ignore = \"needs root\"]",
+                "{file}: run.sh only includes tests ignored for this reason"
+            );
         }
     }
 }
