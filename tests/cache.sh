@@ -1,0 +1,22 @@
+# Where the tests keep what they make once and use again. Sourced, never run.
+#
+#   CONFEXT_TEST_CACHE   directory for all of it; default /var/cache/confext-tests for root,
+#                        ~/.cache/confext-tests for everybody else
+#
+# A directory name ends in the number of the recipe that made it. Raise the number when the recipe in
+# setup.sh changes, and nobody runs against yesterday's tools.
+
+# shellcheck shell=bash disable=SC2034  # the variables are for the script that sources this file
+if [[ $(id -u) == 0 ]]; then
+    CACHE=${CONFEXT_TEST_CACHE:-/var/cache/confext-tests}
+else
+    CACHE=${CONFEXT_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/confext-tests}
+fi
+PEER_ROOT=$CACHE/sid-1   # Debian unstable: systemd 262 or later, and a kernel for the virtual machine
+VENV=$CACHE/venv-1       # Python tools: maturin, pytest, hypothesis, mypy
+
+# Debian keeps system tools where a user's PATH may not look.
+PATH=$PATH:/usr/sbin:/sbin
+
+say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
+die() { say "$*"; exit 1; }

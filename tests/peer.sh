@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# Runs a command of Debian unstable (systemd 262 or later) on files of ours, and leaves nothing behind.
+#
+#   tests/peer.sh [--trust CERTIFICATE.pem]… WORKDIR COMMAND [ARGUMENT…]
+#
+#   WORKDIR    the one directory shared with the command: absolute, writable, at the same path inside, and its working
+#              directory. Everything else the command writes is gone when it ends.
+#   --trust    put the certificate into /etc/verity.d, where systemd looks for the signers of images
+#
+# The exit status is the command's. The environment is empty but for PATH, HOME, LANG and TERM; set more with
+# `peer.sh DIR env NAME=value …`. Needs root, and the peer root that `tests/setup.sh peer` makes.
+#
+# The command runs in its own mount and process namespaces: killing peer.sh kills everything that it started, and takes
+# down every mount. Loop devices belong to the whole kernel; systemd's are freed when their last user is gone.
+
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source-path=SCRIPTDIR
+. "$here/cache.sh"
+
+usage() { die "usage: peer.sh [--trust CERTIFICATE.pem]... WORKDIR COMMAND [ARGUMENT...]"; }
+
+# First half, outside: check the arguments, make the namespaces.
+if [[ ${1-} != --inside ]]; then
+    trust=()
+    while [[ ${1-} == --trust ]]; do
+        [[ -r ${2-} ]] || die "--trust: cannot read '${2-}'"
+        trust+=("$(realpath "$2")")
+        shift 2
+    done
+    [[ $# -ge 2 ]] || usage
+    [[ $1 == /* && -d $1 ]] || die "WORKDIR must be the absolute path of a directory, found '$1'"
+    [[ $(id -u) == 0 ]] || die "needs root"
+    [[ -e $PEER_ROOT/etc/confext-peer ]] || die "there is no $PEER_ROOT: run tests/setup.sh peer"
+    exec unshare --mount --propagation private --pid --fork --kill-child \
+        "$here/peer.sh" --inside "${#trust[@]}" "${trust[@]}" "$@"
+fi
+
+# Second half, inside: build the root in the peer's own /mnt, go there, run the command.
+shift
+trust=("${@:2:$1}")
+shift $(($1 + 1))
+workdir=$(realpath "$1")
+shift
+
+cd "$PEER_ROOT"
+mount -t tmpfs -o mode=755 peer mnt
+mkdir mnt/upper mnt/work mnt/root mnt/shared
+mount --bind "$workdir" mnt/shared
+mount -t overlay -o "lowerdir=$PEER_ROOT,upperdir=mnt/upper,workdir=mnt/work" peer mnt/root
+root=$PEER_ROOT/mnt/root
+mount -t proc proc "$root/proc"
+mount -t sysfs -o ro sysfs "$root/sys"
+# The kernel's own /dev, not a copy: partitions of loop devices have to appear in it.
+mount -t devtmpfs devtmpfs "$root/dev"
+mount -t tmpfs -o mode=755,nosuid,nodev tmpfs "$root/run"
+mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs "$root/tmp"
+mkdir -p "$root/run/systemd" "$root/run/lock" "$root$workdir"
+mount --move mnt/shared "$root$workdir"
+if [[ ${#trust[@]} != 0 ]]; then
+    mkdir "$root/etc/verity.d"
+    for certificate in "${trust[@]}"; do
+        cp "$certificate" "$root/etc/verity.d/${certificate//\//_}.crt"
+    done
+fi
+
+cd "$root"
+pivot_root . mnt
+umount -l /mnt
+# systemd mounts into the namespace it was called in by propagation, and believes that it succeeded where there is none.
+mount --make-rshared /
+cd "$workdir"
+# Not exec: a program that finds itself to be process 1 takes itself for the init system.
+status=0
+env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 TERM=dumb "$@" || status=$?
+exit "$status"

@@ -1,0 +1,217 @@
+#!/usr/bin/env bash
+# Installs and makes what building and testing need. Idempotent: a step that finds its result says so and stops.
+#
+#   tests/setup.sh [STEP…]        the steps, in order; without any: all of them
+#
+#   build    compiler, OpenSSL headers, openssl                                  (apt)
+#   tools    the programs that tests call on this machine                        (apt)
+#   peer     a root file system of Debian unstable with systemd 262 or later and
+#            a kernel; tests/peer.sh runs commands in it                         (debootstrap)
+#   vm       an emulator that boots the peer's kernel: tests/vm/run.sh           (apt)
+#   python   a virtual environment with maturin, pytest, hypothesis and mypy     (pip)
+#   all      everything above
+#
+# Made for Debian 12 and later. Elsewhere a step passes if its programs are there, and else says what it misses.
+# Only the Rust toolchain is never installed. See cache.sh for where things go.
+
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+# shellcheck source-path=SCRIPTDIR
+. ./cache.sh
+
+DEFAULT_MIRROR=http://deb.debian.org/debian
+PYTHON_TOOLS=('maturin==1.16.*' 'pytest==9.2.*' 'hypothesis==6.*' 'mypy==2.4.*')
+PEER_PACKAGES=(
+    systemd systemd-container systemd-repart # systemd-confext, -analyze; -dissect; -repart
+    cryptsetup-bin dmsetup                   # veritysetup
+    erofs-utils squashfs-tools e2fsprogs dosfstools mtools
+    fdisk gdisk util-linux openssl attr acl
+    busybox-static kmod xz-utils zstd cpio   # what the virtual machine is made of
+)
+
+MISSING=() # Debian packages that the current step lacks
+
+# want COMMAND PACKAGE: note PACKAGE if COMMAND is not there.
+want() {
+    command -v "$1" >/dev/null || MISSING+=("$2")
+}
+
+# Install $MISSING; on a machine without package lists, or with old ones, fetch them and try again.
+install_missing() {
+    local step=$1
+    if [[ ${#MISSING[@]} == 0 ]]; then
+        say "$step: present"
+        return
+    fi
+    local packages=("${MISSING[@]}")
+    MISSING=()
+    command -v apt-get >/dev/null || die "$step: needs the equivalent of these Debian packages: ${packages[*]}"
+    [[ $(id -u) == 0 ]] || die "$step: needs root to run: apt-get install ${packages[*]}"
+    say "$step: installing ${packages[*]}"
+    apt_install "${packages[@]}" || { apt-get -q update >&2 && apt_install "${packages[@]}"; } ||
+        die "$step: apt-get could not install ${packages[*]}"
+}
+
+apt_install() {
+    DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install "$@" >&2
+}
+
+step_build() {
+    command -v cargo >/dev/null || die "build: needs a Rust toolchain (cargo) in PATH"
+    want cc gcc
+    want ld binutils
+    want openssl openssl
+    # A compiler without libc headers or without OpenSSL's is of no use; ask for the headers, not for their owners.
+    [[ -e /usr/include/stdio.h ]] || MISSING+=(libc6-dev)
+    want pkg-config pkg-config
+    pkg-config --exists openssl 2>/dev/null || MISSING+=(libssl-dev)
+    install_missing build
+}
+
+step_tools() {
+    want unshare util-linux
+    want losetup mount
+    want sgdisk gdisk
+    want sfdisk fdisk
+    want veritysetup cryptsetup-bin
+    want mkfs.erofs erofs-utils
+    want mksquashfs squashfs-tools
+    want mke2fs e2fsprogs
+    want setfattr attr
+    want setfacl acl
+    want openssl openssl
+    want flock util-linux
+    install_missing tools
+}
+
+step_vm() {
+    want qemu-system-x86_64 qemu-system-x86
+    want cpio cpio
+    install_missing vm
+    step_peer
+}
+
+step_python() {
+    # Asked, not looked for: the interpreter that the environment was made with may be gone.
+    if "$VENV/bin/maturin" --version >/dev/null 2>&1 && "$VENV/bin/python" -c pass 2>/dev/null; then
+        say "python: present in $VENV"
+        return
+    fi
+    want python3 python3
+    python3 -c 'import ensurepip, venv' 2>/dev/null || MISSING+=(python3-venv)
+    install_missing python
+    python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || die "python: needs Python 3.10 or later"
+    rm -f "$VENV/bin/maturin"
+    once "$VENV/bin/maturin" make_venv
+}
+
+make_venv() {
+    # Not moved into place like the peer root: scripts in bin/ name the directory they were made in.
+    # maturin comes last, so an interrupted installation is not taken for a complete one.
+    say "python: making $VENV"
+    rm -rf "$VENV"
+    python3 -m venv "$VENV"
+    "$VENV/bin/pip" install --quiet --disable-pip-version-check "${PYTHON_TOOLS[@]:1}" >&2
+    "$VENV/bin/pip" install --quiet --disable-pip-version-check "${PYTHON_TOOLS[0]}" >&2
+}
+
+step_peer() {
+    if [[ -e $PEER_ROOT/etc/confext-peer ]]; then
+        say "peer: present in $PEER_ROOT: $(tr '\n' ' ' <"$PEER_ROOT/etc/confext-peer")"
+        return
+    fi
+    [[ $(id -u) == 0 ]] || die "peer: needs root to make $PEER_ROOT"
+    want debootstrap debootstrap
+    want unshare util-linux
+    want flock util-linux
+    [[ -e /usr/share/keyrings/debian-archive-keyring.gpg ]] || MISSING+=(debian-archive-keyring)
+    install_missing peer
+    once "$PEER_ROOT/etc/confext-peer" make_peer
+}
+
+# The mirror that this machine's apt uses for Debian itself.
+mirror() {
+    local configured=
+    if command -v apt-get >/dev/null; then
+        # shellcheck disable=SC2016 # for apt-get to expand
+        configured=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' |
+            sort -u | head -n 1)
+    fi
+    printf '%s\n' "${configured:-$DEFAULT_MIRROR}"
+}
+
+make_peer() {
+    local source proxy='' partial
+    source=$(mirror)
+    command -v apt-config >/dev/null && eval "$(apt-config shell proxy Acquire::http::Proxy)"
+    rm -rf "$CACHE"/.sid.* # left by an interrupted run; we hold the lock
+    partial=$(mktemp -d "$CACHE/.sid.XXXXXX")
+    chmod 755 "$partial"
+    say "peer: making $PEER_ROOT from $source"
+    # An own mount namespace: /proc of the new root must not outlive us, however we end.
+    # shellcheck disable=SC2016 # expanded by the inner shell
+    http_proxy=${http_proxy:-$proxy} unshare --mount --propagation private bash -euo pipefail -c '
+        root=$1 source=$2; shift 2
+        debootstrap --variant=minbase sid "$root" "$source"
+        mount -t proc proc "$root/proc"
+        in_root() { env -i ${http_proxy:+http_proxy="$http_proxy"} PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 \
+            DEBIAN_FRONTEND=noninteractive chroot "$root" "$@"; }
+        printf "#!/bin/sh\nexit 101\n" >"$root/usr/sbin/policy-rc.d"
+        chmod +x "$root/usr/sbin/policy-rc.d"
+        in_root apt-get -q -y --no-install-recommends install "$@"
+        # The kernel for the virtual machine, unpacked but not installed: no boot loader, no initramfs wanted here.
+        # Only the flavour without drivers for real hardware, on the architecture that tests/vm knows.
+        if [ "$(in_root dpkg --print-architecture)" = amd64 ]; then
+            image=$(in_root apt-cache depends linux-image-cloud-amd64 | sed -n "s/^ *Depends: linux-image-//p")
+            in_root sh -euc "cd /tmp; apt-get -q download linux-binary-$image linux-modules-$image
+                for deb in ./*.deb; do dpkg-deb -x \$deb /; rm \$deb; done; depmod $image"
+        fi
+        in_root apt-get clean
+        rm -rf "$root"/var/lib/apt/lists/* "$root/usr/sbin/policy-rc.d"
+        # dpkg makes a machine ID; each run in the peer makes its own.
+        : >"$root/etc/machine-id"
+    ' bash "$partial" "$source" "${PEER_PACKAGES[@]}" >&2
+    check_peer "$partial"
+    peer_versions "$partial" >"$partial/etc/confext-peer"
+    mv -T "$partial" "$PEER_ROOT"
+    say "peer: made: $(tr '\n' ' ' <"$PEER_ROOT/etc/confext-peer")"
+}
+
+# Debian unstable moves: refuse to keep a root that lacks a program, rather than fail in the middle of some test.
+check_peer() {
+    local program version
+    for program in systemd-repart systemd-dissect systemd-confext systemd-sysext systemd-analyze systemd-vpick \
+        veritysetup mkfs.erofs fsck.erofs dump.erofs mksquashfs sgdisk sfdisk openssl busybox; do
+        chroot "$1" sh -c "command -v $program" >/dev/null || die "peer: Debian unstable did not bring $program"
+    done
+    version=$(chroot "$1" systemd-repart --version | awk 'NR == 1 { print $2 }')
+    ((version >= 262)) || die "peer: needs systemd 262 or later, Debian unstable has $version"
+}
+
+peer_versions() {
+    # shellcheck disable=SC2016 # for dpkg-query to expand
+    chroot "$1" dpkg-query -W -f '${Package} ${Version}\n' systemd systemd-repart cryptsetup-bin erofs-utils \
+        squashfs-tools fdisk gdisk openssl
+    (cd "$1/usr/lib/modules" 2>/dev/null && printf 'kernel %s\n' *) || :
+}
+
+# once RESULT FUNCTION: run FUNCTION, one run at a time on this machine, unless RESULT is there.
+once() {
+    mkdir -p "$CACHE"
+    exec {lock}>"$CACHE/.lock"
+    flock "$lock"
+    # Whoever held the lock may have made it meanwhile.
+    [[ -e $1 ]] || "$2"
+    exec {lock}>&-
+}
+
+steps=("$@")
+[[ ${#steps[@]} != 0 ]] || steps=(all)
+[[ ${steps[*]} != all ]] || steps=(build tools peer vm python)
+for step in "${steps[@]}"; do
+    case $step in
+    build | tools | peer | vm | python) "step_$step" ;;
+    -h | --help) sed -n '2,/^$/s/^# \{0,1\}//p' "${0##*/}" && exit ;;
+    *) die "no step is called '$step'; there are: build, tools, peer, vm, python, all" ;;
+    esac
+done
