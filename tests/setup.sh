@@ -26,7 +26,7 @@ PEER_PACKAGES=(
     cryptsetup-bin dmsetup                   # veritysetup
     erofs-utils squashfs-tools e2fsprogs dosfstools mtools
     fdisk gdisk util-linux openssl attr acl
-    busybox-static kmod xz-utils zstd cpio   # what the virtual machine is made of
+    busybox-static kmod keyutils xz-utils    # what the virtual machine is made of
 )
 
 MISSING=() # Debian packages that the current step lacks
@@ -92,8 +92,7 @@ step_vm() {
 }
 
 step_python() {
-    # Asked, not looked for: the interpreter that the environment was made with may be gone.
-    if "$VENV/bin/maturin" --version >/dev/null 2>&1 && "$VENV/bin/python" -c pass 2>/dev/null; then
+    if have_venv; then
         say "python: present in $VENV"
         return
     fi
@@ -101,8 +100,12 @@ step_python() {
     python3 -c 'import ensurepip, venv' 2>/dev/null || MISSING+=(python3-venv)
     install_missing python
     python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || die "python: needs Python 3.10 or later"
-    rm -f "$VENV/bin/maturin"
-    once "$VENV/bin/maturin" make_venv
+    once have_venv make_venv
+}
+
+# Asked, not looked for: the interpreter that the environment was made with may be gone.
+have_venv() {
+    "$VENV/bin/maturin" --version >/dev/null 2>&1 && "$VENV/bin/python" -c pass 2>/dev/null
 }
 
 make_venv() {
@@ -116,7 +119,7 @@ make_venv() {
 }
 
 step_peer() {
-    if [[ -e $PEER_ROOT/etc/confext-peer ]]; then
+    if have_peer; then
         say "peer: present in $PEER_ROOT: $(tr '\n' ' ' <"$PEER_ROOT/etc/confext-peer")"
         return
     fi
@@ -126,7 +129,11 @@ step_peer() {
     want flock util-linux
     [[ -e /usr/share/keyrings/debian-archive-keyring.gpg ]] || MISSING+=(debian-archive-keyring)
     install_missing peer
-    once "$PEER_ROOT/etc/confext-peer" make_peer
+    once have_peer make_peer
+}
+
+have_peer() {
+    [[ -e $PEER_ROOT/etc/confext-peer ]]
 }
 
 # The mirror that this machine's apt uses for Debian itself.
@@ -181,7 +188,7 @@ make_peer() {
 check_peer() {
     local program version
     for program in systemd-repart systemd-dissect systemd-confext systemd-sysext systemd-analyze systemd-vpick \
-        veritysetup mkfs.erofs fsck.erofs dump.erofs mksquashfs sgdisk sfdisk openssl busybox; do
+        veritysetup mkfs.erofs fsck.erofs dump.erofs mksquashfs sgdisk sfdisk openssl busybox keyctl; do
         chroot "$1" sh -c "command -v $program" >/dev/null || die "peer: Debian unstable did not bring $program"
     done
     version=$(chroot "$1" systemd-repart --version | awk 'NR == 1 { print $2 }')
@@ -195,13 +202,13 @@ peer_versions() {
     (cd "$1/usr/lib/modules" 2>/dev/null && printf 'kernel %s\n' *) || :
 }
 
-# once RESULT FUNCTION: run FUNCTION, one run at a time on this machine, unless RESULT is there.
+# once HAVE MAKE: call MAKE, one run at a time on this machine, unless HAVE says that there is no need.
 once() {
     mkdir -p "$CACHE"
     exec {lock}>"$CACHE/.lock"
     flock "$lock"
     # Whoever held the lock may have made it meanwhile.
-    [[ -e $1 ]] || "$2"
+    "$1" || "$2"
     exec {lock}>&-
 }
 

@@ -1,0 +1,117 @@
+#!/usr/bin/env bash
+# Boots a virtual machine on Debian's kernel and runs a script in it: for what the kernel at hand cannot do, or must
+# not have done to it. dm-verity above all.
+#
+#   tests/vm/run.sh [OPTION…] SCRIPT [ARGUMENT…]
+#
+#   --disk IMAGE        a raw image file as the next virtio disk: /dev/vda, /dev/vdb, …; its partitions are scanned by
+#                       the kernel. The script may write to it; the file never changes.
+#   --file FILE         a copy of FILE in the script's working directory
+#   --timeout SECONDS   a hard limit for all of it; default 300
+#   --memory MIB        default 768
+#
+# The script is run by a POSIX shell (dash) as root, with the PROGRAMS below in PATH, busybox for all else, and the MODULES
+# below loaded.
+# What it prints, on either stream, comes out on stdout here, and its exit status is ours.
+# 124: out of time. 125: the machine stopped before the script did. In both cases the end of its kernel log is on stderr.
+#
+# Needs what `tests/setup.sh vm` makes. KVM is used where the processor has it, and emulation elsewhere.
+
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source-path=SCRIPTDIR
+. "$here/../cache.sh"
+
+PROGRAMS=(sh veritysetup dmsetup blkid mount umount losetup findmnt openssl keyctl)
+MODULES=(virtio_blk loop dm-mod dm-verity erofs squashfs overlay)
+
+# Print the files that PROGRAM of the peer root needs, itself included, as paths in that root.
+closure() {
+    local program
+    program=$(chroot "$PEER_ROOT" sh -c "command -v $1") || die "$1: not in the peer root"
+    printf '%s\n' "$program"
+    # A static program has no libraries, and ldd calls that a failure.
+    { chroot "$PEER_ROOT" ldd "$program" 2>/dev/null || :; } | sed -n 's,^[^/]*\(/[^ ]*\).*,\1,p'
+}
+
+# Fill directory $1 with the initramfs.
+fill() {
+    local root=$1 file module
+    mkdir -p "$root"/{usr/bin,usr/sbin,usr/lib,usr/lib64,proc,sys,dev,modules,work,etc}
+    ln -s usr/bin usr/sbin usr/lib usr/lib64 "$root"
+    for file in busybox "${PROGRAMS[@]}"; do
+        closure "$file"
+    done | sort -u | while read -r file; do
+        # Through the links of the peer root, which has /bin and /lib merged into /usr like ours.
+        install -D "$PEER_ROOT$(chroot "$PEER_ROOT" realpath "$file")" "$root$(realpath -ms "/usr/${file#/usr/}")"
+    done
+    for module in "${MODULES[@]}"; do
+        chroot "$PEER_ROOT" modprobe --set-version "$kernel" --show-depends "$module"
+    done | sed -n 's/^insmod \([^ ]*\).*/\1/p' | awk '!seen[$0]++' | while read -r file; do
+        module=${file##*/}
+        module=${module%.xz}
+        chroot "$PEER_ROOT" xz -dc "$file" >"$root/modules/$module"
+        case $module in
+        # With a keyring for signers that can be filled.
+        dm-verity.ko) printf '%s keyring_unsealed=1\n' "$module" ;;
+        *) printf '%s\n' "$module" ;;
+        esac
+    done >"$root/modules/order"
+    install -m 755 "$here/init" "$root/init"
+}
+
+disks=() files=() limit=300 memory=768
+while [[ ${1-} == --* ]]; do
+    [[ $# -ge 2 ]] || die "$1: needs a value"
+    case $1 in
+    --disk) [[ -r $2 ]] || die "--disk: cannot read '$2'"
+        disks+=(-drive "file=${2//,/,,},format=raw,if=virtio,snapshot=on") ;;
+    --file) files+=("$2") ;;
+    --timeout) limit=$2 ;;
+    --memory) memory=$2 ;;
+    *) die "no option is called '$1'" ;;
+    esac
+    shift 2
+done
+[[ $# -ge 1 ]] || die "usage: vm/run.sh [--disk IMAGE]... [--file FILE]... [--timeout SECONDS] SCRIPT [ARGUMENT...]"
+[[ -r $1 ]] || die "cannot read the script '$1'"
+[[ $(id -u) == 0 ]] || die "needs root, to read the peer root"
+[[ $(uname -m) == x86_64 ]] || die "knows x86_64 only"
+command -v qemu-system-x86_64 >/dev/null || die "there is no qemu-system-x86_64: run tests/setup.sh vm"
+[[ -e $PEER_ROOT/etc/confext-peer ]] || die "there is no $PEER_ROOT: run tests/setup.sh vm"
+kernel=$(cd "$PEER_ROOT/usr/lib/modules" && printf '%s\n' * | sort -V | tail -n 1)
+
+scratch=$(mktemp -d "${TMPDIR:-/tmp}/confext-test-vm.XXXXXX")
+trap 'rm -rf "$scratch"' EXIT
+fill "$scratch/root"
+cp "$1" "$scratch/root/work/script"
+shift
+: >"$scratch/root/work/arguments"
+[[ $# == 0 ]] || printf '%q ' "$@" >"$scratch/root/work/arguments"
+[[ ${#files[@]} == 0 ]] || cp "${files[@]}" "$scratch/root/work/"
+(cd "$scratch/root" && find . -print0 | cpio --null --quiet --create --format=newc) >"$scratch/initramfs"
+rm -rf "$scratch/root"
+
+accelerators=(-accel tcg)
+# Where the processor lacks the extensions there may still be a /dev/kvm, and it does not work.
+if [[ -w /dev/kvm ]] && grep -qwE 'vmx|svm' /proc/cpuinfo; then
+    accelerators=(-accel kvm "${accelerators[@]}")
+fi
+status=0
+TMPDIR=$scratch timeout --kill-after=10 "$limit" qemu-system-x86_64 "${accelerators[@]}" -cpu max -m "$memory" \
+    -nodefaults -no-user-config -display none -no-reboot \
+    -kernel "$PEER_ROOT/usr/lib/modules/$kernel/vmlinuz" -initrd "$scratch/initramfs" \
+    -append "console=ttyS0 panic=-1 quiet loglevel=5" "${disks[@]}" \
+    -serial "file:$scratch/console" -serial stdio -serial "file:$scratch/status" </dev/null || status=$?
+if [[ $status == 124 || $status == 137 ]]; then
+    tail -n 40 "$scratch/console" >&2
+    say "not done after $limit seconds"
+    exit 124
+fi
+read -r result <"$scratch/status" 2>/dev/null || result=
+if [[ $status != 0 || ! $result =~ ^[0-9]+$ ]]; then
+    tail -n 40 "$scratch/console" >&2 2>/dev/null || :
+    say "the machine stopped before the script ended (the emulator's exit status: $status)"
+    exit 125
+fi
+exit "$result"
