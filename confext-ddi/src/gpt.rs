@@ -1,1 +1,21 @@
 //! GUID Partition Table: on-disk structs, checked header and entries, choice of primary or backup.
+//!
+//! ```text
+//!  LBA 0          1        2 … n       first usable … last usable    …       last
+//!  ┌───────────┬────────┬───────────┬──────────────────────────┬───────────┬────────┐
+//!  │ any (MBR) │ header │ entries   │ partitions               │ entries   │ header │
+//!  └───────────┴────────┴───────────┴──────────────────────────┴───────────┴────────┘
+//!                └─ primary copy ─┘                              └─ backup copy ─┘
+//! ```
+//!
+//! [`Table::read`] finds the sector size by looking for a header, lets the checksums of header and entries decide which
+//! copy counts, and refuses what is ambiguous: two tables of different sector sizes, partitions that overlap.
+//!
+//! *Spec*: UEFI 2.10, section 5.3.
+
+mod entry;
+pub(crate) mod raw;
+mod table;
+
+pub use entry::{Attributes, Partition};
+pub use table::{BackupState, Source, Table};

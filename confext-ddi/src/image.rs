@@ -1,1 +1,146 @@
 //! An image: its designated partitions or its bare file system.
+//!
+//! ```text
+//!  root ──────── protected by ──────► root-verity ──── top of the tree = root hash ──┐
+//!                                     root-verity-sig ── root hash and its signature ┴─► Claim
+//! ```
+//!
+//! [`Image::open`] reads what an image says of itself; nothing is checked against a key here. What it says becomes
+//! trust only in [`Policy::judge`](crate::policy::Policy::judge).
+
+mod claim;
+mod partition;
+
+pub use claim::Claim;
+pub use partition::{Partition, Skipped, SkippedBecause};
+
+use crate::dps::Architecture;
+use crate::error::{Result, Unsupported};
+use crate::gpt;
+use crate::limits::Limits;
+use crate::read::ReadAt;
+use std::sync::Arc;
+
+/// Whether partitions of an architecture that is not the wanted one may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Foreign {
+    /// They are refused.
+    #[default]
+    Refuse,
+    /// They are used when there are none of the wanted architecture.
+    Accept,
+}
+
+/// How to open an image.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Options {
+    /// Caps on what is read and allocated.
+    pub limits: Limits,
+    /// The wanted architecture. Default: the one this program was built for.
+    pub architecture: Option<Architecture>,
+    /// What to do with partitions of other architectures. Default: refuse.
+    pub foreign: Foreign,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { limits: Limits::default(), architecture: Architecture::of_build(), foreign: Foreign::Refuse }
+    }
+}
+
+impl Options {
+    /// Sets the caps.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Sets the wanted architecture.
+    #[must_use]
+    pub fn architecture(mut self, architecture: Architecture) -> Self {
+        self.architecture = Some(architecture);
+        self
+    }
+
+    /// Sets what to do with partitions of other architectures.
+    #[must_use]
+    pub fn foreign(mut self, foreign: Foreign) -> Self {
+        self.foreign = foreign;
+        self
+    }
+}
+
+/// An opened image: where its parts are and what it claims of itself. Nothing of it is checked yet.
+#[derive(Debug)]
+pub struct Image<R> {
+    reader: Arc<R>,
+    limits: Limits,
+    table: Option<gpt::Table>,
+    partitions: Vec<Partition>,
+    skipped: Vec<Skipped>,
+    data: Partition,
+    hash: Option<Partition>,
+    claim: Claim,
+}
+
+impl<R: ReadAt> Image<R> {
+    /// Reads the partition table, or the superblock of a bare file system, and the signature partition.
+    ///
+    /// # Errors
+    ///
+    /// See the codes of family `corrupt` and `unsupported`.
+    pub fn open(reader: R, options: &Options) -> Result<Self> {
+        let _ = (reader, options);
+        Err(Unsupported::HashAlgorithm { found: String::new() }.into())
+    }
+
+    /// The source of the image's bytes.
+    #[must_use]
+    pub fn reader(&self) -> &R {
+        &self.reader
+    }
+
+    /// The caps the image was opened with.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The partition table; `None` for a bare file system.
+    #[must_use]
+    pub fn table(&self) -> Option<&gpt::Table> {
+        self.table.as_ref()
+    }
+
+    /// The designated partitions, in the order of their numbers; of a bare file system, one.
+    #[must_use]
+    pub fn partitions(&self) -> &[Partition] {
+        &self.partitions
+    }
+
+    /// The partitions that are there but do not count, and why.
+    #[must_use]
+    pub fn skipped(&self) -> &[Skipped] {
+        &self.skipped
+    }
+
+    /// The root or usr partition: what the image is for.
+    #[must_use]
+    pub fn data(&self) -> &Partition {
+        &self.data
+    }
+
+    /// The partition with the hash tree over [`Image::data`].
+    #[must_use]
+    pub fn hash(&self) -> Option<&Partition> {
+        self.hash.as_ref()
+    }
+
+    /// What the image says of its own protection. Nobody checked it.
+    #[must_use]
+    pub fn claim(&self) -> &Claim {
+        &self.claim
+    }
+}

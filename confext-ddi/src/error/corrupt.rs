@@ -19,5 +19,10 @@ family! {
         SaltSize { found: usize, most: usize } = "salt-size",
             "verity salt too long: found {found} bytes, expected at most {most}",
             "use a salt of 0 to 256 bytes; 32 is usual";
+        // dps
+        /// A name that should be an architecture is not.
+        ArchitectureName { found: String } = "architecture-name",
+            "unknown architecture: found {found:?}, expected a name like \"x86-64\" or \"arm64\"",
+            "use the name release files use for it";
     }
 }

@@ -1,0 +1,58 @@
+//! The partitions of an image that mean something to it.
+
+use crate::dps::{Architecture, Designator};
+use crate::fstype::FsType;
+use crate::id::Uuid;
+use crate::units::{ByteRange, PartitionNumber};
+use serde::Serialize;
+
+/// A partition with a designator; or, in an image without a partition table, all of the image as `root`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Partition {
+    /// What it is for.
+    pub designator: Designator,
+    /// For which architecture.
+    pub architecture: Option<Architecture>,
+    /// Its place in the table; `None` without a table.
+    pub number: Option<PartitionNumber>,
+    /// Its identifier; `None` without a table.
+    pub uuid: Option<Uuid>,
+    /// Its name; `None` without a table.
+    pub label: Option<String>,
+    /// Where it lies, in bytes from the start of the image.
+    pub range: ByteRange,
+    /// Whether the table marks it read-only.
+    pub read_only: bool,
+    /// Whether the table asks to grow its file system.
+    pub growfs: bool,
+    /// The file system it seems to hold, by magic. Not checked against any hash.
+    pub fs: Option<FsType>,
+}
+
+/// Why a partition does not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum SkippedBecause {
+    /// UAPI.2 does not know its type.
+    UnknownType,
+    /// Its attribute bit 63 says so.
+    NoAuto,
+    /// Its label is `_empty`: a free slot.
+    Empty,
+    /// Its label starts with `PRT#` or `PND#`: an update is not finished.
+    Unfinished,
+    /// It is for another architecture.
+    ForeignArchitecture,
+}
+
+/// A partition that does not count.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Skipped {
+    /// Its place in the table.
+    pub number: PartitionNumber,
+    /// Why.
+    pub because: SkippedBecause,
+}

@@ -1,0 +1,115 @@
+//! An image that passed the gate, and the evidence for it.
+
+use super::Protection;
+use crate::digest::RootHash;
+use crate::error::Result;
+use crate::image::Image;
+use crate::read::{ReadAt, Window};
+use crate::signature::Signer;
+use serde::Serialize;
+use std::sync::Arc;
+
+/// What was checked when an image was admitted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Evidence {
+    /// Nothing.
+    None,
+    /// Every block is checked against this root hash as it is read.
+    Verity {
+        /// The top of the hash tree.
+        root_hash: RootHash,
+    },
+    /// The same, and the root hash is signed.
+    Signed {
+        /// The top of the hash tree.
+        root_hash: RootHash,
+        /// Whose signature was checked.
+        by: Signer,
+    },
+}
+
+impl Evidence {
+    /// How strong it is.
+    #[must_use]
+    pub const fn protection(&self) -> Protection {
+        match self {
+            Self::None => Protection::None,
+            Self::Verity { .. } => Protection::Verity,
+            Self::Signed { .. } => Protection::Signed,
+        }
+    }
+
+    /// The root hash that was checked.
+    #[must_use]
+    pub const fn root_hash(&self) -> Option<&RootHash> {
+        match self {
+            Self::None => None,
+            Self::Verity { root_hash } | Self::Signed { root_hash, .. } => Some(root_hash),
+        }
+    }
+
+    /// Whose signature was checked.
+    #[must_use]
+    pub const fn signer(&self) -> Option<&Signer> {
+        match self {
+            Self::Signed { by, .. } => Some(by),
+            Self::None | Self::Verity { .. } => None,
+        }
+    }
+}
+
+/// The bytes of an admitted image's data partition.
+#[derive(Debug)]
+pub enum Data<R: ReadAt> {
+    /// As they are: the policy allows it.
+    Unchecked(Window<Arc<R>>),
+}
+
+impl<R: ReadAt> ReadAt for Data<R> {
+    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        match self {
+            Self::Unchecked(data) => data.read_exact_at(offset, buf),
+        }
+    }
+
+    fn size_bytes(&self) -> Result<u64> {
+        match self {
+            Self::Unchecked(data) => data.size_bytes(),
+        }
+    }
+}
+
+/// An image that a policy admitted. Only [`Policy::judge`](super::Policy::judge) makes one.
+#[derive(Debug)]
+pub struct Admitted<R: ReadAt> {
+    image: Image<R>,
+    evidence: Evidence,
+    data: Data<R>,
+}
+
+impl<R: ReadAt> Admitted<R> {
+    /// What was checked.
+    #[must_use]
+    pub fn evidence(&self) -> &Evidence {
+        &self.evidence
+    }
+
+    /// The image.
+    #[must_use]
+    pub fn image(&self) -> &Image<R> {
+        &self.image
+    }
+
+    /// The bytes of the data partition: checked as they are read, when the evidence says so.
+    #[must_use]
+    pub fn data(&self) -> &Data<R> {
+        &self.data
+    }
+
+    /// The root hash that was checked.
+    #[must_use]
+    pub fn root_hash(&self) -> Option<&RootHash> {
+        self.evidence.root_hash()
+    }
+}
