@@ -1,4 +1,4 @@
-# Where the tests keep what they make once and use again. Sourced, never run.
+# Where the tests keep what they make once and use again; sourced, never run.
 #
 #   CONFEXT_TEST_CACHE   directory for all of it; default /var/cache/confext-tests for root,
 #                        ~/.cache/confext-tests for everybody else

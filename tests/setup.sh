@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
-# Installs and makes what building and testing need. Idempotent: a step that finds its result says so and stops.
+# Installs and makes what building and testing need, once.
+#
+# A step that finds its result says so and does nothing.
 #
 #   tests/setup.sh [STEP…]        the steps, in order; without any: all of them
 #
 #   build    compiler, OpenSSL headers, openssl                                  (apt)
+#   lint     shellcheck, rustfmt, clippy                                         (apt, rustup)
 #   tools    the programs that tests call on this machine                        (apt)
 #   peer     a root file system of Debian unstable with systemd 262 or later and
 #            a kernel; tests/peer.sh runs commands in it                         (debootstrap)
@@ -66,6 +69,15 @@ step_build() {
     want pkg-config pkg-config
     pkg-config --exists openssl 2>/dev/null || MISSING+=(libssl-dev)
     install_missing build
+}
+
+step_lint() {
+    want shellcheck shellcheck
+    install_missing lint
+    if ! cargo fmt --version >/dev/null 2>&1 || ! cargo clippy --version >/dev/null 2>&1; then
+        say "lint: adding rustfmt and clippy to the toolchain"
+        rustup component add rustfmt clippy >&2 || die "lint: needs rustfmt and clippy of the Rust toolchain"
+    fi
 }
 
 step_tools() {
@@ -214,11 +226,11 @@ once() {
 
 steps=("$@")
 [[ ${#steps[@]} != 0 ]] || steps=(all)
-[[ ${steps[*]} != all ]] || steps=(build tools peer vm python)
+[[ ${steps[*]} != all ]] || steps=(build lint tools peer vm python)
 for step in "${steps[@]}"; do
     case $step in
-    build | tools | peer | vm | python) "step_$step" ;;
+    build | lint | tools | peer | vm | python) "step_$step" ;;
     -h | --help) sed -n '2,/^$/s/^# \{0,1\}//p' "${0##*/}" && exit ;;
-    *) die "no step is called '$step'; there are: build, tools, peer, vm, python, all" ;;
+    *) die "no step is called '$step'; there are: build, lint, tools, peer, vm, python, all" ;;
     esac
 done

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Boots a virtual machine on Debian's kernel and runs a script in it: for what the kernel at hand cannot do, or must
-# not have done to it. dm-verity above all.
+# Boots a virtual machine on Debian's kernel and runs a script in it.
+#
+# For what the kernel at hand cannot do, dm-verity above all, or must not have done to it.
 #
 #   tests/vm/run.sh [OPTION…] SCRIPT [ARGUMENT…]
 #

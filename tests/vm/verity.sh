@@ -1,5 +1,5 @@
 #!/bin/sh
-# Inside the virtual machine: does the kernel's dm-verity accept a signed image of ours, and refuse it when changed?
+# Has dm-verity accept a signed image, and refuse it when changed; runs in the virtual machine.
 #
 #   tests/vm/run.sh --disk IMAGE [--file SIGNER.pem] tests/vm/verity.sh PATH [SIGNER.pem]
 #

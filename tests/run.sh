@@ -1,0 +1,298 @@
+#!/usr/bin/env bash
+# Runs every test, or the tiers that are named, and ends with each runner's own summary.
+#
+#   tests/run.sh [TIER…]
+#
+#   fmt          formatting of all Rust code
+#   shell        shellcheck over all scripts
+#   clippy       lints, warnings are errors
+#   docs         documentation builds without a warning
+#   structure    what ARCHITECTURE.md promises; confext-ddi alone, and for other targets where they are installed
+#   unit         the crates' own tests, documentation tests, and tests/ddi
+#   oracle       tests/oracle: against systemd, veritysetup, sgdisk, fsck.erofs, openssl        (root)
+#   privileged   tests/privileged: mounts, loop devices, namespaces of this kernel              (root)
+#   vm           tests/vm: dm-verity of Debian's kernel                                         (root)
+#   python       the wheel: pytest over tests/python, and its stubs against the module
+#   fuzz         every fuzz target for a short time, from its corpus
+#   examples     every program in examples/                                                     (root)
+#
+# Sets up what the tiers need (setup.sh). The exit status is 0 if every tier passed. Logs stay in target/test-logs.
+#
+# Tests that need root are `#[ignore = "needs root"]`: with root they all run, without it they are listed as ignored.
+#
+#   CONFEXT_TEST_REQUIRE=1   for CI: what is missing, a tool or a privilege, is a failure and never an ignored test
+#   CONFEXT_FUZZ_SECONDS     for each fuzz target; default 15
+#   CONFEXT_TEST_CACHE       see cache.sh
+
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source-path=SCRIPTDIR
+. tests/cache.sh
+
+TIERS=(fmt shell clippy docs structure unit oracle privileged vm python fuzz examples)
+# The library packages as everybody uses them. Not the Python module: without an interpreter it cannot be linked.
+PACKAGES=(--workspace --exclude confext-py --features confext-core/cli)
+TARGET=${CARGO_TARGET_DIR:-$PWD/target}
+LOGS=$TARGET/test-logs
+
+required() { [[ ${CONFEXT_TEST_REQUIRE-} == 1 ]]; }
+is_root() { [[ $(id -u) == 0 ]]; }
+
+# ---- the tiers: each a function that fails when something in it failed
+
+tier_fmt() {
+    cargo fmt --all --check
+    (cd fuzz && cargo fmt --check)
+}
+
+tier_shell() {
+    local scripts
+    mapfile -t scripts < <(git ls-files -co --exclude-standard -- '*.sh' .ci/run tests/vm/init)
+    shellcheck --external-sources --severity=warning "${scripts[@]}"
+    echo "shellcheck: ${#scripts[@]} scripts"
+}
+
+tier_clippy() {
+    cargo clippy --workspace --features confext-core/cli --all-targets -- -D warnings
+    cargo clippy -p confext-ddi --no-default-features --all-targets -- -D warnings
+    (cd fuzz && cargo clippy --all-targets -- -D warnings)
+}
+
+tier_docs() {
+    RUSTDOCFLAGS='-D warnings' cargo doc --workspace --features confext-core/cli --no-deps
+}
+
+tier_structure() {
+    local target
+    integration structure
+    cargo check -p confext-ddi --no-default-features
+    for target in wasm32-unknown-unknown x86_64-pc-windows-gnu aarch64-apple-darwin; do
+        if [[ -d $(rustc --print target-libdir --target "$target") ]]; then
+            cargo check -p confext-ddi --no-default-features --target "$target"
+        else
+            echo "structure: $target is not installed: the guard over confext-ddi's dependencies stands in for it"
+        fi
+    done
+}
+
+tier_unit() {
+    cargo test --no-fail-fast "${PACKAGES[@]}" --exclude confext-tests --lib --bins --tests -- "${IGNORED[@]}"
+    # Apart, because here "ignored" means a documentation block that is not code to run.
+    cargo test --no-fail-fast "${PACKAGES[@]}" --exclude confext-tests --exclude confext-examples --doc
+    integration ddi
+}
+
+tier_oracle() { integration oracle; }
+
+tier_privileged() {
+    # One at a time: each sweeps the whole kernel for what it may have left behind.
+    contained integration privileged --test-threads=1
+}
+
+tier_vm() { integration vm --test-threads=1; }
+
+tier_python() {
+    local python
+    make_wheel
+    python=$TARGET/python/bin/python
+    contained "$python" -m pytest -p no:cacheprovider tests/python
+    "$python" -m mypy.stubtest confext
+}
+
+tier_fuzz() {
+    local target name corpus triple flags
+    triple=$(rustc -vV | sed -n 's/^host: //p')
+    # What cargo-fuzz passes, less the address sanitizer, which stable compilers do not have. With --target the flags
+    # are for the targets and their dependencies, and not for build scripts.
+    flags='-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4
+        -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table
+        -Cllvm-args=-sanitizer-coverage-trace-compares -Cdebug-assertions --cfg fuzzing'
+    (cd fuzz && RUSTFLAGS=$flags cargo build --release --bins --target "$triple" --target-dir "$TARGET/fuzz")
+    for target in fuzz/fuzz_targets/*.rs; do
+        name=$(basename "$target" .rs)
+        corpus=$(mktemp -d "${TMPDIR:-/tmp}/confext-test-fuzz.XXXXXX")
+        [[ ! -d fuzz/corpus/$name ]] || cp -r "fuzz/corpus/$name/." "$corpus"
+        mkdir -p "$LOGS/artifacts"
+        echo "fuzz: $name, from $(find "$corpus" -type f | wc -l) files"
+        # The limit on address space does what -malloc_limit_mb does under the address sanitizer: an allocation sized by
+        # an unchecked field ends the run.
+        (
+            ulimit -v $((1536 * 1024))
+            "$TARGET/fuzz/$triple/release/$name" -max_total_time="${CONFEXT_FUZZ_SECONDS:-15}" -timeout=10 \
+                -rss_limit_mb=1024 -malloc_limit_mb=256 -print_final_stats=1 -verbosity=0 \
+                -artifact_prefix="$LOGS/artifacts/$name-" "$corpus"
+        ) || {
+            rm -rf "$corpus"
+            echo "fuzz: $name: FAILED, the input is in $LOGS/artifacts"
+            return 1
+        }
+        rm -rf "$corpus"
+        echo "fuzz: $name: ok"
+    done
+}
+
+tier_examples() {
+    local example
+    cargo build --features confext-core/cli -p confext-core -p confext-examples --bins --examples
+    [[ -x $TARGET/python/bin/python ]] || make_wheel
+    if ! is_root; then
+        echo "examples: built; ignored: running them needs root"
+        return
+    fi
+    for example in examples/*; do
+        case $example in
+        examples/lib.rs) continue ;;
+        *.rs) run_example "$example" cargo run --quiet -p confext-examples --example "$(basename "$example" .rs)" ;;
+        *.py) run_example "$example" "$TARGET/python/bin/python" "$example" ;;
+        *.sh) run_example "$example" "$example" ;;
+        esac
+    done
+}
+
+# ---- what the tiers share
+
+# run_example NAME COMMAND…: examples promise to leave the machine as it was, so nothing is put around them.
+run_example() {
+    local before
+    echo "example: $1"
+    before=$(kernel_objects)
+    "${@:2}" </dev/null
+    left_behind "$before"
+    echo "example: $1: ok"
+}
+
+# integration DIRECTORY [OPTION…]: run the test targets of tests/DIRECTORY.
+integration() {
+    local targets
+    mapfile -t targets < <(awk -F'"' -v want="$1" '
+        /^\[/ { name = "" }
+        /^name *=/ { name = $2 }
+        /^path *=/ && index($2, want "/") == 1 && name { print "--test"; print name }' tests/Cargo.toml)
+    [[ ${#targets[@]} != 0 ]] || {
+        echo "no test target lies in tests/$1"
+        return 1
+    }
+    cargo test --no-fail-fast "${PACKAGES[@]}" "${targets[@]}" -- "${IGNORED[@]}" "${@:2}"
+}
+
+# contained COMMAND…: with root, run it in a mount namespace of its own, and look there for what it left behind.
+contained() {
+    local before
+    if ! is_root; then
+        "$@"
+    elif [[ ${CONFEXT_RUN_CONTAINED-} == 1 ]]; then
+        before=$(kernel_objects)
+        "$@"
+        left_behind "$before"
+    else
+        CONFEXT_RUN_CONTAINED=1 unshare --mount --propagation private "$PWD/tests/run.sh" --contained "$@"
+    fi
+}
+
+# The mounts of this namespace, and the loop devices of the whole kernel that read a file of ours.
+kernel_objects() {
+    cut -d' ' -f4- /proc/self/mountinfo | sort
+    # A device can go away while we look.
+    { grep -H confext /sys/block/loop*/loop/backing_file 2>/dev/null || :; } | sort
+}
+
+# left_behind BEFORE: fail if there is more now. The kernel frees a device a moment after its last user has gone.
+left_behind() {
+    local more
+    for _ in {1..50}; do
+        more=$(comm -13 <(printf '%s\n' "$1") <(kernel_objects))
+        [[ -n $more ]] || return 0
+        sleep 0.1
+    done
+    printf 'left behind:\n%s\n' "$more"
+    # Another run on the same machine has loop devices too; in CI there is none.
+    ! required && ! grep -qv '^/sys/block/' <<<"$more"
+}
+
+# Build the wheel and install it as a user would, beside the tools of the cached environment, which stays as it is.
+make_wheel() {
+    local wheels=$TARGET/wheels
+    rm -rf "$wheels" "$TARGET/python"
+    "$VENV/bin/maturin" build --manifest-path confext-py/Cargo.toml --profile dev --out "$wheels"
+    "$VENV/bin/python" -m venv --without-pip "$TARGET/python"
+    "$VENV/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+        >"$("$TARGET/python/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/tools.pth"
+    "$VENV/bin/pip" --python "$TARGET/python/bin/python" --disable-pip-version-check install --quiet --no-index \
+        --no-deps --force-reinstall "$wheels"/*.whl
+}
+
+set_up() {
+    local steps=() step tier
+    for tier in "$@"; do
+        case $tier in
+        fmt | shell) steps+=(lint) ;;
+        clippy) steps+=(build lint) ;;
+        oracle | privileged) steps+=(build tools peer) ;;
+        vm) steps+=(build vm) ;;
+        python) steps+=(build python) ;;
+        examples) steps+=(build tools python) ;;
+        *) steps+=(build) ;;
+        esac
+    done
+    # shellcheck disable=SC2046 # words are wanted
+    for step in $(printf '%s\n' "${steps[@]}" | awk '!seen[$0]++'); do
+        tests/setup.sh "$step" || ! required || die "set-up failed"
+    done
+}
+
+# The closing lines of each runner, from the log of a tier.
+summary() {
+    grep -E '^ +(Running|Doc-tests) |^test result:|^=+ .* in [0-9.]+s|^Success: |^Found [0-9]+ error|^shellcheck:|^(fuzz|example): .*(ok|FAILED)|^left behind|^[a-z]+:.* not installed|ignored: ' \
+        "$LOGS/$1.log" | sed 's/^ */    /' || :
+}
+
+export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never} LC_ALL=C.UTF-8
+IGNORED=()
+! is_root || IGNORED=(--include-ignored)
+
+if [[ ${1-} == --contained ]]; then
+    shift
+    contained "$@"
+    exit
+fi
+if [[ ${1-} == -h || ${1-} == --help ]]; then
+    sed -n '2,/^$/s/^# \{0,1\}//p' tests/run.sh
+    exit
+fi
+tiers=("$@")
+[[ ${#tiers[@]} != 0 ]] || tiers=("${TIERS[@]}")
+for tier in "${tiers[@]}"; do
+    [[ $(type -t "tier_$tier") == function ]] || die "no tier is called '$tier'; there are: ${TIERS[*]}"
+done
+if required && ! is_root; then
+    die "CONFEXT_TEST_REQUIRE=1 needs root"
+fi
+set_up "${tiers[@]}"
+
+mkdir -p "$LOGS"
+rm -f "$LOGS"/*.log
+report=() failed=0
+for tier in "${tiers[@]}"; do
+    say "tier $tier"
+    start=$SECONDS
+    # A shell of its own, with errexit: inside a condition it would be off.
+    set +e
+    (set -e; "tier_$tier") </dev/null 2>&1 | tee "$LOGS/$tier.log"
+    status=${PIPESTATUS[0]}
+    set -e
+    if [[ $status == 0 ]]; then
+        verdict=ok
+    else
+        verdict=FAILED
+        failed=$((failed + 1))
+    fi
+    report+=("$tier: $verdict, $((SECONDS - start)) s")
+done
+
+printf '\n==== summary ====\n'
+for index in "${!tiers[@]}"; do
+    printf '%s\n' "${report[$index]}"
+    summary "${tiers[$index]}"
+done
+printf 'tiers: %d passed, %d failed\n' $((${#tiers[@]} - failed)) "$failed"
+[[ $failed == 0 ]]
