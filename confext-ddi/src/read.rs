@@ -177,7 +177,7 @@ mod tests {
     fn check(reader: &dyn ReadAt) {
         assert_eq!(reader.size_bytes().unwrap(), 10);
         assert_eq!(read_vec(reader, 3, 4).unwrap(), [3, 4, 5, 6]);
-        assert_eq!(read_vec(reader, 10, 0).unwrap(), []);
+        assert!(read_vec(reader, 10, 0).unwrap().is_empty());
         assert_eq!(read_vec(reader, 7, 4).unwrap_err().code(), "out-of-bounds");
         assert_eq!(read_vec(reader, u64::MAX, 4).unwrap_err().code(), "out-of-bounds");
         let mut buf = [0; 4];
