@@ -4,6 +4,10 @@ use crate::digest::RootHash;
 use crate::error::Result;
 use serde::Serialize;
 
+mod json;
+
+pub use json::Json;
+
 /// The SHA-256 of a certificate in DER form.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint([u8; 32]);

@@ -24,5 +24,72 @@ family! {
         ArchitectureName { found: String } = "architecture-name",
             "unknown architecture: found {found:?}, expected a name like \"x86-64\" or \"arm64\"",
             "use the name release files use for it";
+        // verity
+        /// A verity superblock does not start with its magic.
+        VerityMagic { found: String } = "verity-magic",
+            "not a verity superblock: found magic {found}, expected 7665726974790000",
+            "check that this is the hash partition or hash file of the image";
+        /// The algorithm's name in a verity superblock is not a NUL-padded text.
+        VerityAlgorithmName { found: String } = "verity-algorithm-name",
+            "algorithm name malformed: found bytes {found}, expected ASCII padded with NUL",
+            "the superblock is damaged; copy or build the image again";
+        /// A block size in a verity superblock is not a power of two from 512 to 65536.
+        VerityBlockSize { which: &'static str, found: u32 } = "verity-block-size",
+            "{which} block size out of range: found {found}, expected a power of two from 512 to 65536",
+            "the superblock is damaged; copy or build the image again";
+        /// A verity superblock protects no data at all.
+        VerityDataBlocks { found: u64 } = "verity-data-blocks",
+            "number of data blocks out of range: found {found}, expected at least 1",
+            "the superblock is damaged; copy or build the image again";
+        /// A byte of a verity superblock that has to be zero is not.
+        VerityPadding { found: u8 } = "verity-padding",
+            "padding not zero: found byte {found:#04x}, expected 0x00",
+            "the superblock is damaged or of an unknown version; build the image again";
+        /// Data or hash tree would end beyond 2^63.
+        VerityOverflow { data_blocks: u64, block_size: u32 } = "verity-overflow",
+            "hash tree impossible: found {data_blocks} data blocks of {block_size} bytes, expected data and tree to end before 2^63",
+            "the superblock is damaged; copy or build the image again";
+        /// The hash area is smaller than the tree its superblock describes.
+        VerityHashArea { found: u64, expected: u64 } = "verity-hash-area",
+            "hash area too small: found {found} bytes, expected at least {expected}",
+            "the image is truncated or the superblock damaged; copy or build the image again";
+        /// The data area is smaller than its verity superblock says.
+        VerityDataArea { found: u64, expected: u64 } = "verity-data-area",
+            "data area too small for its hash tree: found {found} bytes, expected at least {expected}",
+            "the image is truncated, or data and hash tree are of different builds";
+
+        // signature
+        /// A signature partition holds no text.
+        SignatureEmpty { size: u64 } = "signature-empty",
+            "no signature: found {size} bytes without text, expected a JSON object",
+            "sign the image, or remove the empty signature partition";
+        /// A byte after the text of a signature partition is not NUL.
+        SignaturePadding { found: u8 } = "signature-padding",
+            "data after the signature's text: found byte {found:#04x}, expected only NUL",
+            "write the signature partition again, zeroed behind the JSON";
+        /// A signature partition's text starts with a byte order mark or is not UTF-8.
+        SignatureText { found: String } = "signature-text",
+            "signature is no plain UTF-8 text: found bytes {found}, expected JSON",
+            "write the signature partition again as UTF-8 without byte order mark";
+        /// A signature partition's text is not one JSON object.
+        SignatureJson { reason: String } = "signature-json",
+            "signature is not one JSON object: {reason}",
+            "write the signature partition again, as systemd-repart does";
+        /// A key is there twice, so its value depends on the reader.
+        SignatureKeyTwice { key: String } = "signature-key-twice",
+            "key found twice: {key:?}, expected each key once",
+            "write the signature partition again with one value per key";
+        /// A key that has to be there is not.
+        SignatureKeyMissing { key: &'static str } = "signature-key-missing",
+            "key missing: found no {key:?}, expected it once",
+            "write the signature partition again with rootHash and signature";
+        /// A value is not the lower-case hex it has to be.
+        SignatureHex { key: &'static str, found: String } = "signature-hex",
+            "{key} malformed: found {found:?}, expected 64 lower-case hex digits",
+            "write the value as systemd-repart does";
+        /// The signature is not strict base64.
+        SignatureBase64 { reason: String } = "signature-base64",
+            "signature is not base64: {reason}, expected the standard alphabet with padding and no white space",
+            "write the value as one line of padded standard base64";
     }
 }

@@ -11,5 +11,9 @@ family! {
         Count { what: &'static str, found: u64, most: u64 } = "limit-count",
             "too many {what}: found {found}, expected at most {most}",
             "raise the named option of Limits if you trust the source";
+        /// Something is nested deeper than the option allows.
+        Depth { what: &'static str, most: u64 } = "limit-depth",
+            "{what} nested too deep: expected at most {most} levels",
+            "raise the named option of Limits if you trust the source";
     }
 }
