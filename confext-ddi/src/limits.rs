@@ -27,6 +27,8 @@ pub struct Limits {
     pub release_bytes: u64,
     /// Bytes of checked hash blocks a verity reader keeps. Default 1 MiB.
     pub hash_cache_bytes: u64,
+    /// Bytes of data that one hash tree protects. Default 16 TiB.
+    pub verity_data_bytes: u64,
     /// Bytes of an image held in memory (sealed memory, or a file-system reader that needs a slice). Default 4 GiB.
     pub image_bytes: u64,
 }
@@ -44,6 +46,7 @@ impl Default for Limits {
             xattr_bytes: 1 << 20,
             release_bytes: 64 << 10,
             hash_cache_bytes: 1 << 20,
+            verity_data_bytes: 16 << 40,
             image_bytes: 4 << 30,
         }
     }

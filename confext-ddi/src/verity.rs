@@ -1,1 +1,21 @@
 //! dm-verity: superblock, geometry, hash tree, checked reader.
+//!
+//! ```text
+//!  hash area   ┌────────────┬───────────┬─ … ─┬──────────────────┐
+//!              │ superblock │ top level │     │ level 0 (leaves) │   blocks of 4096 bytes
+//!              └────────────┴───────────┴─ … ─┴──────────────────┘
+//!  level 0 holds the digests of the data blocks, level n those of the blocks of level n-1; the digest of the
+//!  top level's one block is the root hash. A digest is sha256(salt ‖ block); the rest of a block is zero.
+//! ```
+//!
+//! One data block needs no level at all: its own digest is the root hash.
+//!
+//! The root hash pins the content, and with it the salt and the number of blocks: see [`Reader`].
+
+mod geometry;
+mod superblock;
+mod tree;
+
+pub use geometry::{Geometry, Level};
+pub use superblock::{HashType, Superblock};
+pub use tree::{Tree, build};

@@ -15,5 +15,12 @@ family! {
         RootHash { found: String, expected: String } = "root-hash",
             "the hash tree's top is {found}, expected root hash {expected}",
             "the image does not belong to this root hash; check which build the hash is from";
+        // verity
+        /// The hash tree was made for another number of data blocks than its superblock says.
+        HashTail { data_blocks: u64 } = "hash-tail",
+            "the hash tree was not made for {data_blocks} data blocks, which its superblock says",
+            "the superblock was changed after the image was built; fetch the image again from its source";
+
+        // signature
     }
 }
