@@ -14,7 +14,10 @@
 //! *Spec*: UEFI 2.10, section 5.3.
 
 mod entry;
+mod header;
 pub(crate) mod raw;
+#[cfg(test)]
+pub(crate) mod sample;
 mod table;
 
 pub use entry::{Attributes, Partition};

@@ -1,5 +1,7 @@
 //! Faults of the bytes: they break their specification.
 
+use crate::units::PartitionNumber;
+
 family! {
     /// Their bytes break the specification.
     Corrupt {
@@ -91,5 +93,63 @@ family! {
         SignatureBase64 { reason: String } = "signature-base64",
             "signature is not base64: {reason}, expected the standard alphabet with padding and no white space",
             "write the value as one line of padded standard base64";
+        // gpt
+        /// The size in a table header is wrong.
+        GptHeaderSize { found: u32, most: u32 } = "gpt-header-size",
+            "partition table header has a wrong size: found {found} bytes, expected 92 to {most}",
+            "the table is damaged; copy or build the image again";
+        /// A table header's checksum does not fit its bytes.
+        GptHeaderCrc { found: u32, expected: u32 } = "gpt-header-crc",
+            "partition table header damaged: found checksum {found:#010x}, expected {expected:#010x}",
+            "copy or build the image again";
+        /// A table header names another place than its own.
+        GptHeaderPlace { found: u64, expected: u64 } = "gpt-header-place",
+            "partition table header out of place: found it to be for sector {found}, expected {expected}",
+            "the image was cut, shifted or put together wrongly; copy or build it again";
+        /// The usable range is empty, covers the table, or does not fit the image.
+        GptUsableRange { first: u64, last: u64, sectors: u64 } = "gpt-usable-range",
+            "usable range of the partition table wrong: found sectors {first} to {last}, expected sectors from 2 on, \
+             before the table's backup, in an image of {sectors} sectors",
+            "the image is truncated or its table is wrong; copy or build it again";
+        /// The size of partition entries is not one the specification allows.
+        GptEntrySize { found: u32 } = "gpt-entry-size",
+            "wrong size of partition entries: found {found} bytes, expected 128, 256, 512, 1024, 2048 or 4096",
+            "the table is damaged or hostile; build the image again";
+        /// The partition entries lie where they must not.
+        GptEntriesPlace { first: u64, last: u64 } = "gpt-entries-place",
+            "partition entries out of place: found them in sectors {first} to {last}, expected them inside the image, \
+             from sector 2 on, outside header and usable range",
+            "the table is damaged or hostile; build the image again";
+        /// The checksum of the partition entries does not fit their bytes.
+        GptEntriesCrc { found: u32, expected: u32 } = "gpt-entries-crc",
+            "partition entries damaged: found checksum {found:#010x}, expected {expected:#010x}",
+            "copy or build the image again";
+        /// A partition ends before it starts.
+        GptPartitionRange { number: PartitionNumber, first: u64, last: u64 } = "gpt-partition-range",
+            "partition {number} ends before it starts: found sectors {first} to {last}, expected first <= last",
+            "the table is damaged or hostile; build the image again";
+        /// A partition is not inside the usable range.
+        GptPartitionOutside {
+            number: PartitionNumber,
+            first: u64,
+            last: u64,
+            usable_first: u64,
+            usable_last: u64
+        } = "gpt-partition-outside",
+            "partition {number} lies outside the usable range: found sectors {first} to {last}, expected within \
+             {usable_first} to {usable_last}",
+            "the image is truncated or its table is wrong; copy or build it again";
+        /// Two partitions share sectors.
+        GptOverlap { first: PartitionNumber, second: PartitionNumber } = "gpt-overlap",
+            "partitions {first} and {second} overlap, expected every sector to belong to one at most",
+            "the table is damaged or hostile; build the image again";
+        /// A partition's label is not UTF-16.
+        GptLabel { number: PartitionNumber, found: u16 } = "gpt-label",
+            "label of partition {number} is not UTF-16: found the unpaired surrogate {found:#06x}",
+            "give the partition a proper label";
+        /// There are valid tables for two sector sizes.
+        GptAmbiguous { first: u32, second: u32 } = "gpt-ambiguous",
+            "two valid partition tables: found one for sectors of {first} and one for {second} bytes, expected one",
+            "wipe the table that does not belong to the image";
     }
 }

@@ -20,5 +20,10 @@ family! {
         VerityBlockSize { which: &'static str, found: u32 } = "verity-block-size-unsupported",
             "{which} block size not allowed: found {found}, expected 4096",
             "build the hash tree with blocks of 4096 bytes";
+        // gpt
+        /// The revision of the partition table is not 1.0.
+        GptRevision { found: u32 } = "gpt-revision",
+            "revision of the partition table unknown: found {found:#010x}, expected 0x00010000",
+            "build the image with a revision 1.0 table, the only one there is";
     }
 }

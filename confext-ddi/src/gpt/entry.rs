@@ -1,8 +1,13 @@
 //! Checked partition entries.
 
+use super::header::{TableCopy, sector_range};
+use super::raw;
+use crate::error::{Corrupt, Result};
 use crate::id::Guid;
 use crate::units::{ByteRange, PartitionNumber};
 use serde::Serialize;
+use zerocopy::FromBytes;
+use zerocopy::little_endian::U16;
 
 bitflags::bitflags! {
     /// Attribute bits of a partition: those of UEFI (0–2) and of UAPI.2 (59, 60, 63). Unknown bits are kept.
@@ -44,6 +49,65 @@ pub struct Partition {
     pub range: ByteRange,
     /// Its attribute bits.
     pub attributes: Attributes,
-    /// Its name.
+    /// Its name. An entry whose label is not UTF-16 is refused, so that no two labels read the same.
     pub label: String,
+}
+
+/// Checks every used entry of a copy: in range, no two of them overlapping.
+pub(super) fn parse_all(copy: &TableCopy) -> Result<Vec<Partition>> {
+    let mut partitions = Vec::new();
+    for (index, bytes) in copy.entries.chunks_exact(copy.entry_bytes).enumerate() {
+        let offset = u64::try_from(index.saturating_mul(copy.entry_bytes)).unwrap_or(u64::MAX);
+        let number = u32::try_from(index).ok().and_then(|index| index.checked_add(1));
+        let parsed = number.and_then(PartitionNumber::new).map(|number| parse(copy, number, bytes));
+        let parsed = parsed
+            .transpose()
+            .map_err(|error| error.at_offset(copy.entries_offset.saturating_add(offset)))?;
+        partitions.extend(parsed.flatten());
+    }
+    check_overlaps(&partitions)?;
+    Ok(partitions)
+}
+
+fn parse(copy: &TableCopy, number: PartitionNumber, bytes: &[u8]) -> Result<Option<Partition>> {
+    let Ok((raw, _)) = raw::Entry::read_from_prefix(bytes) else { return Ok(None) };
+    let type_guid = Guid::from_disk_bytes(raw.type_guid);
+    if type_guid.is_zero() {
+        return Ok(None);
+    }
+    let (first, last) = (raw.first_lba.get(), raw.last_lba.get());
+    if last < first {
+        return Err(Corrupt::GptPartitionRange { number, first, last }.into());
+    }
+    let (usable_first, usable_last) = copy.usable;
+    let range = sector_range(copy.sector_size, first, last)
+        .filter(|range| copy.usable_bytes.contains(*range))
+        .ok_or(Corrupt::GptPartitionOutside { number, first, last, usable_first, usable_last })?;
+    Ok(Some(Partition {
+        number,
+        type_guid,
+        unique_guid: Guid::from_disk_bytes(raw.unique_guid),
+        range,
+        attributes: Attributes::from_bits_retain(raw.attributes.get()),
+        label: decode_label(&raw.label).map_err(|found| Corrupt::GptLabel { number, found })?,
+    }))
+}
+
+/// The text up to the first NUL; the unpaired surrogate where it is not UTF-16.
+fn decode_label(units: &[U16]) -> std::result::Result<String, u16> {
+    let used = units.iter().map(|unit| unit.get()).take_while(|unit| *unit != 0);
+    char::decode_utf16(used).map(|char| char.map_err(|error| error.unpaired_surrogate())).collect()
+}
+
+fn check_overlaps(partitions: &[Partition]) -> Result<()> {
+    let mut by_start: Vec<&Partition> = partitions.iter().collect();
+    by_start.sort_by_key(|partition| partition.range.start());
+    // Sorted by start, a partition that overlaps any later one overlaps the next one.
+    for (one, next) in by_start.iter().zip(by_start.iter().skip(1)) {
+        if one.range.overlaps(next.range) {
+            let (first, second) = (one.number.min(next.number), one.number.max(next.number));
+            return Err(Corrupt::GptOverlap { first, second }.into());
+        }
+    }
+    Ok(())
 }

@@ -1,11 +1,13 @@
 //! The choice of sector size and copy.
 
 use super::Partition;
-use crate::error::Result;
+use super::entry::parse_all;
+use super::header::{Attempt, Site, TableCopy};
+use crate::error::{Corrupt, Error, Result, ResultExt as _};
 use crate::id::Guid;
 use crate::limits::Limits;
 use crate::read::ReadAt;
-use crate::units::{ByteRange, SectorSize};
+use crate::units::{ByteRange, Lba, SectorSize};
 use serde::Serialize;
 
 /// What the other copy of a table is like when the primary one is used.
@@ -56,11 +58,107 @@ pub struct Table {
 impl Table {
     /// Finds, checks and reads the partition table; `None` when there is no trace of one.
     ///
+    /// A protective MBR is not asked for: an image is no boot disk.
+    ///
     /// # Errors
     ///
-    /// Of the first copy found, when no copy of the table checks.
+    /// When no copy checks, what is wrong with the first one found: `gpt-header-size`, `gpt-header-crc`,
+    /// `gpt-header-place`, `gpt-revision`, `gpt-entry-size`, `gpt-usable-range`, `gpt-entries-place`, `limit-bytes`,
+    /// `gpt-entries-crc`. When there are valid ones for two sector sizes, `gpt-ambiguous`. When an entry is wrong,
+    /// `gpt-partition-range`, `gpt-partition-outside`, `gpt-overlap`, `gpt-label`: checksums that match leave no
+    /// reason to look at the other copy.
     pub fn read<R: ReadAt + ?Sized>(reader: &R, limits: &Limits) -> Result<Option<Self>> {
-        let _ = (reader, limits);
-        Ok(None)
+        Self::find(reader, limits).within("gpt")
+    }
+
+    fn find<R: ReadAt + ?Sized>(reader: &R, limits: &Limits) -> Result<Option<Self>> {
+        let image_bytes = reader.size_bytes()?;
+        let (mut found, mut fault): (Option<(TableCopy, Source)>, Option<Error>) = (None, None);
+        for sector_size in SectorSize::ALL {
+            match choose(reader, limits, Site { image_bytes, sector_size, lba: Lba(1) })? {
+                Choice::Nothing => {}
+                Choice::Fault(error) => {
+                    fault.get_or_insert(error);
+                }
+                Choice::Copy(copy, source) => {
+                    if let Some((other, _)) = &found {
+                        let (first, second) = (other.sector_size.bytes(), sector_size.bytes());
+                        return Err(Corrupt::GptAmbiguous { first, second }.into());
+                    }
+                    found = Some((copy, source));
+                }
+            }
+        }
+        match (found, fault) {
+            (Some((copy, source)), _) => Ok(Some(Self {
+                sector_size: copy.sector_size,
+                disk_guid: copy.disk_guid,
+                usable: copy.usable_bytes,
+                source,
+                partitions: parse_all(&copy)?,
+            })),
+            (None, Some(error)) => Err(error),
+            (None, None) => Ok(None),
+        }
     }
 }
+
+/// What one sector size offers.
+enum Choice {
+    Nothing,
+    Fault(Error),
+    Copy(TableCopy, Source),
+}
+
+/// Lets the checksums choose between the copy at LBA 1 and the one at the end.
+fn choose<R: ReadAt + ?Sized>(reader: &R, limits: &Limits, primary: Site) -> Result<Choice> {
+    let last = Lba(primary.sectors().saturating_sub(1));
+    match primary.look(reader, limits)? {
+        Attempt::Good(copy) => {
+            let backup = match look_for_backup(reader, limits, primary, [copy.alternate, last])? {
+                Attempt::Absent => BackupState::Missing,
+                Attempt::Bad { .. } => BackupState::Damaged,
+                Attempt::Good(other) if copy.says_the_same(&other) => BackupState::Same,
+                Attempt::Good(_) => BackupState::Different,
+            };
+            Ok(Choice::Copy(copy, Source::Primary { backup }))
+        }
+        Attempt::Bad { error, alternate } => {
+            Ok(match look_for_backup(reader, limits, primary, [last, alternate])? {
+                Attempt::Good(copy) => Choice::Copy(copy, Source::Backup { reason: error.code() }),
+                Attempt::Bad { .. } | Attempt::Absent => Choice::Fault(error),
+            })
+        }
+        Attempt::Absent => Ok(match look_for_backup(reader, limits, primary, [last, last])? {
+            Attempt::Good(copy) => Choice::Copy(copy, Source::Backup { reason: "gpt-missing" }),
+            Attempt::Bad { error, .. } => Choice::Fault(error),
+            Attempt::Absent => Choice::Nothing,
+        }),
+    }
+}
+
+/// The first copy that checks at `places`; else the first that is there at all.
+fn look_for_backup<R: ReadAt + ?Sized>(
+    reader: &R,
+    limits: &Limits,
+    primary: Site,
+    places: [Lba; 2],
+) -> Result<Attempt> {
+    let [one, other] = places;
+    let look = |lba: Lba| match lba > primary.lba {
+        true => Site { lba, ..primary }.look(reader, limits),
+        false => Ok(Attempt::Absent),
+    };
+    let first = look(one)?;
+    if one == other || matches!(first, Attempt::Good(_)) {
+        return Ok(first);
+    }
+    match (first, look(other)?) {
+        (_, good @ Attempt::Good(_)) => Ok(good),
+        (Attempt::Absent, second) => Ok(second),
+        (first, _) => Ok(first),
+    }
+}
+
+#[cfg(test)]
+mod tests;
