@@ -54,6 +54,9 @@ pub enum Error {
         /// What to do about it, one sentence.
         hint: &'static str,
     },
+    /// A call on a file-system context failed; the kernel's own messages are in it.
+    #[error(transparent)]
+    Context(#[from] crate::sys::ContextError),
 }
 
 impl Error {
@@ -65,6 +68,7 @@ impl Error {
             Self::Os { .. } => "os",
             Self::Missing { .. } => "missing-capability",
             Self::Conflict { code, .. } => code,
+            Self::Context(_) => "file-system-context",
         }
     }
 
@@ -80,6 +84,11 @@ impl Error {
             },
             Self::Missing { .. } => "use a kernel or a privilege that has it, or choose another mode",
             Self::Conflict { hint, .. } => hint,
+            Self::Context(error) => match error.source.raw_os_error() {
+                Some(libc::ENODEV) => "load the kernel's module for this file system",
+                Some(libc::EPERM) => "run as root, or in a user namespace that may do this",
+                _ => "see the kernel's message; the state from before is unchanged",
+            },
         }
     }
 

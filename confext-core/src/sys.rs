@@ -1,1 +1,33 @@
 //! System calls: one a function, file descriptors and not numbers; all unsafe code of the workspace is here.
+//!
+//! Nothing here decides anything: a function makes its call, checks the layout it hands to the kernel at compile time,
+//! and returns what the kernel said. The one exception to "one call" is [`FsContext`], which also reads the kernel's
+//! log of a file-system context when a call on it fails, because that log is gone with the context.
+//!
+//! Kernel versions a call needs are noted at each function; who calls decides what to do without it.
+
+mod fscontext;
+mod loopctl;
+mod memory;
+mod mount;
+mod namespace;
+mod path;
+mod statmount;
+
+pub use fscontext::{ContextError, FsContext, Sharing};
+pub use loopctl::{
+    LoopConfig, LoopFlags, LoopStatus, device_bytes, disk_sequence, loop_clear, loop_configure,
+    loop_free_number, loop_status,
+};
+pub use memory::{SealFlags, add_seals, memfd, seals};
+pub use mount::{
+    AttributeChange, Depth, MountAttrFlags, OpenTreeFlags, Place, Propagation, clone_tree, detach,
+    detach_path, move_mount, open_tree, pivot_root, set_attributes, set_propagation,
+};
+pub use namespace::{
+    NamespaceKind, current_mount_namespace, enter_namespace, enter_namespaces_of, unshare_mounts,
+};
+pub use path::{
+    AtFlags, Mode, OFlags, ResolveFlags, Statx, StatxFlags, open_beneath, open_path, statx, volume_flags,
+};
+pub use statmount::{MountId, MountInfo, list_mounts, mount_id, mount_info};

@@ -1,0 +1,193 @@
+//! Mounts as file descriptors: `open_tree`, `move_mount`, `mount_setattr`, `umount2`, `pivot_root`.
+#![allow(unsafe_code, reason = "mount_setattr is in no safe interface and is called by number")]
+
+use std::io;
+use std::mem::{offset_of, size_of};
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use linux_raw_sys::general::mount_attr;
+use rustix::mount::{self, MountPropagationFlags, MoveMountFlags, UnmountFlags};
+pub use rustix::mount::{MountAttrFlags, OpenTreeFlags};
+use rustix::path::Arg;
+
+const _: () = assert!(size_of::<mount_attr>() == 32);
+const _: () = assert!(offset_of!(mount_attr, attr_set) == 0);
+const _: () = assert!(offset_of!(mount_attr, attr_clr) == 8);
+const _: () = assert!(offset_of!(mount_attr, propagation) == 16);
+const _: () = assert!(offset_of!(mount_attr, userns_fd) == 24);
+
+/// One mount, or with all mounts below it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// Only this mount.
+    Single,
+    /// This mount and every mount below it.
+    Recursive,
+}
+
+/// Where a mount goes relative to what is mounted at the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Over it: visible at once.
+    OnTop,
+    /// Under it: visible when the one above is detached (`MOVE_MOUNT_BENEATH`, Linux 6.5).
+    Beneath,
+}
+
+/// How mounts and unmounts pass between copies of a mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Propagation {
+    /// Neither in nor out.
+    Private,
+    /// In, not out.
+    Slave,
+    /// In and out.
+    Shared,
+}
+
+/// What [`set_attributes`] changes.
+#[derive(Debug, Clone, Copy)]
+pub struct AttributeChange {
+    /// Flags to set.
+    pub set: MountAttrFlags,
+    /// Flags to take off.
+    pub clear: MountAttrFlags,
+    /// The new propagation, if it changes.
+    pub propagation: Option<Propagation>,
+}
+
+impl AttributeChange {
+    /// Only sets flags.
+    #[must_use]
+    pub const fn set(flags: MountAttrFlags) -> Self {
+        Self { set: flags, clear: MountAttrFlags::empty(), propagation: None }
+    }
+}
+
+/// `open_tree(dir, path, flags | OPEN_TREE_CLOEXEC)`
+///
+/// # Errors
+///
+/// `ENOENT`; `EINVAL` when a clone is asked of a mount of another namespace; `EPERM`.
+pub fn open_tree(dir: BorrowedFd<'_>, path: impl Arg, flags: OpenTreeFlags) -> io::Result<OwnedFd> {
+    Ok(mount::open_tree(dir, path, flags | OpenTreeFlags::OPEN_TREE_CLOEXEC)?)
+}
+
+/// `open_tree(dir, path, OPEN_TREE_CLONE | AT_EMPTY_PATH …)`: a detached copy of the mount, rooted at `path`.
+///
+/// # Errors
+///
+/// As [`open_tree`].
+pub fn clone_tree(dir: BorrowedFd<'_>, path: impl Arg, depth: Depth) -> io::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::AT_EMPTY_PATH;
+    match depth {
+        Depth::Single => open_tree(dir, path, flags),
+        Depth::Recursive => open_tree(dir, path, flags | OpenTreeFlags::AT_RECURSIVE),
+    }
+}
+
+/// `move_mount(tree, "", dir, path, MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH …)`
+///
+/// The last component of `path` is not followed if it is a link; an empty `path` is `dir` itself.
+///
+/// # Errors
+///
+/// `ENOENT`, `ENOTDIR` (a file over a directory or the other way round), `EINVAL` when `dir` is in another mount
+/// namespace or, with [`Place::Beneath`], when the target is no mount point; `EPERM`.
+pub fn move_mount(tree: BorrowedFd<'_>, dir: BorrowedFd<'_>, path: impl Arg, place: Place) -> io::Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    let flags = match place {
+        Place::OnTop => flags,
+        Place::Beneath => flags | MoveMountFlags::MOVE_MOUNT_BENEATH,
+    };
+    Ok(mount::move_mount(tree, c"", dir, path, flags)?)
+}
+
+/// `mount_setattr(tree, "", AT_EMPTY_PATH …, change, sizeof(*change))`
+///
+/// # Needs
+///
+/// Linux 5.12.
+///
+/// # Errors
+///
+/// `EINVAL` for a flag the kernel does not know; `EPERM` for a flag that is locked; with [`Depth::Recursive`] either
+/// every mount is changed or none.
+pub fn set_attributes(tree: BorrowedFd<'_>, change: &AttributeChange, depth: Depth) -> io::Result<()> {
+    let at_flags = match depth {
+        Depth::Single => libc::AT_EMPTY_PATH,
+        Depth::Recursive => libc::AT_EMPTY_PATH | libc::AT_RECURSIVE,
+    };
+    let mut attributes = mount_attr {
+        attr_set: u64::from(change.set.bits()),
+        attr_clr: u64::from(change.clear.bits()),
+        propagation: change.propagation.map_or(0, |kind| u64::from(kind.flags().bits())),
+        userns_fd: 0,
+    };
+    // SAFETY: the path is a NUL-terminated string and `attributes` a mount_attr of the size given; both live across the
+    // call, the kernel reads them and keeps neither; the descriptor is borrowed and so open.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            at_flags,
+            &raw mut attributes,
+            size_of::<mount_attr>(),
+        )
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// `umount2("/proc/self/fd/N", MNT_DETACH)`: takes away exactly the mount whose root `mount` is, even one that is covered.
+///
+/// Needs `/proc`: there is no call that takes a descriptor.
+///
+/// # Errors
+///
+/// `EINVAL` when the descriptor is not the root of a mount in this namespace; `EPERM`.
+pub fn detach(mount: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(mount::unmount(format!("/proc/self/fd/{}", mount.as_raw_fd()), UnmountFlags::DETACH)?)
+}
+
+/// `umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW)`
+///
+/// # Errors
+///
+/// `EINVAL` when `path` is no mount point; `EPERM`.
+pub fn detach_path(path: &Path) -> io::Result<()> {
+    Ok(mount::unmount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)?)
+}
+
+/// `mount(NULL, path, NULL, kind, NULL)`
+///
+/// # Errors
+///
+/// `EINVAL` when `path` is no mount point; `EPERM`.
+pub fn set_propagation(path: &Path, kind: Propagation, depth: Depth) -> io::Result<()> {
+    let flags = match depth {
+        Depth::Single => kind.flags(),
+        Depth::Recursive => kind.flags() | MountPropagationFlags::REC,
+    };
+    Ok(mount::mount_change(path, flags)?)
+}
+
+/// `pivot_root(new_root, put_old)`
+///
+/// # Errors
+///
+/// `EBUSY`, `EINVAL` when `new_root` is no mount point or propagation is shared; `EPERM`.
+pub fn pivot_root(new_root: &Path, put_old: &Path) -> io::Result<()> {
+    Ok(rustix::process::pivot_root(new_root, put_old)?)
+}
+
+impl Propagation {
+    const fn flags(self) -> MountPropagationFlags {
+        match self {
+            Self::Private => MountPropagationFlags::PRIVATE,
+            Self::Slave => MountPropagationFlags::DOWNSTREAM,
+            Self::Shared => MountPropagationFlags::SHARED,
+        }
+    }
+}
