@@ -18,4 +18,12 @@
 pub mod error;
 pub mod sys;
 
+pub mod loopdev;
+
+pub mod attach;
+
+pub mod layer;
+
+pub mod exec;
+
 pub use error::{Error, Result};

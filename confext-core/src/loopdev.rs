@@ -1,0 +1,312 @@
+//! [`LoopDevice`]: one window of a file as a read-only block device.
+//!
+//! The device is configured in one call, so that nobody sees it half set up; the kernel's partition scan is never asked
+//! for, because the window comes from a table that was checked here. The device clears itself when its last user is
+//! gone: while a file system is mounted from it the value may be dropped.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use confext_ddi::units::{ByteRange, SectorSize};
+use rustix::fs::{AtFlags, FileType, StatxFlags};
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::sys::{self, LoopConfig, LoopFlags};
+
+/// Getting a free number and configuring the device are two calls: another process may take it in between. Someone wins
+/// each round, so this many attempts fail only when as many others attach without a pause.
+const ATTEMPTS: u32 = 128;
+/// The pause grows with each attempt up to this; all attempts together take at most about two seconds.
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+
+/// How a device reads its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Io {
+    /// Through the file's page cache. The only way for memory.
+    #[default]
+    Buffered,
+    /// Past the page cache where the file system can do that; the kernel falls back to the cache where it cannot.
+    Direct,
+}
+
+/// How to make a [`LoopDevice`].
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Options {
+    /// Which bytes of the file the device shows; a whole number of blocks.
+    pub window: ByteRange,
+    /// The logical block size. Default 512, which every file system accepts.
+    pub block_size: SectorSize,
+    /// How the file is read. Default buffered.
+    pub io: Io,
+    /// A name for people, shown by tools that list loop devices; at most 63 bytes of it.
+    pub name: String,
+}
+
+impl Options {
+    /// The defaults for a window.
+    #[must_use]
+    pub fn new(window: ByteRange) -> Self {
+        Self { window, block_size: SectorSize::S512, io: Io::default(), name: String::new() }
+    }
+
+    /// Sets the logical block size.
+    #[must_use]
+    pub fn block_size(mut self, block_size: SectorSize) -> Self {
+        self.block_size = block_size;
+        self
+    }
+
+    /// Sets how the file is read.
+    #[must_use]
+    pub fn io(mut self, io: Io) -> Self {
+        self.io = io;
+        self
+    }
+
+    /// Sets the name for people.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+}
+
+/// A device number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct DeviceNumber {
+    /// The driver.
+    pub major: u32,
+    /// The device.
+    pub minor: u32,
+}
+
+impl std::fmt::Display for DeviceNumber {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.major, self.minor)
+    }
+}
+
+/// A loop device, open. Dropped, it goes as soon as nobody else uses it.
+#[derive(Debug)]
+pub struct LoopDevice {
+    device: File,
+    path: PathBuf,
+    device_number: DeviceNumber,
+    disk_sequence: Option<u64>,
+}
+
+impl LoopDevice {
+    /// Binds a free loop device to a window of `backing`: read-only, clearing itself, without partitions.
+    ///
+    /// # Errors
+    ///
+    /// `os` when a call failed; `missing-capability` when there are no loop devices here; `loop-window` when the window is
+    /// empty, ends after the file or is no whole number of blocks; `loop-contended` when every free device was taken away.
+    ///
+    /// # Needs
+    ///
+    /// Root (access to `/dev/loop-control`); Linux 5.8.
+    pub fn attach(backing: BorrowedFd<'_>, options: &Options) -> Result<Self> {
+        check_window(backing, options)?;
+        let control = open_control()?;
+        let mut last = io::Error::from(io::ErrorKind::ResourceBusy);
+        for attempt in 0..ATTEMPTS {
+            let number = sys::loop_free_number(control.as_fd())
+                .map_err(|source| Error::os("get a free loop device from", CONTROL, source))?;
+            match Self::configure(number, backing, options) {
+                Ok(device) => return device.checked(number, options),
+                Err(Failure::Taken(error)) => last = error,
+                Err(Failure::Other(error)) => return Err(error),
+            }
+            std::thread::sleep(Duration::from_micros(250).saturating_mul(attempt).min(LONGEST_PAUSE));
+        }
+        Err(Error::Conflict {
+            code: "loop-contended",
+            target: CONTROL.to_owned(),
+            found: format!("{ATTEMPTS} devices taken by others ({last})"),
+            expected: "a free device".to_owned(),
+            hint: "try again when fewer programs attach loop devices",
+        })
+    }
+
+    /// `/dev/loopN`.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its device number, which a file system mounted from it has as `st_dev`.
+    #[must_use]
+    pub const fn device_number(&self) -> DeviceNumber {
+        self.device_number
+    }
+
+    /// The number of this use of the device, which no other use shares; `None` before Linux 5.15.
+    #[must_use]
+    pub const fn disk_sequence(&self) -> Option<u64> {
+        self.disk_sequence
+    }
+
+    /// Lets go of the file now; while a file system is mounted from the device, when that is unmounted.
+    ///
+    /// # Errors
+    ///
+    /// `os` when the kernel refuses.
+    pub fn detach(self) -> Result<()> {
+        sys::loop_clear(self.device.as_fd())
+            .map_err(|source| Error::os("detach loop device", self.path.display().to_string(), source))
+    }
+
+    fn configure(number: u32, backing: BorrowedFd<'_>, options: &Options) -> Result<Self, Failure> {
+        let path = PathBuf::from(format!("/dev/loop{number}"));
+        let os = |operation, source| Failure::new(operation, &path, source);
+        let device = File::open(&path).map_err(|source| os("open loop device", source))?;
+        let direct = match options.io {
+            Io::Buffered => LoopFlags::empty(),
+            Io::Direct => LoopFlags::DIRECT_IO,
+        };
+        let config = LoopConfig {
+            offset: options.window.start(),
+            size_limit: options.window.len_bytes(),
+            block_size: options.block_size.bytes(),
+            flags: LoopFlags::READ_ONLY | LoopFlags::AUTOCLEAR | direct,
+            name: options.name.clone().into_bytes(),
+        };
+        sys::loop_configure(device.as_fd(), backing, &config)
+            .map_err(|source| os("configure loop device", source))?;
+        // From here on the device is ours: a failure drops it, and it clears itself.
+        let stat = sys::statx(device.as_fd(), c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)
+            .map_err(|source| Failure::Other(os_error("stat loop device", &path, source)))?;
+        let device_number = DeviceNumber { major: stat.stx_rdev_major, minor: stat.stx_rdev_minor };
+        let disk_sequence = sys::disk_sequence(device.as_fd()).ok();
+        Ok(Self { device, path, device_number, disk_sequence })
+    }
+
+    /// Checks that the kernel did what was asked: the window is the one that was checked, and nothing can write to it.
+    fn checked(self, number: u32, options: &Options) -> Result<Self> {
+        let status = sys::loop_status(self.device.as_fd())
+            .map_err(|source| os_error("read status of loop device", &self.path, source))?;
+        let bytes = sys::device_bytes(self.device.as_fd())
+            .map_err(|source| os_error("read size of loop device", &self.path, source))?;
+        let safe = LoopFlags::READ_ONLY | LoopFlags::AUTOCLEAR;
+        let window = options.window;
+        let right = status.number == number
+            && status.flags.contains(safe)
+            && status.offset == window.start()
+            && bytes == window.len_bytes();
+        if right {
+            return Ok(self);
+        }
+        Err(Error::Conflict {
+            code: "loop-window",
+            target: self.path.display().to_string(),
+            found: format!(
+                "device {} of {bytes} bytes from byte {} with flags {:?}",
+                status.number, status.offset, status.flags
+            ),
+            expected: format!(
+                "device {number} of {} bytes from byte {} with flags {safe:?}",
+                window.len_bytes(),
+                window.start()
+            ),
+            hint: "check that the image is not being changed; attach it in sealed memory",
+        })
+    }
+}
+
+impl AsFd for LoopDevice {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.device.as_fd()
+    }
+}
+
+const CONTROL: &str = "/dev/loop-control";
+
+fn open_control() -> Result<File> {
+    File::options().read(true).write(true).open(CONTROL).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => {
+            Error::Missing { what: "the loop driver", why: format!("{CONTROL} does not exist") }
+        }
+        _ => Error::os("open", CONTROL, source),
+    })
+}
+
+fn check_window(backing: BorrowedFd<'_>, options: &Options) -> Result<()> {
+    let stat = sys::statx(backing, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)
+        .map_err(|source| Error::os("stat", "the file of a loop device", source))?;
+    let window = options.window;
+    let block_bytes = u64::from(options.block_size.bytes());
+    let whole = |bytes: u64| bytes.is_multiple_of(block_bytes);
+    let is_file = FileType::from_raw_mode(stat.stx_mode.into()).is_file();
+    let inside = !is_file || window.end() <= stat.stx_size;
+    if inside && !window.is_empty() && whole(window.len_bytes()) && whole(window.start()) {
+        return Ok(());
+    }
+    Err(Error::Conflict {
+        code: "loop-window",
+        target: "the file of a loop device".to_owned(),
+        found: format!("bytes {} to {} of {}", window.start(), window.end(), stat.stx_size),
+        expected: format!("a window inside the file of whole blocks of {block_bytes} bytes"),
+        hint: "attach the image in sealed memory, or pad it to whole blocks",
+    })
+}
+
+fn os_error(operation: &'static str, path: &Path, source: io::Error) -> Error {
+    Error::os(operation, path.display().to_string(), source)
+}
+
+/// Why one attempt failed: another one may work, or not.
+enum Failure {
+    Taken(io::Error),
+    Other(Error),
+}
+
+impl Failure {
+    fn new(operation: &'static str, path: &Path, source: io::Error) -> Self {
+        match source.raw_os_error() {
+            // Taken between the two calls, held by a prober, being taken down, or its node not there yet.
+            Some(libc::EBUSY | libc::ENXIO | libc::ENODEV | libc::EAGAIN | libc::ENOENT) => {
+                Self::Taken(source)
+            }
+            _ => Self::Other(os_error(operation, path, source)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn window(start: u64, end: u64) -> Options {
+        Options::new(ByteRange::new(start, end).unwrap())
+    }
+
+    #[test]
+    fn a_window_must_be_whole_blocks_inside_the_file() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(4096).unwrap();
+        for (start, end) in [(0, 4096), (512, 1024), (3584, 4096)] {
+            check_window(file.as_fd(), &window(start, end)).unwrap();
+        }
+        for (start, end) in [(0, 4608), (4096, 4608), (512, 512), (0, 100), (100, 612), (0, u64::MAX)] {
+            let error = check_window(file.as_fd(), &window(start, end)).unwrap_err();
+            assert_eq!(error.code(), "loop-window", "{start}..{end}");
+        }
+        let large_blocks = window(512, 1024).block_size(SectorSize::new(4096).unwrap());
+        assert_eq!(check_window(file.as_fd(), &large_blocks).unwrap_err().code(), "loop-window");
+    }
+
+    #[test]
+    fn only_a_taken_device_is_tried_again() {
+        let path = Path::new("/dev/loop0");
+        let failure = |errno| Failure::new("open", path, io::Error::from_raw_os_error(errno));
+        assert!(matches!(failure(libc::EBUSY), Failure::Taken(_)));
+        assert!(matches!(failure(libc::EACCES), Failure::Other(Error::Os { .. })));
+    }
+}
