@@ -74,6 +74,9 @@ pub struct ByteRange {
 }
 
 impl ByteRange {
+    /// The range of no bytes at 0.
+    pub const EMPTY: Self = Self { start: 0, end: 0 };
+
     /// Returns the range from `start` to before `end`, or `None` when it would end before it starts.
     #[must_use]
     pub fn new(start: u64, end: u64) -> Option<Self> {

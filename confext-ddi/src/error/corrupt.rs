@@ -151,5 +151,42 @@ family! {
         GptAmbiguous { first: u32, second: u32 } = "gpt-ambiguous",
             "two valid partition tables: found one for sectors of {first} and one for {second} bytes, expected one",
             "wipe the table that does not belong to the image";
+        // build
+        /// A path of an entry cannot be one.
+        EntryPath { path: String, found: &'static str } = "entry-path",
+            "entry path \"{path}\" not usable: found {found}, expected names separated by single slashes",
+            "pass a path relative to the image's root, such as etc/app.conf";
+        /// A name of an entry is too long.
+        EntryNameLength { path: String, found: usize, most: usize } = "entry-name-length",
+            "entry \"{path}\" has a name too long: found {found} bytes, expected at most {most}",
+            "shorten the name; no Linux file system holds longer ones";
+        /// Two entries have one path.
+        EntryExists { path: String, found: &'static str } = "entry-exists",
+            "entry \"{path}\" added twice: found {found} there, expected nothing",
+            "add each path once";
+        /// An entry lies below something that is not a directory.
+        EntryParent { path: String, found: &'static str } = "entry-parent",
+            "entry \"{path}\" has no place: found {found} above it, expected a directory",
+            "add entries below directories only; symbolic links are not followed";
+        /// An entry that is referred to does not exist.
+        EntryMissing { path: String } = "entry-missing",
+            "entry \"{path}\" not found, expected it to be added before it is referred to",
+            "add the entry first";
+        /// An entry is of another kind than the operation needs.
+        EntryKind { path: String, found: &'static str, expected: &'static str } = "entry-kind",
+            "entry \"{path}\" is of the wrong kind: found {found}, expected {expected}",
+            "directories have one name only";
+        /// Mode bits outside permission, set-id and sticky.
+        EntryMode { path: String, found: u16 } = "entry-mode",
+            "entry \"{path}\" has mode bits outside 07777: found {found:#o}",
+            "pass permission, set-id and sticky bits only; the kind comes from how it is added";
+        /// A symbolic link's target cannot be one.
+        LinkTarget { path: String, found: usize, most: usize } = "link-target",
+            "symbolic link \"{path}\" has a target of {found} bytes, expected 1 to {most} without a NUL",
+            "shorten the target";
+        /// A file was changed while it was being read.
+        SourceChanged { path: String, what: &'static str } = "source-changed",
+            "source file \"{path}\" changed while it was read: its {what} is not what it was",
+            "build from a directory that nobody writes to";
     }
 }

@@ -25,5 +25,22 @@ family! {
         GptRevision { found: u32 } = "gpt-revision",
             "revision of the partition table unknown: found {found:#010x}, expected 0x00010000",
             "build the image with a revision 1.0 table, the only one there is";
+        // build
+        /// A device number is larger than Linux's.
+        DeviceNumber { path: String, major: u32, minor: u32 } = "device-number",
+            "device \"{path}\" has a number too large: found {major}:{minor}, expected at most 4095:1048575",
+            "use the major and minor number as the kernel prints them";
+        /// An extended attribute is in a namespace EROFS has no index for.
+        XattrName { path: String, name: String } = "xattr-name",
+            "entry \"{path}\" has an extended attribute that cannot be stored: found \"{name}\", expected user.*, trusted.*, security.* or a POSIX ACL",
+            "leave the attribute out, or build without extended attributes";
+        /// Extended attributes are larger than EROFS can hold.
+        XattrSize { path: String, found: usize, most: usize } = "xattr-size",
+            "extended attributes of entry \"{path}\" too large: found {found} bytes, expected at most {most}",
+            "store the data in a file";
+        /// An image is larger than EROFS can address.
+        ErofsSize { found: u64, most: u64 } = "erofs-size",
+            "file system too large: found {found} blocks of 4096 bytes, expected at most {most}",
+            "split the content over more images";
     }
 }
