@@ -42,10 +42,7 @@ want() {
 # Install $MISSING; on a machine without package lists, or with old ones, fetch them and try again.
 install_missing() {
     local step=$1
-    if [[ ${#MISSING[@]} == 0 ]]; then
-        say "$step: present"
-        return
-    fi
+    [[ ${#MISSING[@]} != 0 ]] || return 0
     local packages=("${MISSING[@]}")
     MISSING=()
     command -v apt-get >/dev/null || die "$step: needs the equivalent of these Debian packages: ${packages[*]}"
@@ -105,7 +102,7 @@ step_vm() {
 
 step_python() {
     if have_venv; then
-        say "python: present in $VENV"
+        say "python: in $VENV"
         return
     fi
     want python3 python3
@@ -132,7 +129,7 @@ make_venv() {
 
 step_peer() {
     if have_peer; then
-        say "peer: present in $PEER_ROOT: $(tr '\n' ' ' <"$PEER_ROOT/etc/confext-peer")"
+        say "peer: in $PEER_ROOT: $(tr '\n' ' ' <"$PEER_ROOT/etc/confext-peer")"
         return
     fi
     [[ $(id -u) == 0 ]] || die "peer: needs root to make $PEER_ROOT"
@@ -229,7 +226,10 @@ steps=("$@")
 [[ ${steps[*]} != all ]] || steps=(build lint tools peer vm python)
 for step in "${steps[@]}"; do
     case $step in
-    build | lint | tools | peer | vm | python) "step_$step" ;;
+    build | lint | tools | peer | vm | python)
+        "step_$step"
+        say "$step: ready"
+        ;;
     -h | --help) sed -n '2,/^$/s/^# \{0,1\}//p' "${0##*/}" && exit ;;
     *) die "no step is called '$step'; there are: build, lint, tools, peer, vm, python, all" ;;
     esac
