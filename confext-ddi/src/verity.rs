@@ -12,10 +12,13 @@
 //!
 //! The root hash pins the content, and with it the salt and the number of blocks: see [`Reader`].
 
+mod cache;
 mod geometry;
+mod reader;
 mod superblock;
 mod tree;
 
 pub use geometry::{Geometry, Level};
+pub use reader::{Progress, Reader, copy_verified, verify};
 pub use superblock::{HashType, Superblock};
 pub use tree::{Tree, build};
