@@ -188,5 +188,10 @@ family! {
         SourceChanged { path: String, what: &'static str } = "source-changed",
             "source file \"{path}\" changed while it was read: its {what} is not what it was",
             "build from a directory that nobody writes to";
+        // fstype
+        /// There are the magics of two file systems.
+        FileSystemAmbiguous { first: &'static str, second: &'static str } = "fs-ambiguous",
+            "two file systems in one place: found the magic of {first} and of {second}, expected one",
+            "wipe the place before a file system is made in it";
     }
 }

@@ -102,7 +102,7 @@ fn one_wrong_header_field_one_code() {
         (|h| h.entry_bytes = 384.into(), "gpt-entry-size"),
         (|h| h.entry_bytes = 8192.into(), "gpt-entry-size"),
         (|h| h.entry_bytes = (u32::MAX - 127).into(), "gpt-entry-size"),
-        (|h| h.entry_bytes = 256.into(), "gpt-entries-crc"),
+        (|h| h.entry_bytes = 256.into(), "gpt-entries-place"),
         (|h| h.first_usable_lba = 0.into(), "gpt-usable-range"),
         (|h| h.first_usable_lba = 1.into(), "gpt-usable-range"),
         (|h| h.first_usable_lba = 61.into(), "gpt-usable-range"),
@@ -183,7 +183,7 @@ fn one_wrong_entry_field_one_code() {
         (|s| s.entries[0].last_lba = 60.into(), "gpt-overlap"),
         (|s| s.entries[2].first_lba = 4.into(), "gpt-overlap"),
         (|s| s.entries[1] = s.entries[0], "gpt-overlap"),
-        (|s| s.entries[2].label[6] = 0xd834.into(), "gpt-label"),
+        (|s| s.entries[2].label[7] = 0x41.into(), "gpt-label"),
         (|s| s.entries[2].label[0] = 0xdc00.into(), "gpt-label"),
     ];
     for (at, (edit, expected)) in cases.iter().enumerate() {
@@ -270,11 +270,9 @@ fn truncation_is_never_silent() {
 #[test]
 fn the_limit_is_an_option() {
     let image = sample().image();
-    let mut limits = Limits::default();
-    limits.gpt_entries_bytes = 8 * 128;
-    assert!(Table::read(&image, &limits).is_ok());
-    limits.gpt_entries_bytes = 8 * 128 - 1;
-    assert_eq!(Table::read(&image, &limits).unwrap_err().code(), "limit-bytes");
+    let read = |most| Table::read(&image, &Limits { gpt_entries_bytes: most, ..Limits::default() });
+    assert!(read(8 * 128).is_ok());
+    assert_eq!(read(8 * 128 - 1).unwrap_err().code(), "limit-bytes");
 }
 
 type Planned = (u32, u64, u64, u64, String);
