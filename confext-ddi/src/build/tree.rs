@@ -104,6 +104,14 @@ impl Device {
             Self::Character { major, minor } | Self::Block { major, minor } => (major, minor),
         }
     }
+
+    pub(super) fn checked(self, path: &[u8]) -> Result<Self> {
+        let (major, minor) = self.number();
+        if major > Self::MAX_MAJOR || minor > Self::MAX_MINOR {
+            return Err(Unsupported::DeviceNumber { path: show(path), major, minor }.into());
+        }
+        Ok(self)
+    }
 }
 
 /// What an entry is, with what only that kind has.
@@ -271,10 +279,7 @@ impl Tree {
     ///
     /// `device-number` when the number does not fit Linux's 12 + 20 bits; else as [`Tree::add_file`].
     pub fn add_device(&mut self, path: impl AsRef<[u8]>, device: Device, meta: Meta) -> Result<()> {
-        let (major, minor) = device.number();
-        if major > Device::MAX_MAJOR || minor > Device::MAX_MINOR {
-            return Err(Unsupported::DeviceNumber { path: show(path.as_ref()), major, minor }.into());
-        }
+        let device = device.checked(path.as_ref())?;
         self.add(path.as_ref(), Kind::Device(device), meta).map(drop)
     }
 

@@ -123,6 +123,9 @@ fn inode<'t>(tree: &'t Tree, options: &Options, visit: Visit, number: u32) -> Re
     };
     let mtime = node.meta.mtime.unwrap_or(options.build_time);
     let mtime = options.latest_mtime.map_or(mtime, |latest| mtime.min(latest));
+    if i64::try_from(size).is_err() {
+        return Err(Unsupported::ErofsSize { found: size / BLOCK, most: MAX_BLOCKS }.into());
+    }
     let xattr_bytes = xattr::encode(&node.xattrs, &visit.path)?.len();
     let payload = match &node.kind {
         Kind::File(content) => content.data().and_then(|data| Chunks::choose(size, data)),
