@@ -76,10 +76,13 @@ tier_structure() {
 }
 
 tier_unit() {
-    cargo test --no-fail-fast "${PACKAGES[@]}" --exclude confext-tests --lib --bins --tests -- "${IGNORED[@]}"
+    local status=0
+    cargo test --no-fail-fast "${PACKAGES[@]}" --exclude confext-tests --lib --bins --tests -- "${IGNORED[@]}" ||
+        status=1
     # Apart, because here "ignored" means a documentation block that is not code to run.
-    cargo test --no-fail-fast "${PACKAGES[@]}" --exclude confext-tests --exclude confext-examples --doc
-    integration ddi
+    cargo test --no-fail-fast "${PACKAGES[@]}" --exclude confext-tests --exclude confext-examples --doc || status=1
+    integration ddi || status=1
+    return $status
 }
 
 tier_oracle() { integration oracle; }
@@ -92,15 +95,16 @@ tier_privileged() {
 tier_vm() { integration vm --test-threads=1; }
 
 tier_python() {
-    local python
+    local python status=0
     make_wheel
     python=$TARGET/python/bin/python
-    contained "$python" -m pytest -p no:cacheprovider tests/python
-    "$python" -m mypy.stubtest confext
+    contained "$python" -m pytest -p no:cacheprovider tests/python || status=1
+    "$python" -m mypy.stubtest confext || status=1
+    return $status
 }
 
 tier_fuzz() {
-    local target name corpus triple flags
+    local target triple flags status=0
     triple=$(rustc -vV | sed -n 's/^host: //p')
     # What cargo-fuzz passes, less the address sanitizer, which stable compilers do not have. With --target the flags
     # are for the targets and their dependencies, and not for build scripts.
@@ -108,32 +112,21 @@ tier_fuzz() {
         -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table
         -Cllvm-args=-sanitizer-coverage-trace-compares -Cdebug-assertions --cfg fuzzing'
     (cd fuzz && RUSTFLAGS=$flags cargo build --release --bins --target "$triple" --target-dir "$TARGET/fuzz")
+    mkdir -p "$LOGS/artifacts"
     for target in fuzz/fuzz_targets/*.rs; do
-        name=$(basename "$target" .rs)
-        corpus=$(mktemp -d "${TMPDIR:-/tmp}/confext-test-fuzz.XXXXXX")
-        [[ ! -d fuzz/corpus/$name ]] || cp -r "fuzz/corpus/$name/." "$corpus"
-        mkdir -p "$LOGS/artifacts"
-        echo "fuzz: $name, from $(find "$corpus" -type f | wc -l) files"
-        # The limit on address space does what -malloc_limit_mb does under the address sanitizer: an allocation sized by
-        # an unchecked field ends the run.
-        (
-            ulimit -v $((1536 * 1024))
-            "$TARGET/fuzz/$triple/release/$name" -max_total_time="${CONFEXT_FUZZ_SECONDS:-15}" -timeout=10 \
-                -rss_limit_mb=1024 -malloc_limit_mb=256 -print_final_stats=1 -verbosity=0 \
-                -artifact_prefix="$LOGS/artifacts/$name-" "$corpus"
-        ) || {
-            rm -rf "$corpus"
-            echo "fuzz: $name: FAILED, the input is in $LOGS/artifacts"
-            return 1
-        }
-        rm -rf "$corpus"
-        echo "fuzz: $name: ok"
+        if run_fuzz_target "$(basename "$target" .rs)" "$TARGET/fuzz/$triple/release"; then
+            echo "fuzz: $(basename "$target" .rs): ok"
+        else
+            echo "fuzz: $(basename "$target" .rs): FAILED, the input is in $LOGS/artifacts"
+            status=1
+        fi
     done
+    return $status
 }
 
 tier_examples() {
-    local example
-    cargo build --features confext-core/cli -p confext-core -p confext-examples --bins --examples
+    local example status=0
+    cargo build "${PACKAGES[@]}" --bins --examples
     [[ -x $TARGET/python/bin/python ]] || make_wheel
     if ! is_root; then
         echo "examples: built; ignored: running them needs root"
@@ -142,23 +135,44 @@ tier_examples() {
     for example in examples/*; do
         case $example in
         examples/lib.rs) continue ;;
-        *.rs) run_example "$example" cargo run --quiet -p confext-examples --example "$(basename "$example" .rs)" ;;
-        *.py) run_example "$example" "$TARGET/python/bin/python" "$example" ;;
-        *.sh) run_example "$example" "$example" ;;
+        *.rs) run_example "$example" "$TARGET/debug/examples/$(basename "$example" .rs)" || status=1 ;;
+        *.py) run_example "$example" "$TARGET/python/bin/python" "$example" || status=1 ;;
+        *.sh) run_example "$example" "$example" || status=1 ;;
         esac
     done
+    return $status
 }
 
 # ---- what the tiers share
+
+# run_fuzz_target NAME DIRECTORY: run the program from a copy of its corpus, so that the tree stays as it is.
+run_fuzz_target() {
+    local corpus status=0
+    corpus=$(mktemp -d "${TMPDIR:-/tmp}/confext-test-fuzz.XXXXXX")
+    [[ ! -d fuzz/corpus/$1 ]] || cp -r "fuzz/corpus/$1/." "$corpus"
+    echo "fuzz: $1, from $(find "$corpus" -type f | wc -l) files"
+    # The limit on address space does what -malloc_limit_mb does under the address sanitizer: an allocation sized by an
+    # unchecked field ends the run.
+    (
+        ulimit -v $((1536 * 1024))
+        exec "$2/$1" -max_total_time="${CONFEXT_FUZZ_SECONDS:-15}" -timeout=10 -rss_limit_mb=1024 \
+            -malloc_limit_mb=256 -print_final_stats=1 -verbosity=0 -artifact_prefix="$LOGS/artifacts/$1-" "$corpus"
+    ) || status=$?
+    rm -rf "$corpus"
+    return $status
+}
 
 # run_example NAME COMMAND…: examples promise to leave the machine as it was, so nothing is put around them.
 run_example() {
     local before
     echo "example: $1"
     before=$(kernel_objects)
-    "${@:2}" </dev/null
-    left_behind "$before"
-    echo "example: $1: ok"
+    if "${@:2}" </dev/null && left_behind "$before"; then
+        echo "example: $1: ok"
+    else
+        echo "example: $1: FAILED"
+        return 1
+    fi
 }
 
 # integration DIRECTORY [OPTION…]: run the test targets of tests/DIRECTORY.
@@ -177,13 +191,14 @@ integration() {
 
 # contained COMMAND…: with root, run it in a mount namespace of its own, and look there for what it left behind.
 contained() {
-    local before
+    local before status=0
     if ! is_root; then
         "$@"
     elif [[ ${CONFEXT_RUN_CONTAINED-} == 1 ]]; then
         before=$(kernel_objects)
-        "$@"
-        left_behind "$before"
+        "$@" || status=$?
+        left_behind "$before" || status=1
+        return $status
     else
         CONFEXT_RUN_CONTAINED=1 unshare --mount --propagation private "$PWD/tests/run.sh" --contained "$@"
     fi
