@@ -4,9 +4,22 @@ use crate::digest::RootHash;
 use crate::error::Result;
 use serde::Serialize;
 
+#[cfg(feature = "openssl")]
+mod certificates;
+mod cms;
+mod der;
 mod json;
+#[cfg(feature = "openssl")]
+mod key;
+mod time;
 
+#[cfg(feature = "openssl")]
+pub use certificates::Certificates;
+pub use cms::{DigestAlgorithm, SignedData};
 pub use json::Json;
+#[cfg(feature = "openssl")]
+pub use key::{Embed, KeyPair};
+pub use time::Time;
 
 /// The SHA-256 of a certificate in DER form.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -193,5 +193,34 @@ family! {
         FileSystemAmbiguous { first: &'static str, second: &'static str } = "fs-ambiguous",
             "two file systems in one place: found the magic of {first} and of {second}, expected one",
             "wipe the place before a file system is made in it";
+
+        /// A text is not a PEM certificate.
+        CertificatePem = "certificate-pem",
+            "not a certificate: found no readable PEM block, expected BEGIN CERTIFICATE",
+            "pass an X.509 certificate in PEM form";
+        /// Bytes are not one DER certificate.
+        CertificateDer = "certificate-der",
+            "not a certificate: the bytes are not one X.509 certificate in DER form",
+            "pass an X.509 certificate in DER form, with nothing behind it";
+        /// There is more than one certificate where there has to be one.
+        CertificateCount { found: usize } = "certificate-count",
+            "wrong number of certificates: found {found}, expected exactly 1",
+            "pass each certificate alone, or say that all of the bundle count";
+        /// A certificate's validity cannot be told.
+        CertificateTime = "certificate-time",
+            "validity malformed: the certificate's or the asked-for times are out of range",
+            "make the certificate again";
+        /// A certificate's subject is too short or too long.
+        CertificateSubject { found: usize } = "certificate-subject",
+            "subject of the wrong length: found {found} characters, expected 1 to 64",
+            "use a short name for the signer";
+        /// A text is not a private key.
+        KeyPem = "key-pem",
+            "not a private key: found no readable PEM block, expected BEGIN PRIVATE KEY",
+            "pass an RSA or EC private key in PEM form";
+        /// A certificate is for another key.
+        KeyMismatch { subject: String } = "key-mismatch",
+            "key and certificate do not belong together: the certificate {subject} is for another key",
+            "pass the certificate that was made for this key";
     }
 }

@@ -42,5 +42,15 @@ family! {
         ErofsSize { found: u64, most: u64 } = "erofs-size",
             "file system too large: found {found} blocks of 4096 bytes, expected at most {most}",
             "split the content over more images";
+
+        // signature
+        /// A key of another kind, or a weak one.
+        KeyType { found: String } = "key-type",
+            "key not allowed: found {found}, expected RSA of at least 2048 bits, or EC of at least 256",
+            "use an RSA or EC key";
+        /// A private key is encrypted.
+        KeyEncrypted = "key-encrypted",
+            "private key is encrypted, and there is nobody to ask for its pass phrase",
+            "decrypt the key first (openssl pkey -in KEY -out PLAIN), or sign with a hardware token";
     }
 }

@@ -22,5 +22,69 @@ family! {
             "the superblock was changed after the image was built; fetch the image again from its source";
 
         // signature
+        /// A signature is larger than any sensible one.
+        SignatureSize { found: usize, most: usize } = "signature-size",
+            "signature too large: found {found} bytes, expected at most {most}",
+            "sign the image again; a signature with its certificate has a few kilobytes";
+        /// A signature is not strict DER of the PKCS#7 form.
+        SignatureDer { reason: &'static str } = "signature-der",
+            "signature is no PKCS#7 message in strict DER: {reason}",
+            "the signature was damaged or is of another kind; sign the image again";
+        /// Bytes follow the signature.
+        SignatureTrailing { found: usize } = "signature-trailing",
+            "data after the signature: found {found} more bytes, expected none",
+            "the signature was tampered with or badly joined; sign the image again";
+        /// A PKCS#7 message of another kind.
+        SignatureType { found: String, expected: &'static str } = "signature-type",
+            "PKCS#7 message of another kind: found type {found}, expected {expected}",
+            "make a detached signature of plain data";
+        /// The signature carries content of its own.
+        SignatureAttached = "signature-attached",
+            "signature carries content of its own, expected a detached one",
+            "make a detached signature over the lower-case hex root hash";
+        /// There is not exactly one signer.
+        SignatureSigners { found: usize } = "signature-signers",
+            "wrong number of signers: found {found}, expected exactly 1",
+            "sign the image with one key";
+        /// The signature covers attributes instead of the root hash itself.
+        SignatureAttributes = "signature-attributes",
+            "signature has signed attributes, expected one directly over the root hash",
+            "sign without attributes (openssl smime: -noattr)";
+        /// The signature carries something that no tool for images writes and that nobody would check.
+        SignatureExtra { what: &'static str } = "signature-extra",
+            "signature carries {what}, which is not allowed",
+            "sign the image again without it";
+        /// The signer is named by key identifier instead of issuer and serial number.
+        SignatureSignerId = "signature-signer-id",
+            "signer is named by key identifier, expected issuer and serial number",
+            "sign without the key identifier form (openssl cms: without -keyid)";
+        /// The signature's digest algorithm is not on the allow-list.
+        SignatureDigest { found: String } = "signature-digest",
+            "digest algorithm not allowed: found {found}, expected sha256, sha384 or sha512",
+            "sign the image with sha256";
+        /// The signature algorithm is not on the allow-list, or is for another digest.
+        SignatureAlgorithm { found: String } = "signature-algorithm",
+            "signature algorithm not allowed: found {found}, expected RSA (PKCS#1 1.5) or ECDSA with the signature's digest",
+            "sign the image with an RSA or EC key";
+        /// There is no certificate to check the signature with.
+        NoCertificates = "no-certificates",
+            "signature cannot be checked: found no trusted certificate, expected at least 1",
+            "name the certificates whose signatures count";
+        /// No trusted certificate is the one the signature names.
+        UnknownSigner { claims: String, trusted: usize } = "unknown-signer",
+            "signer not trusted: the signature claims {claims}, which is none of {trusted} trusted certificates",
+            "if you trust that signer, add its certificate; else fetch the image from its source";
+        /// The signature does not check with the trusted certificate it names.
+        SignatureMismatch { subject: String } = "signature-mismatch",
+            "signature does not check: it names trusted certificate {subject}, whose key did not sign this root hash",
+            "image or signature was changed, or belongs to another build; fetch the image again from its source";
+        /// The signature checks, but its certificate's validity has ended.
+        CertificateExpired { subject: String, found: String, expected: String } = "certificate-expired",
+            "certificate {subject} has expired: found end of validity {found}, expected {expected} or later",
+            "sign the image with a valid certificate, or check this machine's clock";
+        /// The signature checks, but its certificate's validity has not begun.
+        CertificateNotYetValid { subject: String, found: String, expected: String } = "certificate-not-yet-valid",
+            "certificate {subject} is not valid yet: found start of validity {found}, expected {expected} or earlier",
+            "check this machine's clock, or wait";
     }
 }

@@ -1,0 +1,486 @@
+//! The form of a detached PKCS#7 signature, checked before anything is done with it.
+
+use super::der::{
+    CONTEXT_0, CONTEXT_1, Element, Elements, INTEGER, NULL, OCTET_STRING, OID, SEQUENCE, SET, malformed,
+    oid_text,
+};
+use crate::error::{Error, Result, ResultExt as _, Unverified};
+
+const SIGNED_DATA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 2];
+const DATA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 1];
+/// rsaEncryption: the digest is named elsewhere.
+const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];
+/// The subject key identifier, instead of issuer and serial number.
+const KEY_IDENTIFIER: u8 = 0x80;
+
+/// A digest algorithm that signatures may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum DigestAlgorithm {
+    /// SHA-256.
+    Sha256,
+    /// SHA-384.
+    Sha384,
+    /// SHA-512.
+    Sha512,
+}
+
+impl DigestAlgorithm {
+    const ALL: [Self; 3] = [Self::Sha256, Self::Sha384, Self::Sha512];
+
+    /// The kernel's name for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sha256 => "sha256",
+            Self::Sha384 => "sha384",
+            Self::Sha512 => "sha512",
+        }
+    }
+
+    const fn oid(self) -> &'static [u8] {
+        match self {
+            Self::Sha256 => &[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 1],
+            Self::Sha384 => &[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 2],
+            Self::Sha512 => &[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 3],
+        }
+    }
+
+    /// shaNWithRSAEncryption.
+    const fn with_rsa_oid(self) -> &'static [u8] {
+        match self {
+            Self::Sha256 => &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 11],
+            Self::Sha384 => &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 12],
+            Self::Sha512 => &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 13],
+        }
+    }
+
+    /// ecdsa-with-SHAn.
+    const fn with_ecdsa_oid(self) -> &'static [u8] {
+        match self {
+            Self::Sha256 => &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2],
+            Self::Sha384 => &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 3],
+            Self::Sha512 => &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 4],
+        }
+    }
+}
+
+/// A detached PKCS#7 signature of the one form that images carry, its cryptography not checked.
+///
+/// The form: SignedData version 1 in strict DER · one digest algorithm of the allow-list · content type `data`,
+/// content absent · any certificates (they count for nothing) · no revocation lists · exactly one signer, named by
+/// issuer and serial number, with the same digest, without signed and unsigned attributes, RSA or ECDSA · nothing
+/// behind it.
+///
+/// *Spec*: RFC 2315 section 9; RFC 5652 section 5.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SignedData<'a> {
+    /// What the content is digested with.
+    pub digest: DigestAlgorithm,
+    /// Name of the issuer of the certificate the signer claims (DER).
+    pub issuer_der: &'a [u8],
+    /// Serial number of the certificate the signer claims (content of a DER INTEGER).
+    pub serial: &'a [u8],
+    /// The signature itself.
+    pub signature: &'a [u8],
+}
+
+impl<'a> SignedData<'a> {
+    /// The largest signature that is looked at: 1 MiB.
+    pub const MAX_BYTES: usize = 1 << 20;
+
+    /// Checks the form.
+    ///
+    /// # Errors
+    ///
+    /// `signature-size`, `signature-der`, `signature-trailing`, `signature-type`, `signature-attached`,
+    /// `signature-signers`, `signature-signer-id`, `signature-attributes`, `signature-extra`, `signature-digest`,
+    /// `signature-algorithm`.
+    pub fn parse(der: &'a [u8]) -> Result<Self> {
+        Self::parse_message(der).within("pkcs7")
+    }
+
+    fn parse_message(der: &'a [u8]) -> Result<Self> {
+        if der.len() > Self::MAX_BYTES {
+            return Err(Unverified::SignatureSize { found: der.len(), most: Self::MAX_BYTES }.into());
+        }
+        let mut outside = Elements::new(der);
+        let mut message = outside.expect(SEQUENCE, "no message")?.elements();
+        if !outside.rest().is_empty() {
+            let fault = Unverified::SignatureTrailing { found: outside.rest().len() };
+            return Err(Error::from(fault).at_offset(outside.offset()));
+        }
+        check_type(message.expect(OID, "no content type")?, SIGNED_DATA, "signedData")?;
+        let mut explicit = message.expect(CONTEXT_0, "no content")?.elements();
+        message.end("data after the content")?;
+        let signed_data = explicit.expect(SEQUENCE, "no signedData")?;
+        explicit.end("data after signedData")?;
+        parse_signed_data(signed_data.elements())
+    }
+}
+
+fn parse_signed_data(mut fields: Elements<'_>) -> Result<SignedData<'_>> {
+    let version = fields.expect(INTEGER, "no version of signedData")?;
+    let mut digests = fields.expect(SET, "no digest algorithms")?.elements();
+    let digest = parse_digest(digests.expect(SEQUENCE, "no digest algorithm")?)?;
+    if !digests.rest().is_empty() {
+        return Err(extra("more than one digest algorithm", digests.offset()));
+    }
+    let mut content = fields.expect(SEQUENCE, "no encapsulated content")?.elements();
+    check_type(content.expect(OID, "no type of encapsulated content")?, DATA, "data")?;
+    if let Some(attached) = content.take(CONTEXT_0)? {
+        return Err(Error::from(Unverified::SignatureAttached).at_offset(attached.offset()));
+    }
+    content.end("data after the encapsulated content's type")?;
+    if let Some(certificates) = fields.take(CONTEXT_0)? {
+        let mut certificates = certificates.elements();
+        while !certificates.rest().is_empty() {
+            certificates.expect(SEQUENCE, "no certificate among the certificates")?;
+        }
+    }
+    if let Some(lists) = fields.take(CONTEXT_1)? {
+        return Err(extra("revocation lists", lists.offset()));
+    }
+    let signers = fields.expect(SET, "no signers")?;
+    fields.end("data after the signers")?;
+    let parsed = parse_signer(one_signer(signers)?, digest)?;
+    check_version(version, "version of signedData is not 1")?;
+    Ok(parsed)
+}
+
+fn one_signer(signers: Element<'_>) -> Result<Elements<'_>> {
+    let mut elements = signers.elements();
+    let mut first = None;
+    let mut found = 0_usize;
+    while !elements.rest().is_empty() {
+        let signer = elements.expect(SEQUENCE, "no signer among the signers")?;
+        first.get_or_insert(signer);
+        found = found.saturating_add(1);
+    }
+    match first {
+        Some(signer) if found == 1 => Ok(signer.elements()),
+        _ => Err(Error::from(Unverified::SignatureSigners { found }).at_offset(signers.offset())),
+    }
+}
+
+fn parse_signer(mut fields: Elements<'_>, expected: DigestAlgorithm) -> Result<SignedData<'_>> {
+    let version = fields.expect(INTEGER, "no version of the signer")?;
+    // A signer named this way has another version, too: say the cause first.
+    if let Some(identifier) = fields.take(KEY_IDENTIFIER)? {
+        return Err(Error::from(Unverified::SignatureSignerId).at_offset(identifier.offset()));
+    }
+    check_version(version, "version of the signer is not 1")?;
+    let mut id = fields.expect(SEQUENCE, "no issuer and serial number")?.elements();
+    let issuer_der = id.expect(SEQUENCE, "no issuer")?.whole;
+    let serial = id.expect(INTEGER, "no serial number")?.content;
+    id.end("data after the serial number")?;
+    let digest_field = fields.expect(SEQUENCE, "no digest algorithm of the signer")?;
+    let digest = parse_digest(digest_field)?;
+    if digest != expected {
+        return Err(malformed("signer's digest algorithm is not the message's", digest_field.offset()));
+    }
+    if let Some(attributes) = fields.take(CONTEXT_0)? {
+        return Err(Error::from(Unverified::SignatureAttributes).at_offset(attributes.offset()));
+    }
+    check_algorithm(fields.expect(SEQUENCE, "no signature algorithm")?, digest)?;
+    let signature = fields.expect(OCTET_STRING, "no signature")?;
+    if signature.content.is_empty() {
+        return Err(malformed("signature is empty", signature.offset()));
+    }
+    if let Some(attributes) = fields.take(CONTEXT_1)? {
+        return Err(extra("unsigned attributes", attributes.offset()));
+    }
+    fields.end("data after the signature")?;
+    Ok(SignedData { digest, issuer_der, serial, signature: signature.content })
+}
+
+fn extra(what: &'static str, offset: u64) -> Error {
+    Error::from(Unverified::SignatureExtra { what }).at_offset(offset)
+}
+
+fn check_version(version: Element<'_>, reason: &'static str) -> Result<()> {
+    if version.content == [1] { Ok(()) } else { Err(malformed(reason, version.offset())) }
+}
+
+fn check_type(found: Element<'_>, expected: &[u8], name: &'static str) -> Result<()> {
+    if found.content == expected {
+        return Ok(());
+    }
+    let fault = Unverified::SignatureType { found: oid_text(found.content), expected: name };
+    Err(Error::from(fault).at_offset(found.offset()))
+}
+
+/// An algorithm's identifier, and its parameters.
+fn parse_algorithm(field: Element<'_>) -> Result<(Element<'_>, Elements<'_>)> {
+    let mut fields = field.elements();
+    let identifier = fields.expect(OID, "no algorithm identifier")?;
+    Ok((identifier, fields))
+}
+
+/// Parameters have to be absent or NULL.
+fn check_parameters(mut parameters: Elements<'_>) -> Result<()> {
+    let null = parameters.take(NULL)?;
+    if null.is_some_and(|null| !null.content.is_empty()) {
+        return Err(malformed("NULL with content", parameters.offset()));
+    }
+    parameters.end("algorithm with parameters")
+}
+
+fn parse_digest(field: Element<'_>) -> Result<DigestAlgorithm> {
+    let (identifier, parameters) = parse_algorithm(field)?;
+    let known = DigestAlgorithm::ALL.into_iter().find(|digest| digest.oid() == identifier.content);
+    let Some(digest) = known else {
+        let found = match identifier.content {
+            [0x2b, 0x0e, 3, 2, 0x1a] => "sha1".into(),
+            [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 2, 5] => "md5".into(),
+            other => oid_text(other),
+        };
+        return Err(Error::from(Unverified::SignatureDigest { found }).at_offset(identifier.offset()));
+    };
+    check_parameters(parameters)?;
+    Ok(digest)
+}
+
+fn check_algorithm(field: Element<'_>, digest: DigestAlgorithm) -> Result<()> {
+    let (identifier, parameters) = parse_algorithm(field)?;
+    if ![RSA, digest.with_rsa_oid(), digest.with_ecdsa_oid()].contains(&identifier.content) {
+        let fault = Unverified::SignatureAlgorithm { found: oid_text(identifier.content) };
+        return Err(Error::from(fault).at_offset(identifier.offset()));
+    }
+    check_parameters(parameters)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SHA1: &[u8] = &[0x2b, 0x0e, 3, 2, 0x1a];
+    const MD5: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 2, 5];
+    const PSS: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 10];
+
+    fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+        let content = parts.concat();
+        let len = match content.len() {
+            len @ 0..=0x7f => vec![len as u8],
+            len @ 0x80..=0xff => vec![0x81, len as u8],
+            len => vec![0x82, (len >> 8) as u8, len as u8],
+        };
+        [&[tag][..], &len, &content].concat()
+    }
+
+    fn algorithm(oid: &[u8]) -> Vec<u8> {
+        tlv(SEQUENCE, &[&tlv(OID, &[oid]), &[NULL, 0]])
+    }
+
+    /// The parts of a message, each as it is encoded; a test changes one.
+    #[derive(Clone)]
+    struct Parts {
+        message_type: Vec<u8>,
+        version: Vec<u8>,
+        digests: Vec<u8>,
+        content: Vec<u8>,
+        certificates: Vec<u8>,
+        lists: Vec<u8>,
+        signers: usize,
+        signer_version: Vec<u8>,
+        id: Vec<u8>,
+        digest: Vec<u8>,
+        attributes: Vec<u8>,
+        algorithm: Vec<u8>,
+        signature: Vec<u8>,
+        unsigned: Vec<u8>,
+        after_signers: Vec<u8>,
+    }
+
+    impl Parts {
+        fn new() -> Self {
+            let name = tlv(SEQUENCE, &[&tlv(SET, &[])]);
+            let sha256 = DigestAlgorithm::Sha256.oid();
+            Self {
+                message_type: tlv(OID, &[SIGNED_DATA]),
+                version: vec![INTEGER, 1, 1],
+                digests: tlv(SET, &[&algorithm(sha256)]),
+                content: tlv(SEQUENCE, &[&tlv(OID, &[DATA])]),
+                certificates: tlv(CONTEXT_0, &[&tlv(SEQUENCE, &[&[0; 300]])]),
+                lists: vec![],
+                signers: 1,
+                signer_version: vec![INTEGER, 1, 1],
+                id: tlv(SEQUENCE, &[&name, &[INTEGER, 2, 7, 7]]),
+                digest: algorithm(sha256),
+                attributes: vec![],
+                algorithm: algorithm(RSA),
+                signature: tlv(OCTET_STRING, &[&[9; 256]]),
+                unsigned: vec![],
+                after_signers: vec![],
+            }
+        }
+
+        fn der(&self) -> Vec<u8> {
+            let signer = tlv(
+                SEQUENCE,
+                &[
+                    &self.signer_version,
+                    &self.id,
+                    &self.digest,
+                    &self.attributes,
+                    &self.algorithm,
+                    &self.signature,
+                    &self.unsigned,
+                ],
+            );
+            let signers = tlv(SET, &[&signer.repeat(self.signers)]);
+            let signed_data = tlv(
+                SEQUENCE,
+                &[
+                    &self.version,
+                    &self.digests,
+                    &self.content,
+                    &self.certificates,
+                    &self.lists,
+                    &signers,
+                    &self.after_signers,
+                ],
+            );
+            tlv(SEQUENCE, &[&self.message_type, &tlv(CONTEXT_0, &[&signed_data])])
+        }
+    }
+
+    #[test]
+    fn the_form_is_read() {
+        let der = Parts::new().der();
+        let parsed = SignedData::parse(&der).unwrap();
+        assert_eq!(
+            (parsed.digest, parsed.serial, parsed.signature),
+            (DigestAlgorithm::Sha256, &[7, 7][..], &[9; 256][..])
+        );
+        assert_eq!(parsed.issuer_der, [SEQUENCE, 2, SET, 0]);
+        let bare = Parts { certificates: vec![], ..Parts::new() };
+        assert!(SignedData::parse(&bare.der()).is_ok());
+        for digest in DigestAlgorithm::ALL {
+            for oid in [RSA, digest.with_rsa_oid(), digest.with_ecdsa_oid()] {
+                let parts = Parts {
+                    digests: tlv(SET, &[&algorithm(digest.oid())]),
+                    digest: tlv(SEQUENCE, &[&tlv(OID, &[digest.oid()])]),
+                    algorithm: algorithm(oid),
+                    ..Parts::new()
+                };
+                assert_eq!(SignedData::parse(&parts.der()).unwrap().digest, digest);
+            }
+        }
+    }
+
+    #[test]
+    #[expect(clippy::too_many_lines, reason = "one table")]
+    fn each_part_has_its_code() {
+        let good = Parts::new();
+        let sha1 = tlv(SET, &[&algorithm(SHA1)]);
+        let sha384 = algorithm(DigestAlgorithm::Sha384.oid());
+        let two_digests = tlv(SET, &[&good.digest, &sha384]);
+        let key_id = tlv(KEY_IDENTIFIER, &[&[1; 20]]);
+        let table: Vec<(Parts, &str)> = vec![
+            (Parts { message_type: tlv(OID, &[DATA]), ..good.clone() }, "signature-type"),
+            (Parts { message_type: vec![], ..good.clone() }, "signature-der"),
+            (Parts { version: vec![INTEGER, 1, 3], ..good.clone() }, "signature-der"),
+            (Parts { version: vec![INTEGER, 2, 0, 1], ..good.clone() }, "signature-der"),
+            (Parts { digests: sha1, ..good.clone() }, "signature-digest"),
+            (Parts { digests: tlv(SET, &[&algorithm(MD5)]), ..good.clone() }, "signature-digest"),
+            (Parts { digests: tlv(SET, &[]), ..good.clone() }, "signature-der"),
+            (Parts { digests: two_digests, ..good.clone() }, "signature-extra"),
+            (Parts { digests: tlv(SET, &[&sha384]), ..good.clone() }, "signature-der"),
+            (
+                Parts { content: tlv(SEQUENCE, &[&tlv(OID, &[SIGNED_DATA])]), ..good.clone() },
+                "signature-type",
+            ),
+            (
+                Parts { content: tlv(SEQUENCE, &[&tlv(OID, &[DATA]), &tlv(CONTEXT_0, &[])]), ..good.clone() },
+                "signature-attached",
+            ),
+            (
+                Parts { content: tlv(SEQUENCE, &[&tlv(OID, &[DATA]), &[NULL, 0]]), ..good.clone() },
+                "signature-der",
+            ),
+            (Parts { certificates: tlv(CONTEXT_0, &[&[INTEGER, 0]]), ..good.clone() }, "signature-der"),
+            (Parts { lists: tlv(CONTEXT_1, &[]), ..good.clone() }, "signature-extra"),
+            (Parts { signers: 0, ..good.clone() }, "signature-signers"),
+            (Parts { signers: 2, ..good.clone() }, "signature-signers"),
+            (Parts { signer_version: vec![INTEGER, 1, 3], ..good.clone() }, "signature-der"),
+            (Parts { id: key_id.clone(), ..good.clone() }, "signature-signer-id"),
+            (
+                Parts {
+                    id: key_id,
+                    version: vec![INTEGER, 1, 3],
+                    signer_version: vec![INTEGER, 1, 3],
+                    ..good.clone()
+                },
+                "signature-signer-id",
+            ),
+            (Parts { id: tlv(SEQUENCE, &[&tlv(SEQUENCE, &[])]), ..good.clone() }, "signature-der"),
+            (Parts { digest: algorithm(SHA1), ..good.clone() }, "signature-digest"),
+            (Parts { digest: sha384, ..good.clone() }, "signature-der"),
+            (Parts { attributes: tlv(CONTEXT_0, &[]), ..good.clone() }, "signature-attributes"),
+            (Parts { algorithm: algorithm(PSS), ..good.clone() }, "signature-algorithm"),
+            (
+                Parts { algorithm: algorithm(DigestAlgorithm::Sha512.with_ecdsa_oid()), ..good.clone() },
+                "signature-algorithm",
+            ),
+            (
+                Parts { algorithm: tlv(SEQUENCE, &[&tlv(OID, &[RSA]), &[INTEGER, 1, 1]]), ..good.clone() },
+                "signature-der",
+            ),
+            (
+                Parts { algorithm: tlv(SEQUENCE, &[&tlv(OID, &[RSA]), &[NULL, 1, 1]]), ..good.clone() },
+                "signature-der",
+            ),
+            (Parts { signature: vec![], ..good.clone() }, "signature-der"),
+            (Parts { signature: vec![OCTET_STRING, 0], ..good.clone() }, "signature-der"),
+            (Parts { unsigned: tlv(CONTEXT_1, &[]), ..good.clone() }, "signature-extra"),
+            (Parts { unsigned: vec![NULL, 0], ..good.clone() }, "signature-der"),
+            (Parts { after_signers: vec![NULL, 0], ..good.clone() }, "signature-der"),
+        ];
+        for (at, (parts, code)) in table.into_iter().enumerate() {
+            let der = parts.der();
+            let error = SignedData::parse(&der).unwrap_err();
+            assert_eq!(error.code(), code, "row {at}: {error}");
+            assert_eq!((error.family(), error.path().as_str()), ("unverified", "pkcs7"));
+        }
+    }
+
+    #[test]
+    fn what_is_around_the_message_has_its_code() {
+        let der = Parts::new().der();
+        let error = SignedData::parse(&[&der[..], &[0]].concat()).unwrap_err();
+        assert_eq!((error.code(), error.offset()), ("signature-trailing", Some(der.len() as u64)));
+        assert_eq!(SignedData::parse(&[]).unwrap_err().code(), "signature-der");
+        assert_eq!(SignedData::parse(b"junk that is no DER").unwrap_err().code(), "signature-der");
+        assert_eq!(
+            SignedData::parse(&vec![0x30; SignedData::MAX_BYTES + 1]).unwrap_err().code(),
+            "signature-size"
+        );
+        for len in 0..der.len() {
+            assert_eq!(SignedData::parse(&der[..len]).unwrap_err().code(), "signature-der", "{len}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn changed_bytes_never_panic(
+            changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        ) {
+            let mut der = Parts::new().der();
+            for (at, byte) in changes {
+                let at = at.index(der.len());
+                der[at] = byte;
+            }
+            if let Err(error) = SignedData::parse(&der) {
+                prop_assert_eq!(error.family(), "unverified");
+            }
+        }
+
+        #[test]
+        fn any_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert!(SignedData::parse(&bytes).is_err());
+        }
+    }
+}

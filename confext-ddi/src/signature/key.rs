@@ -1,0 +1,185 @@
+//! A key and its certificate: making signatures.
+
+use super::certificates::{Certificate, check_key, internal};
+use super::{Fingerprint, Sign, Time};
+use crate::digest::RootHash;
+use crate::error::{Corrupt, Error, Result, ResultExt as _, Unsupported};
+use openssl::asn1::{Asn1Integer, Asn1Time};
+use openssl::bn::{BigNum, MsbOption};
+use openssl::error::ErrorStack;
+use openssl::hash::MessageDigest;
+use openssl::nid::Nid;
+use openssl::pkcs7::{Pkcs7, Pkcs7Flags};
+use openssl::pkey::{PKey, PKeyRef, Private};
+use openssl::rsa::Rsa;
+use openssl::stack::Stack;
+use openssl::x509::extension::{BasicConstraints, KeyUsage, SubjectKeyIdentifier};
+use openssl::x509::{X509, X509Builder, X509Name};
+
+/// What a signature carries besides itself. Whoever checks it uses certificates of their own either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Embed {
+    /// The signer's certificate, as systemd-repart writes it.
+    #[default]
+    Certificate,
+    /// Nothing: the smallest form, as `openssl smime -sign -nocerts` writes it.
+    Nothing,
+}
+
+/// A private key and its certificate, in memory.
+///
+/// Who can read this process's memory has the key: sign with a hardware token, through [`Sign`], where that matters.
+#[derive(Clone)]
+pub struct KeyPair {
+    key: PKey<Private>,
+    certificate: Certificate,
+    embed: Embed,
+}
+
+impl std::fmt::Debug for KeyPair {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let certificate = &self.certificate;
+        f.debug_struct("KeyPair")
+            .field("subject", &certificate.subject)
+            .field("fingerprint", &certificate.fingerprint)
+            .field("embed", &self.embed)
+            .finish_non_exhaustive()
+    }
+}
+
+impl KeyPair {
+    /// Takes an unencrypted private key and its certificate, each in PEM form and alone in its text.
+    ///
+    /// # Errors
+    ///
+    /// `key-pem`, `key-encrypted`, `key-type`, `certificate-pem`, `certificate-count`, `certificate-time`,
+    /// `key-mismatch`.
+    pub fn from_pem(key_pem: &[u8], certificate_pem: &[u8]) -> Result<Self> {
+        let key = parse_key(key_pem).within("key")?;
+        let certificate = Certificate::from_pem(certificate_pem).within("certificate")?;
+        let certified = certificate.x509.public_key().map_err(internal)?;
+        if !certified.public_eq(&key) {
+            return Err(Corrupt::KeyMismatch { subject: certificate.subject }.into());
+        }
+        Ok(Self { key, certificate, embed: Embed::default() })
+    }
+
+    /// Makes a new key (RSA, 2048 bits) and a certificate that it signs itself, valid from `not_before` for `days`.
+    ///
+    /// For tests and first steps: nobody vouches for such a certificate, and nobody can revoke it. Its holder is
+    /// trusted by whoever puts it into a set of certificates, for as long as it is there.
+    ///
+    /// # Errors
+    ///
+    /// `certificate-subject`, `certificate-time`.
+    pub fn generate(subject: &str, not_before: Time, days: u32) -> Result<Self> {
+        let found = subject.chars().count();
+        if !(1..=64).contains(&found) {
+            return Err(Corrupt::CertificateSubject { found }.into());
+        }
+        let not_after = not_before.after_days(days).ok_or(Corrupt::CertificateTime)?;
+        let validity = (asn1_time(not_before)?, asn1_time(not_after)?);
+        let key = Rsa::generate(2048).and_then(PKey::from_rsa).map_err(internal)?;
+        let x509 = self_signed(subject, &validity, &key).map_err(internal)?;
+        Ok(Self { key, certificate: Certificate::new(x509)?, embed: Embed::default() })
+    }
+
+    /// Says what signatures carry.
+    #[must_use]
+    pub const fn embed(mut self, embed: Embed) -> Self {
+        self.embed = embed;
+        self
+    }
+
+    /// The certificate in PEM form.
+    ///
+    /// # Errors
+    ///
+    /// `io` when OpenSSL fails.
+    pub fn certificate_pem(&self) -> Result<Vec<u8>> {
+        self.certificate.x509.to_pem().map_err(internal)
+    }
+
+    /// The certificate in DER form, as the kernel's keyrings take it.
+    ///
+    /// # Errors
+    ///
+    /// `io` when OpenSSL fails.
+    pub fn certificate_der(&self) -> Result<Vec<u8>> {
+        self.certificate.x509.to_der().map_err(internal)
+    }
+
+    /// The private key in PEM form (PKCS#8), not encrypted.
+    ///
+    /// # Errors
+    ///
+    /// `io` when OpenSSL fails.
+    pub fn private_key_pem(&self) -> Result<Vec<u8>> {
+        self.key.private_key_to_pem_pkcs8().map_err(internal)
+    }
+}
+
+impl Sign for KeyPair {
+    fn sign(&self, root_hash: &RootHash) -> Result<Vec<u8>> {
+        let mut flags = Pkcs7Flags::BINARY | Pkcs7Flags::DETACHED | Pkcs7Flags::NOATTR;
+        if self.embed == Embed::Nothing {
+            flags |= Pkcs7Flags::NOCERTS;
+        }
+        let content = root_hash.to_hex();
+        Stack::new()
+            .and_then(|others| {
+                Pkcs7::sign(&self.certificate.x509, &self.key, &others, content.as_bytes(), flags)
+            })
+            .and_then(|message| message.to_der())
+            .map_err(internal)
+    }
+
+    fn certificate_fingerprint(&self) -> Fingerprint {
+        self.certificate.fingerprint
+    }
+}
+
+fn parse_key(pem: &[u8]) -> Result<PKey<Private>> {
+    let has = |text: &[u8]| pem.windows(text.len()).any(|window| window == text);
+    if has(b"BEGIN ENCRYPTED PRIVATE KEY") || has(b"Proc-Type: 4,ENCRYPTED") {
+        return Err(Unsupported::KeyEncrypted.into());
+    }
+    // Without the callback OpenSSL would ask for a pass phrase on the terminal.
+    let key = PKey::private_key_from_pem_callback(pem, |_| Ok(0)).map_err(|_| Corrupt::KeyPem)?;
+    check_key(&key)?;
+    Ok(key)
+}
+
+fn asn1_time(time: Time) -> Result<Asn1Time> {
+    fn convert<T: TryFrom<i64>>(seconds: i64) -> Result<T> {
+        T::try_from(seconds).map_err(|_| Corrupt::CertificateTime.into())
+    }
+    Asn1Time::from_unix(convert(time.as_unix())?).map_err(|_| Error::from(Corrupt::CertificateTime))
+}
+
+fn self_signed(
+    subject: &str,
+    (not_before, not_after): &(Asn1Time, Asn1Time),
+    key: &PKeyRef<Private>,
+) -> std::result::Result<X509, ErrorStack> {
+    let mut name = X509Name::builder()?;
+    name.append_entry_by_nid(Nid::COMMONNAME, subject)?;
+    let name = name.build();
+    let mut serial = BigNum::new()?;
+    serial.rand(127, MsbOption::ONE, false)?;
+    let mut builder = X509Builder::new()?;
+    builder.set_version(2)?;
+    builder.set_serial_number(&*Asn1Integer::from_bn(&serial)?)?;
+    builder.set_subject_name(&name)?;
+    builder.set_issuer_name(&name)?;
+    builder.set_not_before(not_before)?;
+    builder.set_not_after(not_after)?;
+    builder.set_pubkey(key)?;
+    builder.append_extension(BasicConstraints::new().critical().build()?)?;
+    builder.append_extension(KeyUsage::new().critical().digital_signature().build()?)?;
+    let identifier = SubjectKeyIdentifier::new().build(&builder.x509v3_context(None, None))?;
+    builder.append_extension(identifier)?;
+    builder.sign(key, MessageDigest::sha256())?;
+    Ok(builder.build())
+}
