@@ -1,0 +1,178 @@
+//! Signatures compared with the `openssl` program: same bytes, each accepts the other's, the same ones refused.
+
+use confext_ddi::RootHash;
+use confext_ddi::signature::{Certificates, Embed, KeyPair, Sign as _, Time, Verifier as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::SystemTime;
+use tempfile::TempDir;
+
+const ROOT: RootHash = RootHash::from_bytes([0x3c; 32]);
+
+/// A directory with a key, its certificate and the content to sign.
+struct Place(TempDir);
+
+impl Place {
+    fn new(key_options: &[&str]) -> Self {
+        let dir = tempfile::Builder::new().prefix("confext-test-").tempdir().expect("a temporary directory");
+        let place = Self(dir);
+        std::fs::write(place.file("content"), ROOT.to_hex()).expect("room");
+        let fixed = ["req", "-x509", "-nodes", "-days", "3", "-subj", "/O=Vendor/CN=images"];
+        let files = ["-keyout", "key.pem", "-out", "cert.pem"];
+        succeeded(&place.openssl(&[&fixed[..], &files, key_options].concat()));
+        place
+    }
+
+    fn rsa() -> Self {
+        Self::new(&["-newkey", "rsa:2048"])
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn read(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.file(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    /// Runs `openssl`, which has to be there: an oracle that is not asked proves nothing.
+    fn openssl(&self, arguments: &[&str]) -> Output {
+        Command::new("openssl")
+            .args(arguments)
+            .current_dir(self.0.path())
+            .output()
+            .unwrap_or_else(|error| panic!("openssl cannot be run ({error}): install openssl"))
+    }
+
+    /// Lets `openssl` sign; the key's options have to follow the signer.
+    fn signed(&self, options: &[&str]) -> Vec<u8> {
+        let (command, options) = options.split_first().expect("a command");
+        let signer = ["-sign", "-signer", "cert.pem", "-inkey", "key.pem"];
+        let files = ["-binary", "-in", "content", "-outform", "der", "-out", "signature"];
+        succeeded(&self.openssl(&[&[*command], &signer[..], options, &files].concat()));
+        self.read("signature")
+    }
+
+    fn pair(&self) -> KeyPair {
+        KeyPair::from_pem(&self.read("key.pem"), &self.read("cert.pem"))
+            .expect("openssl's key and certificate")
+    }
+
+    fn trusting(&self) -> Certificates {
+        let mut set = Certificates::new(Time::from(SystemTime::now()));
+        set.add_pem(&self.read("cert.pem")).expect("openssl's certificate");
+        set
+    }
+
+    /// Whether `openssl` accepts a signature with our certificate, no chain looked at.
+    fn accepts(&self, signature: &[u8]) -> bool {
+        std::fs::write(self.file("ours"), signature).expect("room");
+        let fixed = ["smime", "-verify", "-noverify", "-nointern", "-binary", "-inform", "der"];
+        let files = ["-in", "ours", "-content", "content", "-certfile", "cert.pem", "-out", "verified"];
+        let accepted = self.openssl(&[&fixed[..], &files].concat()).status.success();
+        assert!(!accepted || self.read("verified") == ROOT.to_hex().as_bytes());
+        accepted
+    }
+}
+
+fn succeeded(output: &Output) {
+    assert!(output.status.success(), "openssl: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn the_bytes_are_the_same() {
+    let place = Place::rsa();
+    let pair = place.pair();
+    assert_eq!(pair.sign(&ROOT).expect("a signature"), place.signed(&["smime", "-noattr"]));
+    let bare = pair.embed(Embed::Nothing).sign(&ROOT).expect("a signature");
+    assert_eq!(bare, place.signed(&["smime", "-noattr", "-nocerts"]));
+}
+
+#[test]
+fn ours_are_accepted() {
+    for options in [
+        &["-newkey", "rsa:2048"][..],
+        &["-newkey", "rsa:3072"],
+        &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"],
+        &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-384"],
+    ] {
+        let place = Place::new(options);
+        for embed in [Embed::Certificate, Embed::Nothing] {
+            let pair = place.pair().embed(embed);
+            let signature = pair.sign(&ROOT).expect("a signature");
+            assert!(place.accepts(&signature), "{options:?} {embed:?}");
+            let other = pair.sign(&RootHash::from_bytes([0; 32])).expect("a signature");
+            assert!(!place.accepts(&other), "{options:?} {embed:?}");
+        }
+    }
+}
+
+#[test]
+fn theirs_are_accepted() {
+    for key in [&["-newkey", "rsa:2048"][..], &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-384"]] {
+        let place = Place::new(key);
+        for options in [
+            &["smime", "-noattr"][..],
+            &["smime", "-noattr", "-nocerts"],
+            &["smime", "-noattr", "-md", "sha512"],
+            &["cms", "-noattr", "-nocerts", "-md", "sha384"],
+            &["cms", "-noattr"],
+        ] {
+            let signature = place.signed(options);
+            let signer = place
+                .trusting()
+                .verify(&ROOT, &signature)
+                .unwrap_or_else(|error| panic!("{options:?}: {error}"));
+            assert_eq!(signer.subject, "O=Vendor, CN=images");
+            assert_eq!(signer.fingerprint, place.pair().certificate_fingerprint());
+        }
+    }
+}
+
+#[test]
+fn other_forms_are_refused_by_name() {
+    let place = Place::rsa();
+    let second = Place::new(&["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]);
+    let path = |file: &str| -> String { text(&second.file(file)) };
+    let (key, certificate) = (path("key.pem"), path("cert.pem"));
+    let two = ["smime", "-noattr", "-signer", &certificate, "-inkey", &key];
+    for (options, code) in [
+        (&["smime"][..], "signature-attributes"),
+        (&["cms"], "signature-attributes"),
+        (&["smime", "-noattr", "-nodetach"], "signature-attached"),
+        (&["smime", "-noattr", "-md", "sha1"], "signature-digest"),
+        (&["smime", "-noattr", "-md", "md5"], "signature-digest"),
+        (&["cms", "-noattr", "-keyid"], "signature-signer-id"),
+        (&["cms", "-noattr", "-stream"], "signature-der"),
+        (&["cms", "-noattr", "-keyopt", "rsa_padding_mode:pss"], "signature-algorithm"),
+        (&two, "signature-signers"),
+    ] {
+        let signature = place.signed(options);
+        let error = place.trusting().verify(&ROOT, &signature).expect_err("not our form");
+        assert_eq!((error.code(), error.family()), (code, "unverified"), "{options:?}: {error}");
+    }
+    let error = second.trusting().verify(&ROOT, &place.signed(&["smime", "-noattr"])).expect_err("unknown");
+    assert_eq!(error.code(), "unknown-signer");
+    assert!(error.to_string().contains("issuer O=Vendor, CN=images"), "{error}");
+}
+
+fn text(path: &Path) -> String {
+    path.to_str().expect("temporary paths are UTF-8").to_owned()
+}
+
+/// What our key pair writes, `openssl` reads: key, certificate, validity.
+#[test]
+fn generated_certificates_are_read() {
+    let place = Place::rsa();
+    let pair = KeyPair::generate("generated", Time::from(SystemTime::now()), 5).expect("a key pair");
+    std::fs::write(place.file("cert.pem"), pair.certificate_pem().expect("PEM")).expect("room");
+    std::fs::write(place.file("key.pem"), pair.private_key_pem().expect("PEM")).expect("room");
+    succeeded(&place.openssl(&["x509", "-in", "cert.pem", "-noout", "-checkend", "431000"]));
+    assert!(!place.openssl(&["x509", "-in", "cert.pem", "-noout", "-checkend", "433000"]).status.success());
+    succeeded(&place.openssl(&["verify", "-check_ss_sig", "-CAfile", "cert.pem", "cert.pem"]));
+    let output = place.openssl(&["x509", "-in", "cert.pem", "-noout", "-fingerprint", "-sha256", "-subject"]);
+    let text = String::from_utf8_lossy(&output.stdout).replace(':', "").to_lowercase();
+    assert!(text.contains(&pair.certificate_fingerprint().to_string()), "{text}");
+    assert_eq!(place.signed(&["smime", "-noattr"]), pair.sign(&ROOT).expect("a signature"));
+    assert!(place.accepts(&pair.sign(&ROOT).expect("a signature")));
+}
