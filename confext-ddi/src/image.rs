@@ -9,16 +9,19 @@
 //! trust only in [`Policy::judge`](crate::policy::Policy::judge).
 
 mod claim;
+mod layout;
 mod partition;
 
 pub use claim::Claim;
 pub use partition::{Partition, Skipped, SkippedBecause};
 
 use crate::dps::Architecture;
-use crate::error::{Result, Unsupported};
+use crate::error::{Corrupt, Result, Unsupported};
+use crate::fstype::{self, FsType};
 use crate::gpt;
 use crate::limits::Limits;
 use crate::read::ReadAt;
+use layout::Layout;
 use std::sync::Arc;
 
 /// Whether partitions of an architecture that is not the wanted one may be used.
@@ -78,10 +81,7 @@ pub struct Image<R> {
     reader: Arc<R>,
     limits: Limits,
     table: Option<gpt::Table>,
-    partitions: Vec<Partition>,
-    skipped: Vec<Skipped>,
-    data: Partition,
-    hash: Option<Partition>,
+    layout: Layout,
     claim: Claim,
 }
 
@@ -90,10 +90,27 @@ impl<R: ReadAt> Image<R> {
     ///
     /// # Errors
     ///
-    /// See the codes of family `corrupt` and `unsupported`.
+    /// `image-empty`, `not-an-image`, `image-ambiguous`; as [`gpt::Table::read`] and [`fstype::probe`] report, with
+    /// `fs-size` when a file system does not fit its place; `no-data-partition`, `foreign-architecture`,
+    /// `root-and-usr`, `partitions-ambiguous`; `verity-without-data`, `signature-without-verity`,
+    /// `verity-uuid-zero`, `root-hash-uuid`; as [`signature::Json::parse`](crate::signature::Json::parse) reports.
     pub fn open(reader: R, options: &Options) -> Result<Self> {
-        let _ = (reader, options);
-        Err(Unsupported::HashAlgorithm { found: String::new() }.into())
+        let size_bytes = reader.size_bytes()?;
+        if size_bytes == 0 {
+            return Err(Corrupt::ImageEmpty.into());
+        }
+        let table = gpt::Table::read(&reader, &options.limits)?;
+        let bare = fstype::probe(&reader)?.filter(|found| found.fs_type != FsType::Swap);
+        let layout = match (&table, bare) {
+            (Some(_), Some(found)) => {
+                return Err(Corrupt::ImageAmbiguous { file_system: found.fs_type.as_str() }.into());
+            }
+            (None, None) => return Err(Unsupported::NotAnImage { size: size_bytes }.into()),
+            (Some(table), None) => layout::of_table(&reader, table, options)?,
+            (None, Some(_)) => layout::of_bare(&reader, size_bytes)?,
+        };
+        let claim = claim::read(&reader, &layout, &options.limits)?;
+        Ok(Self { reader: Arc::new(reader), limits: options.limits.clone(), table, layout, claim })
     }
 
     /// The source of the image's bytes.
@@ -117,25 +134,25 @@ impl<R: ReadAt> Image<R> {
     /// The designated partitions, in the order of their numbers; of a bare file system, one.
     #[must_use]
     pub fn partitions(&self) -> &[Partition] {
-        &self.partitions
+        &self.layout.partitions
     }
 
     /// The partitions that are there but do not count, and why.
     #[must_use]
     pub fn skipped(&self) -> &[Skipped] {
-        &self.skipped
+        &self.layout.skipped
     }
 
     /// The root or usr partition: what the image is for.
     #[must_use]
     pub fn data(&self) -> &Partition {
-        &self.data
+        &self.layout.data
     }
 
     /// The partition with the hash tree over [`Image::data`].
     #[must_use]
     pub fn hash(&self) -> Option<&Partition> {
-        self.hash.as_ref()
+        self.layout.tree.as_ref().map(|tree| &tree.hash)
     }
 
     /// What the image says of its own protection. Nobody checked it.
@@ -144,3 +161,8 @@ impl<R: ReadAt> Image<R> {
         &self.claim
     }
 }
+
+#[cfg(test)]
+pub(crate) mod sample;
+#[cfg(test)]
+mod tests;

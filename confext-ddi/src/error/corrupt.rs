@@ -1,5 +1,6 @@
 //! Faults of the bytes: they break their specification.
 
+use crate::id::Uuid;
 use crate::units::PartitionNumber;
 
 family! {
@@ -222,5 +223,41 @@ family! {
         KeyMismatch { subject: String } = "key-mismatch",
             "key and certificate do not belong together: the certificate {subject} is for another key",
             "pass the certificate that was made for this key";
+        // image
+        /// There is not one byte.
+        ImageEmpty = "image-empty",
+            "image is empty: found 0 bytes, expected a partition table or a file system",
+            "copy or build the image again";
+        /// There is a partition table and, at the start, a file system.
+        ImageAmbiguous { file_system: &'static str } = "image-ambiguous",
+            "image is two things: found a partition table and the magic of {file_system}, expected one of them",
+            "wipe the one that does not belong to the image";
+        /// Two partitions have the same role.
+        PartitionsAmbiguous { designator: &'static str, first: PartitionNumber, second: PartitionNumber }
+            = "partitions-ambiguous",
+            "two {designator} partitions: found numbers {first} and {second}, expected one",
+            "delete one of them, or set its attribute bit 63 (no-auto)";
+        /// A hash tree or signature protects a partition that is not there.
+        VerityWithoutData { number: PartitionNumber, found: &'static str, expected: &'static str }
+            = "verity-without-data",
+            "partition {number} is {found}, but found no {expected} partition, which it should protect",
+            "build the image again";
+        /// A signature partition without the hash tree it signs.
+        SignatureWithoutVerity { number: PartitionNumber, found: &'static str, expected: &'static str }
+            = "signature-without-verity",
+            "partition {number} is {found}, but found no {expected} partition, which it should sign",
+            "build the image again";
+        /// The identifiers of data and hash partition are not the halves of the signed root hash.
+        RootHashUuid { number: PartitionNumber, found: Uuid, expected: Uuid } = "root-hash-uuid",
+            "partition {number} does not belong to the signed root hash: found UUID {found}, expected {expected}",
+            "the signature is of another build; put all partitions of one build together";
+        /// The identifier of a partition under a hash tree is zero.
+        VerityUuidZero { number: PartitionNumber } = "verity-uuid-zero",
+            "partition {number} has a zero UUID, expected one half of the root hash",
+            "build the image again";
+        /// A file system is larger than the place it is in.
+        FileSystemSize { file_system: &'static str, found: u64, most: u64 } = "fs-size",
+            "{file_system} file system cut off: found a superblock for {found} bytes, expected at most {most}",
+            "the image is truncated; copy or build it again";
     }
 }

@@ -1,5 +1,7 @@
 //! Faults of this library: the bytes may be fine, it cannot deal with them.
 
+use crate::units::PartitionNumber;
+
 family! {
     /// The bytes may be fine, this library cannot deal with them.
     Unsupported {
@@ -52,5 +54,22 @@ family! {
         KeyEncrypted = "key-encrypted",
             "private key is encrypted, and there is nobody to ask for its pass phrase",
             "decrypt the key first (openssl pkey -in KEY -out PLAIN), or sign with a hardware token";
+        // image
+        /// Neither a partition table nor a known file system.
+        NotAnImage { size: u64 } = "not-an-image",
+            "not an image: found {size} bytes without a known magic, expected a partition table or a file system",
+            "pass a disk image; unpack it first if it is compressed";
+        /// No partition says it is for root or usr.
+        NoDataPartition { partitions: usize, skipped: usize } = "no-data-partition",
+            "no root or usr partition: found {partitions} partitions, {skipped} of them not to be used, expected one",
+            "build the image with the partition types of UAPI.2";
+        /// The image is for another architecture.
+        ForeignArchitecture { found: &'static str, expected: &'static str } = "foreign-architecture",
+            "image is for another architecture: found {found}, expected {expected}",
+            "fetch the image for this architecture, or accept foreign ones by explicit choice";
+        /// There is both a root and a usr partition.
+        RootAndUsr { root: PartitionNumber, usr: PartitionNumber } = "root-and-usr",
+            "image of two file systems: found root in partition {root} and usr in partition {usr}, expected one of them",
+            "put all files of an extension into one file system";
     }
 }

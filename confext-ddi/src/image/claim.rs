@@ -1,7 +1,12 @@
 //! What an image says of its own protection.
 
+use super::{Layout, Partition};
 use crate::digest::RootHash;
-use crate::signature::Fingerprint;
+use crate::error::{Corrupt, LimitExceeded, Result, ResultExt as _};
+use crate::id::Uuid;
+use crate::limits::Limits;
+use crate::read::{ReadAt, read_vec};
+use crate::signature::{self, Fingerprint};
 use serde::Serialize;
 
 /// What an image says of its own protection. Nothing in it was checked.
@@ -38,4 +43,59 @@ impl Claim {
             Self::Verity { root_hash } | Self::Signed { root_hash, .. } => Some(root_hash),
         }
     }
+}
+
+/// Reads what the partitions say of the root hash: their identifiers and the signature partition.
+pub(super) fn read<R: ReadAt + ?Sized>(reader: &R, layout: &Layout, limits: &Limits) -> Result<Claim> {
+    let Some(tree) = &layout.tree else { return Ok(Claim::None) };
+    for (number, uuid) in tree.ids {
+        if uuid.to_guid().is_zero() {
+            return Err(Corrupt::VerityUuidZero { number }.into());
+        }
+    }
+    let Some(partition) = &tree.signature else {
+        return Ok(Claim::Verity { root_hash: join(tree.ids.map(|(_, uuid)| uuid)) });
+    };
+    let place = partition.designator.as_str();
+    let json = read_signature(reader, partition, limits)
+        .map_err(|error| error.shifted(partition.range.start()).within(place))?;
+    for ((number, found), expected) in tree.ids.into_iter().zip(split(&json.root_hash)) {
+        if found != expected {
+            return Err(Corrupt::RootHashUuid { number, found, expected }).within(place);
+        }
+    }
+    Ok(Claim::Signed {
+        root_hash: json.root_hash,
+        signature_der: json.signature_der,
+        fingerprint: json.certificate_fingerprint,
+    })
+}
+
+/// The root hash whose first half is the UUID of the data partition, whose second is that of the hash partition.
+fn join([data, hash]: [Uuid; 2]) -> RootHash {
+    let mut bytes = [0; 32];
+    for (to, from) in bytes.iter_mut().zip(data.to_bytes().into_iter().chain(hash.to_bytes())) {
+        *to = from;
+    }
+    RootHash::from_bytes(bytes)
+}
+
+/// The reverse of [`join`].
+fn split(root_hash: &RootHash) -> [Uuid; 2] {
+    let (mut data, mut hash) = ([0; 16], [0; 16]);
+    for (to, from) in data.iter_mut().chain(&mut hash).zip(root_hash.as_bytes()) {
+        *to = *from;
+    }
+    [data, hash].map(Uuid::from_bytes)
+}
+
+fn read_signature<R: ReadAt + ?Sized>(
+    reader: &R,
+    partition: &Partition,
+    limits: &Limits,
+) -> Result<signature::Json> {
+    let (found, most) = (partition.range.len_bytes(), limits.signature_bytes);
+    let len = usize::try_from(found).ok().filter(|_| found <= most);
+    let len = len.ok_or(LimitExceeded::Bytes { what: "signature partition", found, most })?;
+    signature::Json::parse(&read_vec(reader, partition.range.start(), len)?, limits)
 }

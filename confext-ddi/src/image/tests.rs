@@ -1,0 +1,260 @@
+use super::sample::{self, Part};
+use super::*;
+use crate::dps::Designator;
+use crate::gpt::Attributes;
+use crate::id::{Guid, Uuid};
+
+const NATIVE: Architecture = Architecture::X86_64;
+
+fn options() -> Options {
+    Options::default().architecture(NATIVE)
+}
+
+fn open(parts: &[Part]) -> Result<Image<Vec<u8>>> {
+    Image::open(sample::disk(parts), &options())
+}
+
+fn signed() -> Vec<Part> {
+    sample::signed(NATIVE)
+}
+
+fn numbers(image: &Image<Vec<u8>>) -> Vec<u32> {
+    image.partitions().iter().map(|found| found.number.unwrap().value()).collect()
+}
+
+#[test]
+fn a_signed_image() {
+    let image = open(&signed()).unwrap();
+    let data = image.data();
+    assert_eq!((data.designator, data.architecture), (Designator::Root, Some(NATIVE)));
+    assert_eq!((data.range.start(), data.range.len_bytes()), (4096, 8 * 4096));
+    assert_eq!((data.fs, data.read_only, data.growfs), (Some(FsType::Erofs), true, false));
+    assert_eq!(data.label.as_deref(), Some("root"));
+    assert_eq!(image.hash().unwrap().designator, Designator::RootVerity);
+    assert_eq!(numbers(&image), [1, 2, 3]);
+    assert!(image.table().is_some() && image.skipped().is_empty());
+    let Claim::Signed { root_hash, signature_der, fingerprint: None } = image.claim() else {
+        panic!("{:?}", image.claim())
+    };
+    assert_eq!(signature_der, sample::SIGNATURE);
+    assert_eq!(root_hash.as_bytes()[..16], data.uuid.unwrap().to_bytes());
+}
+
+#[test]
+fn what_the_partitions_say_of_protection() {
+    let parts = signed();
+    assert_eq!(*open(&parts[..1]).unwrap().claim(), Claim::None);
+    let whole = *open(&parts).unwrap().claim().root_hash().unwrap();
+    assert_eq!(*open(&parts[..2]).unwrap().claim(), Claim::Verity { root_hash: whole });
+    let mut reversed = parts;
+    reversed.reverse();
+    assert_eq!(open(&reversed).unwrap().claim().root_hash(), Some(&whole), "order does not matter");
+}
+
+#[test]
+fn a_bare_file_system() {
+    let image = Image::open(sample::erofs(), &options()).unwrap();
+    let data = image.data();
+    assert_eq!((data.designator, data.number, data.uuid), (Designator::Root, None, None));
+    assert_eq!((data.range.start(), data.range.end()), (0, 8 * 4096));
+    assert_eq!((data.fs, image.table().is_some()), (Some(FsType::Erofs), false));
+    assert_eq!(*image.claim(), Claim::None);
+    let cut = sample::erofs()[..7 * 4096].to_vec();
+    assert_eq!(Image::open(cut, &options()).unwrap_err().code(), "fs-size");
+}
+
+#[test]
+fn what_is_no_image() {
+    let code = |bytes: Vec<u8>| Image::open(bytes, &options()).unwrap_err().code();
+    assert_eq!(code(vec![]), "image-empty");
+    assert_eq!(code(vec![0; 100]), "not-an-image");
+    assert_eq!(code(b"#!/bin/sh\n".repeat(1000)), "not-an-image");
+    let mut swap = vec![0; 8192];
+    swap[4086..4096].copy_from_slice(b"SWAPSPACE2");
+    assert_eq!(code(swap), "not-an-image");
+    let mut both = sample::disk(&signed());
+    both[..6].copy_from_slice(b"LUKS\xba\xbe");
+    both[7] = 1;
+    assert_eq!(code(both), "image-ambiguous");
+    let directory = std::fs::File::open(std::env::temp_dir()).unwrap();
+    assert_eq!(Image::open(directory, &options()).unwrap_err().code(), "io");
+}
+
+#[test]
+fn one_wrong_part_one_code() {
+    type Edit = fn(&mut Vec<Part>);
+    let usr = |designator| Part::new(designator, Some(NATIVE), sample::erofs());
+    fn again(parts: &mut Vec<Part>, at: usize) {
+        let mut part = parts[at].clone();
+        part.id = Uuid::from_bytes([0xee; 16]).to_guid();
+        parts.push(part);
+    }
+    let cases: &[(Edit, &str)] = &[
+        (|p| p.truncate(0), "no-data-partition"),
+        (|p| p.truncate(2), "ok"),
+        (|p| again(p, 0), "partitions-ambiguous"),
+        (|p| again(p, 1), "partitions-ambiguous"),
+        (|p| again(p, 2), "partitions-ambiguous"),
+        (|p| drop(p.remove(1)), "signature-without-verity"),
+        (|p| p[0].attributes = Attributes::NO_AUTO, "no-data-partition"),
+        (|p| p[0].label = "_empty".into(), "no-data-partition"),
+        (|p| p[0].label = "PRT#root".into(), "no-data-partition"),
+        (|p| p[0].label = "PND#root".into(), "no-data-partition"),
+        (|p| p[1].label = "_empty".into(), "signature-without-verity"),
+        (|p| p[0].kind = Uuid::from_bytes([1; 16]).to_guid(), "no-data-partition"),
+        (|p| p[0].id = Uuid::from_bytes([1; 16]).to_guid(), "root-hash-uuid"),
+        (|p| p[1].id = Uuid::from_bytes([1; 16]).to_guid(), "root-hash-uuid"),
+        (|p| p[0].id = Guid::ZERO, "verity-uuid-zero"),
+        (|p| p[1].id = Guid::ZERO, "verity-uuid-zero"),
+        (|p| p[2].bytes.fill(0), "signature-empty"),
+        (|p| p[2].bytes[0] = b'[', "signature-json"),
+        (|p| p[2].bytes.resize((4 << 20) + 1, 0), "limit-bytes"),
+        (|p| p[0].bytes.truncate(4 * 4096), "fs-size"),
+        (|p| p[0].bytes[..8].copy_from_slice(b"LUKS\xba\xbe\0\x02"), "fs-ambiguous"),
+    ];
+    for (at, (edit, expected)) in cases.iter().enumerate() {
+        let mut parts = signed();
+        edit(&mut parts);
+        let code = open(&parts).map_or_else(|error| error.code(), |_| "ok");
+        assert_eq!(code, *expected, "case {at}");
+    }
+    for (designator, expected) in [
+        (Designator::Usr, "root-and-usr"),
+        (Designator::UsrVerity, "verity-without-data"),
+        (Designator::UsrVeritySig, "verity-without-data"),
+        (Designator::Home, "ok"),
+        (Designator::Swap, "ok"),
+    ] {
+        let mut parts = signed();
+        parts.push(match designator.has_architecture() {
+            true => usr(designator),
+            false => Part::new(designator, None, sample::erofs()),
+        });
+        let code = open(&parts).map_or_else(|error| error.code(), |_| "ok");
+        assert_eq!(code, expected, "{designator}");
+    }
+}
+
+#[test]
+fn both_of_two_are_named_and_the_place_is_told() {
+    let mut parts = signed();
+    parts.push(parts[0].clone());
+    let error = open(&parts).unwrap_err();
+    assert!(error.to_string().contains("two root partitions: found numbers 1 and 4"), "{error}");
+    let mut parts = signed();
+    parts[2].bytes.extend([0, 1]);
+    let error = open(&parts).unwrap_err();
+    let in_image = open(&signed()).unwrap().partitions()[2].range.start();
+    assert_eq!((error.code(), error.path().as_str()), ("signature-padding", "root-verity-sig/signature"));
+    assert_eq!(error.offset(), Some(in_image + parts[2].bytes.len() as u64 - 1));
+}
+
+#[test]
+fn skipped_partitions_are_told_with_their_reason() {
+    let mut parts = signed();
+    let extra = |label: &str| Part { label: label.into(), ..signed()[0].clone() };
+    parts.extend([extra("_empty"), extra("PRT#x_1"), extra("PND#x_2")]);
+    parts.push(Part { attributes: Attributes::NO_AUTO, ..extra("old") });
+    parts.push(Part { kind: Uuid::from_bytes([1; 16]).to_guid(), ..extra("what") });
+    parts.push(Part::new(Designator::Root, Some(Architecture::Arm64), sample::erofs()));
+    let image = open(&parts).unwrap();
+    let told: Vec<_> =
+        image.skipped().iter().map(|skipped| (skipped.number.value(), skipped.because)).collect();
+    use SkippedBecause::{Empty, ForeignArchitecture, NoAuto, Unfinished, UnknownType};
+    let expected = [
+        (4, Empty),
+        (5, Unfinished),
+        (6, Unfinished),
+        (7, NoAuto),
+        (8, UnknownType),
+        (9, ForeignArchitecture),
+    ];
+    assert_eq!(told, expected);
+    assert_eq!(numbers(&image), [1, 2, 3]);
+    let esp = Part { attributes: Attributes::NO_AUTO, ..Part::new(Designator::Esp, None, sample::erofs()) };
+    assert_eq!(open(&[signed()[0].clone(), esp]).unwrap().skipped(), []);
+}
+
+#[test]
+fn foreign_architectures() {
+    let root = |architecture| Part::new(Designator::Root, Some(architecture), sample::erofs());
+    let (arm, arm64, x86) = (root(Architecture::Arm), root(Architecture::Arm64), root(Architecture::X86));
+    let refused = open(std::slice::from_ref(&arm64)).unwrap_err();
+    assert_eq!(refused.code(), "foreign-architecture");
+    assert!(refused.to_string().contains("found arm64, expected x86-64"), "{refused}");
+    assert_eq!(
+        open(std::slice::from_ref(&x86)).unwrap_err().code(),
+        "foreign-architecture",
+        "the secondary one too"
+    );
+
+    let accept = options().foreign(Foreign::Accept);
+    let chosen = |parts: &[Part]| {
+        Image::open(sample::disk(parts), &accept).map(|image| image.data().architecture.unwrap())
+    };
+    assert_eq!(chosen(std::slice::from_ref(&arm64)).unwrap(), Architecture::Arm64);
+    assert_eq!(chosen(&[arm64.clone(), x86.clone()]).unwrap(), Architecture::X86);
+    assert_eq!(chosen(&[arm64.clone(), x86, arm.clone(), root(NATIVE)]).unwrap(), NATIVE);
+    let error = chosen(&[arm, arm64.clone()]).unwrap_err();
+    assert_eq!(error.code(), "partitions-ambiguous");
+    assert!(error.to_string().contains("numbers 1 and 2"), "{error}");
+
+    let asked = Options::default().architecture(Architecture::Arm64);
+    assert_eq!(Image::open(sample::disk(&[arm64]), &asked).unwrap().data().number.unwrap().value(), 1);
+    // A hash tree for another architecture protects nothing.
+    let mut parts = signed();
+    parts[1].kind = Part::new(Designator::RootVerity, Some(Architecture::Arm64), vec![]).kind;
+    parts.truncate(2);
+    assert_eq!(*open(&parts).unwrap().claim(), Claim::None);
+}
+
+#[test]
+fn a_usr_image() {
+    let mut parts = signed();
+    for (part, designator) in
+        parts.iter_mut().zip([Designator::Usr, Designator::UsrVerity, Designator::UsrVeritySig])
+    {
+        part.kind = Part::new(designator, Some(NATIVE), vec![]).kind;
+    }
+    let image = open(&parts).unwrap();
+    assert_eq!(image.data().designator, Designator::Usr);
+    assert!(matches!(image.claim(), Claim::Signed { .. }));
+}
+
+#[test]
+fn twenty_thousand_mutations_never_panic() {
+    let good = sample::disk(&signed());
+    let claim = open(&signed()).unwrap().claim().clone();
+    let mut random = 0x2545_f491_4f6c_dd1d_u64;
+    let mut next = move || {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random as usize
+    };
+    let sizes = good.len();
+    let (mut opened, mut refused) = (0, 0);
+    for _ in 0..20_000 {
+        let mut bad = good.clone();
+        for _ in 0..next() % 4 + 1 {
+            let at = match next() % 4 {
+                0 => next() % sizes,
+                1 => 4096 + next() % 2048,
+                2 => sizes - 8 * 512 - 4096 + next() % 8192,
+                _ => 512 + next() % 2048,
+            };
+            bad[at] = next() as u8;
+        }
+        if next() % 32 == 0 {
+            bad.truncate(next() % sizes);
+        }
+        match Image::open(bad, &options()) {
+            Ok(image) => opened += usize::from(*image.claim() == claim),
+            Err(error) => {
+                assert!(!error.to_string().is_empty() && !error.hint().is_empty());
+                refused += 1;
+            }
+        }
+    }
+    assert!(opened > 1000 && refused > 1000, "{opened} opened, {refused} refused");
+}
