@@ -43,12 +43,14 @@ macro_rules! family {
 
 mod corrupt;
 mod limit;
+mod lookup;
 mod refused;
 mod unsupported;
 mod unverified;
 
 pub use corrupt::Corrupt;
 pub use limit::LimitExceeded;
+pub use lookup::Lookup;
 pub use refused::Refused;
 pub use unsupported::Unsupported;
 pub use unverified::Unverified;
@@ -79,6 +81,8 @@ pub enum Fault {
     Refused(Refused),
     /// A cap of [`Limits`](crate::Limits) was reached.
     Limit(LimitExceeded),
+    /// The question is at fault: what was asked for is not there, or cannot be asked for.
+    Lookup(Lookup),
 }
 
 /// An error of this crate: a [`Fault`] and the [`Place`] it was found at.
@@ -108,10 +112,11 @@ impl Error {
             Fault::Unverified(fault) => fault.code(),
             Fault::Refused(fault) => fault.code(),
             Fault::Limit(fault) => fault.code(),
+            Fault::Lookup(fault) => fault.code(),
         }
     }
 
-    /// The family's name: `io`, `corrupt`, `unsupported`, `unverified`, `refused` or `limit`.
+    /// The family's name: `io`, `corrupt`, `unsupported`, `unverified`, `refused`, `limit` or `lookup`.
     #[must_use]
     pub fn family(&self) -> &'static str {
         match &self.0.fault {
@@ -121,6 +126,7 @@ impl Error {
             Fault::Unverified(_) => "unverified",
             Fault::Refused(_) => "refused",
             Fault::Limit(_) => "limit",
+            Fault::Lookup(_) => "lookup",
         }
     }
 
@@ -134,6 +140,7 @@ impl Error {
             Fault::Unverified(fault) => fault.hint(),
             Fault::Refused(fault) => fault.hint(),
             Fault::Limit(fault) => fault.hint(),
+            Fault::Lookup(fault) => fault.hint(),
         }
     }
 
@@ -188,6 +195,7 @@ impl std::fmt::Display for Error {
             Fault::Unverified(fault) => fault.fmt(f)?,
             Fault::Refused(fault) => fault.fmt(f)?,
             Fault::Limit(fault) => fault.fmt(f)?,
+            Fault::Lookup(fault) => fault.fmt(f)?,
         }
         match self.0.place.offset {
             Some(offset) => write!(f, " (at byte {offset})"),
@@ -222,7 +230,7 @@ macro_rules! from_family {
 }
 from_family!(
     Corrupt => Corrupt, Unsupported => Unsupported, Unverified => Unverified, Refused => Refused,
-    LimitExceeded => Limit
+    LimitExceeded => Limit, Lookup => Lookup
 );
 
 /// Adds the place to an error as it passes through.
@@ -251,6 +259,7 @@ pub fn all_codes() -> impl Iterator<Item = (&'static str, &'static str, &'static
         .chain(family("unverified", Unverified::CODES))
         .chain(family("refused", Refused::CODES))
         .chain(family("limit", LimitExceeded::CODES))
+        .chain(family("lookup", Lookup::CODES))
 }
 
 #[cfg(test)]

@@ -1,9 +1,30 @@
 //! Read-only view of the files of an image: list, stat, read and extended attributes, without root and without a mount.
 //!
 //! Paths are bytes, relative to the root of the image; a leading slash is ignored. The empty path is the root.
+//!
+//! [`open`] gives the [`FileSystem`] of an image's checked bytes; every byte is read through
+//! [`ReadAt`], so that a block that fails its hash is an error here too. [`resolve`] follows symbolic links, all
+//! of them inside the image; [`walk`] lists a tree.
 
-use crate::error::Result;
+mod path;
+mod resolve;
+mod walk;
+
+#[cfg(feature = "read-fs")]
+mod erofs;
+#[cfg(test)]
+pub(crate) mod memory;
+#[cfg(feature = "read-fs")]
+mod node;
+#[cfg(feature = "read-fs")]
+mod squashfs;
+
+pub use resolve::resolve;
+pub use walk::{Walk, walk};
+
+use crate::error::{Result, Unsupported};
 use crate::fstype::FsType;
+use crate::{Limits, ReadAt};
 use serde::Serialize;
 
 /// What a directory entry is.
@@ -24,6 +45,37 @@ pub enum FileType {
     Fifo,
     /// A Unix socket.
     Socket,
+}
+
+impl FileType {
+    /// The name used in messages.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Regular => "regular file",
+            Self::Directory => "directory",
+            Self::Symlink => "symbolic link",
+            Self::CharDevice => "character device",
+            Self::BlockDevice => "block device",
+            Self::Fifo => "named pipe",
+            Self::Socket => "socket",
+        }
+    }
+
+    /// The type in the upper bits of a Unix mode.
+    #[cfg(feature = "read-fs")]
+    const fn from_mode(mode: u16) -> Option<Self> {
+        match mode & 0o17_0000 {
+            0o10_0000 => Some(Self::Regular),
+            0o04_0000 => Some(Self::Directory),
+            0o12_0000 => Some(Self::Symlink),
+            0o02_0000 => Some(Self::CharDevice),
+            0o06_0000 => Some(Self::BlockDevice),
+            0o01_0000 => Some(Self::Fifo),
+            0o14_0000 => Some(Self::Socket),
+            _ => None,
+        }
+    }
 }
 
 /// What `stat` tells of a file.
@@ -109,6 +161,45 @@ pub trait FileSystem: Send + Sync {
     ///
     /// # Errors
     ///
-    /// `no-such-file`; `xattrs-unreadable` where the reader of this file system cannot tell.
+    /// `no-such-file`; `limit-bytes` above [`Limits::xattr_bytes`](crate::Limits::xattr_bytes).
     fn xattrs(&self, path: &[u8]) -> Result<Vec<Xattr>>;
+}
+
+/// Opens the file system in `reader`, whose bytes the caller has had checked.
+///
+/// # Errors
+///
+/// `file-system-unsupported` for a file system that cannot be read here; else what its superblock or its reader says.
+pub fn open<'a, R: ReadAt + 'a>(
+    reader: R,
+    fs_type: FsType,
+    limits: &Limits,
+) -> Result<Box<dyn FileSystem + 'a>> {
+    match fs_type {
+        #[cfg(feature = "read-fs")]
+        FsType::Erofs => Ok(Box::new(node::ByPath::new(erofs::Erofs::open(reader, limits)?, limits))),
+        #[cfg(feature = "read-fs")]
+        FsType::Squashfs => {
+            Ok(Box::new(node::ByPath::new(squashfs::Squashfs::open(reader, limits)?, limits)))
+        }
+        other => {
+            let _ = (reader, limits);
+            Err(Unsupported::FileSystem { found: other.as_str() }.into())
+        }
+    }
+}
+
+/// Major and minor number as Linux packs them into 32 bits.
+#[cfg(feature = "read-fs")]
+const fn decode_device(packed: u32) -> (u32, u32) {
+    ((packed >> 8) & 0xfff, (packed & 0xff) | ((packed >> 12) & 0xf_ff00))
+}
+
+/// Runs code of another library: should it panic on hostile bytes, that is an error like any other.
+///
+/// Nothing the code changed is used afterwards but the caller's buffer, whose content is then not used either.
+#[cfg(feature = "read-fs")]
+fn fence<T>(what: &'static str, code: impl FnOnce() -> Result<T>) -> Result<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(code))
+        .unwrap_or_else(|_| Err(Unsupported::ReaderFailed { what }.into()))
 }

@@ -259,5 +259,55 @@ family! {
         FileSystemSize { file_system: &'static str, found: u64, most: u64 } = "fs-size",
             "{file_system} file system cut off: found a superblock for {found} bytes, expected at most {most}",
             "the image is truncated; copy or build it again";
+        // release
+        /// An `os-release` style file is not text.
+        ReleaseText { line: u64 } = "release-text",
+            "line {line} is not UTF-8 text without NUL bytes",
+            "write the file as UTF-8 text";
+        /// A line of an `os-release` style file is not an assignment.
+        ReleaseLine { line: u64, found: String } = "release-line",
+            "line {line} is not an assignment: found {found:?}, expected KEY=value, a comment or nothing",
+            "write KEY=value, with quotes around a value that has spaces";
+        /// A quote of an `os-release` style file is never closed.
+        ReleaseQuote { line: u64, quote: char } = "release-quote",
+            "the quote {quote} opened in line {line} is not closed before the end of the file",
+            "close the quote";
+        /// The image has no release file of its name.
+        ReleaseMissing { expected: String, found: String } = "release-missing",
+            "no release file for this image: found {found}, expected {expected}",
+            "name the release file after the image, or rename the image";
+        /// The image has several release files that could be meant.
+        ReleaseNotUnique { expected: String, first: String, second: String } = "release-not-unique",
+            "more than one release file could be meant: found {first} and {second}, expected {expected} or one only",
+            "keep one release file, named after the image";
+        /// The release file does not say which operating system it is for.
+        ReleaseId = "release-id",
+            "the release file has no ID: found nothing, expected an operating system or _any",
+            "write ID=_any, or the ID of the host's os-release";
+        /// The host's `os-release` does not say which operating system it is.
+        HostId = "host-id-missing",
+            "the host's os-release has no ID: found nothing, expected the name of the operating system",
+            "write ID= to the host's os-release";
+        // fs
+        /// A directory contains itself.
+        DirectoryLoop { path: String } = "directory-loop",
+            "directory {path:?} is its own ancestor",
+            "the file system is damaged; build the image again";
+        /// The target of a symbolic link cannot be one.
+        SymlinkTarget { path: String, found: u64 } = "symlink-target",
+            "the target of {path:?} is not a path: found {found} bytes, expected 1 to 4095 without NUL",
+            "the file system is damaged; build the image again";
+        /// A field of a file system has a value it cannot have.
+        FileSystem { what: &'static str, found: u64, expected: &'static str } = "file-system",
+            "the file system's {what} is wrong: found {found}, expected {expected}",
+            "the file system is damaged; build the image again";
+        /// The checksum of a file system's superblock is wrong.
+        FileSystemChecksum { found: u32, expected: u32 } = "file-system-checksum",
+            "the superblock's checksum is wrong: found {found:#010x}, expected {expected:#010x}",
+            "the file system is damaged; build the image again";
+        /// Compressed data cannot be unpacked.
+        CompressedData { format: &'static str, found: String } = "compressed-data",
+            "cannot unpack {format} data: found {found}, expected data that unpacks to its recorded size",
+            "the file system is damaged; build the image again";
     }
 }

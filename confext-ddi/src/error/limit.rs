@@ -15,5 +15,10 @@ family! {
         Depth { what: &'static str, most: u64 } = "limit-depth",
             "{what} nested too deep: expected at most {most} levels",
             "raise the named option of Limits if you trust the source";
+        // fs
+        /// More symbolic links than allowed while one path was resolved; most likely they lead round and round.
+        Symlinks { path: String, most: u32 } = "limit-symlinks",
+            "too many symbolic links on the way to {path:?}: expected at most {most}",
+            "look for links that lead round and round";
     }
 }

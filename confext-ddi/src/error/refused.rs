@@ -12,5 +12,30 @@ family! {
         Cancelled { done: u64, total: u64 } = "cancelled",
             "stopped by the caller after {done} of {total} bytes",
             "start again when it suits";
+        // release
+        /// The extension is not for this scope.
+        HostScope { field: &'static str, found: String, expected: &'static str } = "host-scope",
+            "not for this environment: found {field}={found:?}, expected a list with {expected}",
+            "add the scope to the release file, or attach the extension elsewhere";
+        /// The extension is for another architecture.
+        HostArchitecture { found: String, expected: &'static str } = "host-architecture",
+            "not for this architecture: found ARCHITECTURE={found:?}, expected {expected:?}",
+            "use the build of the extension for this architecture";
+        /// The extension is for another operating system.
+        HostOs { found: String, expected: String } = "host-os",
+            "not for this operating system: found ID={found:?}, expected {expected}",
+            "use the build of the extension for this operating system";
+        /// The extension is for another API level.
+        HostLevel { field: &'static str, found: String, expected: String } = "host-level",
+            "not for this system's level: found {field}={found:?}, expected {expected:?}",
+            "use the build of the extension for this level";
+        /// The extension is for another version of the operating system.
+        HostVersion { found: String, expected: String } = "host-version",
+            "not for this version of the operating system: found VERSION_ID={found:?}, expected {expected:?}",
+            "use the build of the extension for this version";
+        /// The extension would replace the file that says which host it is on.
+        ForbiddenContent { path: &'static str } = "forbidden-content",
+            "the extension must not replace the identity of the host: found {path}, expected no such file",
+            "remove the file from the extension";
     }
 }

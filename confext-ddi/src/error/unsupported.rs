@@ -71,5 +71,18 @@ family! {
         RootAndUsr { root: PartitionNumber, usr: PartitionNumber } = "root-and-usr",
             "image of two file systems: found root in partition {root} and usr in partition {usr}, expected one of them",
             "put all files of an extension into one file system";
+        // fs
+        /// Files of this file system cannot be read here.
+        FileSystem { found: &'static str } = "file-system-unsupported",
+            "cannot read files of this file system: found {found}, expected erofs or squashfs",
+            "mount the image, or build it with erofs";
+        /// The file system uses something that cannot be read here.
+        FileSystemFeature { what: &'static str, found: u64 } = "file-system-feature",
+            "the file system needs something this reader does not have: {what} ({found:#x})",
+            "mount the image, or build it without that feature";
+        /// A decoder from another library gave up in a way it should not.
+        ReaderFailed { what: &'static str } = "reader-failed",
+            "the {what} decoder failed on this data",
+            "the file system is damaged or uses a rare feature; report it with the image if the kernel can read it";
     }
 }

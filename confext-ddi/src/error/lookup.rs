@@ -1,0 +1,37 @@
+//! Faults of the question: what was asked for is not there, or cannot be asked for.
+
+family! {
+    /// The question is at fault: what was asked for is not there, or cannot be asked for.
+    Lookup {
+        // vpick
+        /// A path to pick from is empty.
+        PatternEmpty = "pattern-empty",
+            "the path is empty, expected a file or a `.v` directory",
+            "pass the path of an image, or of a directory whose name ends in .v";
+        /// A path to pick from ends in a slash where no directory is looked for.
+        PatternDirectory { found: String } = "pattern-directory",
+            "the pattern asks for a directory: found {found:?}, expected a pattern for an image file",
+            "drop the slash at the end, or look for directories";
+        // fs
+        /// A path has a NUL byte, or a `..` where none is allowed.
+        PathSyntax { found: String } = "path-syntax",
+            "not a path inside an image: found {found:?}, expected no NUL byte and no `..`",
+            "pass the path as it is in the image; `resolve` deals with `..`";
+        /// There is no such file.
+        NoSuchFile { path: String } = "no-such-file",
+            "no such file in the image: {path:?}",
+            "list the image to see what it has";
+        /// A component of the path, or what should be listed, is not a directory.
+        NotADirectory { path: String, found: &'static str } = "not-a-directory",
+            "{path:?} is not a directory: found a {found}",
+            "list the parent directory to see what it has";
+        /// What should be read is not a regular file.
+        NotAFile { path: String, found: &'static str } = "not-a-file",
+            "{path:?} is not a regular file: found a {found}",
+            "only regular files can be read; resolve symbolic links first";
+        /// What should be read as a link is none.
+        NotASymlink { path: String, found: &'static str } = "not-a-symlink",
+            "{path:?} is not a symbolic link: found a {found}",
+            "read it as what it is";
+    }
+}
