@@ -1,4 +1,16 @@
 //! `os-release` and `extension-release`: parse, look up, match against a host.
+//!
+//! An extension says in its `extension-release.NAME` which hosts it is for; [`find`] looks that file up in an image,
+//! [`Host::admits`] compares it with the host's `os-release`, and [`check_content`] refuses an image that would replace
+//! the very file the comparison is made with.
+
+mod find;
+mod host;
+mod parse;
+
+pub use find::{Found, Strictness, base_name, check_content, find, is_valid_image_name};
+pub use host::{Host, Scope, matches};
+pub use parse::Release;
 
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +40,24 @@ impl Class {
         match self {
             Self::Sysext => &["usr", "opt"],
             Self::Confext => &["etc"],
+        }
+    }
+
+    /// The key of the extension's API level: `SYSEXT_LEVEL` or `CONFEXT_LEVEL`.
+    #[must_use]
+    pub const fn level_key(self) -> &'static str {
+        match self {
+            Self::Sysext => "SYSEXT_LEVEL",
+            Self::Confext => "CONFEXT_LEVEL",
+        }
+    }
+
+    /// The key of the scopes an extension is for: `SYSEXT_SCOPE` or `CONFEXT_SCOPE`.
+    #[must_use]
+    pub const fn scope_key(self) -> &'static str {
+        match self {
+            Self::Sysext => "SYSEXT_SCOPE",
+            Self::Confext => "CONFEXT_SCOPE",
         }
     }
 
