@@ -265,11 +265,8 @@ fn grow(mut read: impl FnMut(&mut [u8]) -> rustix::io::Result<usize>) -> rustix:
 
 /// The ranges of a file that are not holes; `None` when it has none, or the file system cannot say.
 fn data_ranges(fd: &OwnedFd, stat: &Stat) -> Result<Option<Vec<ByteRange>>> {
+    // The count of stored blocks does not tell: EROFS counts holes, file systems that compress count less than there is.
     let size = u64::try_from(stat.st_size).unwrap_or(0);
-    let stored = u64::try_from(stat.st_blocks).unwrap_or(u64::MAX).saturating_mul(512);
-    if stored >= size {
-        return Ok(None);
-    }
     let mut ranges: Vec<ByteRange> = Vec::new();
     let mut least_hole = 0_u64;
     let mut at = 0;
@@ -289,7 +286,8 @@ fn data_ranges(fd: &OwnedFd, stat: &Stat) -> Result<Option<Vec<ByteRange>>> {
         // A file that shrinks meanwhile must not keep the loop at one place.
         at = end.max(at.saturating_add(1));
     }
-    Ok(Some(ranges))
+    let whole = matches!(ranges.as_slice(), [only] if only.len_bytes() == size);
+    Ok((!whole && size > 0).then_some(ranges))
 }
 
 /// Adds a range, joined to the last one when the hole between is smaller than `least_hole`.

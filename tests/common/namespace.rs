@@ -1,0 +1,31 @@
+//! A mount namespace for one test, with scratch space that goes away with it.
+
+use std::path::Path;
+use std::process::Command;
+
+/// Runs `test` in a mount namespace of its own, with an empty tmpfs that goes away with it.
+pub fn in_mount_namespace(test: impl FnOnce(&Path) + Send + 'static) {
+    let dir = tempfile::Builder::new().prefix("confext-test-").tempdir().unwrap();
+    let path = dir.path().to_owned();
+    let thread = std::thread::spawn(move || {
+        // SAFETY: only the mount namespace and the working directory are unshared, no descriptor table.
+        unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) }.unwrap();
+        let private =
+            rustix::mount::MountPropagationFlags::PRIVATE | rustix::mount::MountPropagationFlags::REC;
+        rustix::mount::mount_change("/", private).unwrap();
+        run("mount", &["-t", "tmpfs", "tmpfs", path.to_str().unwrap()]);
+        test(&path);
+        run("umount", &["--recursive", path.to_str().unwrap()]);
+    });
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// Runs a program that must succeed, and returns what it printed.
+pub fn run(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output();
+    let output = output.unwrap_or_else(|error| panic!("{program}: {error}: run tests/setup.sh tools"));
+    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
