@@ -86,6 +86,7 @@ step_tools() {
     want mkfs.erofs erofs-utils
     want mksquashfs squashfs-tools
     want mke2fs e2fsprogs
+    want mkfs.vfat dosfstools
     want setfattr attr
     want setfacl acl
     want openssl openssl

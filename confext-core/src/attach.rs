@@ -7,14 +7,16 @@
 
 use std::fs::File;
 use std::io::Write as _;
+use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 
-use confext_ddi::error::LimitExceeded;
+use confext_ddi::error::{LimitExceeded, Refused};
 use confext_ddi::fstype::{self, FsType};
 use confext_ddi::image::Partition;
 use confext_ddi::policy::{Admitted, Evidence, Protection};
 use confext_ddi::read::{ReadAt, Window};
 use confext_ddi::units::ByteRange;
+pub use confext_ddi::verity::Progress;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
@@ -33,20 +35,13 @@ pub enum Mode {
     Plain,
 }
 
-/// How far the copy is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Progress {
-    /// Bytes checked and copied.
-    pub done_bytes: u64,
-    /// Bytes there are.
-    pub total_bytes: u64,
-}
+/// Told how far the copy is; may stop it.
+type Report<'a> = dyn FnMut(Progress) -> ControlFlow<()> + 'a;
 
 /// How to attach. A [`Mode`] converts into it.
 pub struct Options<'a> {
     mode: Mode,
-    progress: Option<&'a mut dyn FnMut(Progress)>,
+    progress: Option<&'a mut Report<'a>>,
 }
 
 impl<'a> Options<'a> {
@@ -56,9 +51,9 @@ impl<'a> Options<'a> {
         Self { mode, progress: None }
     }
 
-    /// Calls `report` now and then while bytes are copied.
+    /// Calls `report` now and then while bytes are copied; it may stop that.
     #[must_use]
-    pub fn progress(mut self, report: &'a mut dyn FnMut(Progress)) -> Self {
+    pub fn progress(mut self, report: &'a mut dyn FnMut(Progress) -> ControlFlow<()>) -> Self {
         self.progress = Some(report);
         self
     }
@@ -131,8 +126,8 @@ impl Attached {
 /// # Errors
 ///
 /// `limit-bytes` when the file system is larger than [`Limits::image_bytes`](confext_ddi::Limits::image_bytes) (sealed
-/// memory only); family `unverified` when a block does not check; `plain-on-verified` when [`Mode::Plain`] would throw
-/// away the check; `layer-file-system` when it holds no file system a layer can be; else as [`LoopDevice::attach`].
+/// memory only); family `unverified` when a block does not check; `cancelled` when the progress callback said so;
+/// `plain-on-verified` when [`Mode::Plain`] would throw away the check; `layer-file-system` when it holds no file system a layer can be; else as [`LoopDevice::attach`].
 pub fn attach<'a, R: ReadAt + AsFd>(
     admitted: Admitted<R>,
     options: impl Into<Options<'a>>,
@@ -142,13 +137,13 @@ pub fn attach<'a, R: ReadAt + AsFd>(
     let partition = admitted.image().data().clone();
     let (device, fs_type, len_bytes) = match mode {
         Mode::SealedMemory => {
-            let report: &mut dyn FnMut(Progress) = match progress {
+            let report: &mut Report<'_> = match progress {
                 Some(report) => report,
-                None => &mut |_| {},
+                None => &mut |_| ControlFlow::Continue(()),
             };
             let most = admitted.image().limits().image_bytes;
-            let sealed = seal(admitted.data(), &memory_name(&evidence), most, report)?;
-            attach_sealed(sealed, &partition, &memory_name(&evidence))?
+            let name = memory_name(&evidence);
+            attach_sealed(&seal(admitted.data(), &name, most, report)?, &partition, &name)?
         }
         Mode::Plain => attach_plain(admitted.image().reader(), &evidence, &partition)?,
     };
@@ -167,7 +162,7 @@ const BLOCK_BYTES: u64 = 4096;
 const COPY_BYTES: u64 = 1 << 20;
 
 /// Copies `data` into memory, reading each byte once, and seals it before anyone else sees it.
-fn seal(data: &impl ReadAt, name: &str, most: u64, report: &mut dyn FnMut(Progress)) -> Result<Sealed> {
+fn seal(data: &impl ReadAt, name: &str, most: u64, report: &mut Report<'_>) -> Result<Sealed> {
     let total_bytes = data.size_bytes()?;
     let padded = total_bytes.checked_next_multiple_of(BLOCK_BYTES);
     let range = padded.filter(|padded| *padded <= most).and_then(|padded| ByteRange::with_len(0, padded));
@@ -188,7 +183,10 @@ fn seal(data: &impl ReadAt, name: &str, most: u64, report: &mut dyn FnMut(Progre
         data.read_exact_at(done_bytes, chunk)?;
         file.write_all(chunk).map_err(memory("write to"))?;
         done_bytes = done_bytes.saturating_add(u64::try_from(end).unwrap_or(u64::MAX));
-        report(Progress { done_bytes, total_bytes });
+        if report(Progress { done_bytes, total_bytes }).is_break() {
+            let fault = Refused::Cancelled { done: done_bytes, total: total_bytes };
+            return Err(confext_ddi::Error::from(fault).into());
+        }
     }
     file.set_len(range.end()).map_err(memory("pad"))?;
     let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
@@ -196,7 +194,7 @@ fn seal(data: &impl ReadAt, name: &str, most: u64, report: &mut dyn FnMut(Progre
     Ok(Sealed { file, range })
 }
 
-fn attach_sealed(sealed: Sealed, partition: &Partition, name: &str) -> Result<(LoopDevice, FsType, u64)> {
+fn attach_sealed(sealed: &Sealed, partition: &Partition, name: &str) -> Result<(LoopDevice, FsType, u64)> {
     // The magic is read again, from the bytes that are used: what was read when the image was opened was not checked.
     let fs_type = layer_file_system(&sealed.file, partition)?;
     let options = loopdev::Options::new(sealed.range).name(name);
@@ -211,13 +209,12 @@ fn attach_plain<R: ReadAt + AsFd>(
 ) -> Result<(LoopDevice, FsType, u64)> {
     let protection = evidence.protection();
     if protection != Protection::None {
-        return Err(Error::Conflict {
-            code: "plain-on-verified",
-            target: format!("{} partition", partition.designator.as_str()),
-            found: format!("protection {protection}"),
-            expected: format!("protection {}", Protection::None),
-            hint: "attach it in sealed memory: a loop device on the file would throw away the check",
-        });
+        return Err(Error::conflict(
+            "plain-on-verified",
+            place(partition),
+            format!("protection {protection}"),
+            format!("protection {}", Protection::None),
+        ));
     }
     let range = partition.range;
     let fs_type = layer_file_system(&Window::new(image, range)?, partition)?;
@@ -230,14 +227,17 @@ fn layer_file_system(data: &impl ReadAt, partition: &Partition) -> Result<FsType
     let found = fstype::probe(data)?.map(|superblock| superblock.fs_type);
     match found {
         Some(fs_type @ (FsType::Erofs | FsType::Squashfs | FsType::Ext4)) => Ok(fs_type),
-        other => Err(Error::Conflict {
-            code: "layer-file-system",
-            target: format!("{} partition", partition.designator.as_str()),
-            found: other.map_or("no known file system", FsType::as_str).to_owned(),
-            expected: "erofs, squashfs or ext4".to_owned(),
-            hint: "build the image with one of these file systems",
-        }),
+        other => Err(Error::conflict(
+            "layer-file-system",
+            place(partition),
+            other.map_or("no known file system", FsType::as_str),
+            "erofs, squashfs or ext4",
+        )),
     }
+}
+
+fn place(partition: &Partition) -> String {
+    format!("{} partition", partition.designator.as_str())
 }
 
 /// Shown as the device's file by tools that list loop devices.
@@ -285,7 +285,11 @@ mod tests {
     fn each_byte_is_read_once_and_the_copy_is_sealed_and_padded() {
         let source = source((3 << 20) + 5);
         let mut reports = Vec::new();
-        let sealed = seal(&source, "confext-test", 1 << 30, &mut |step| reports.push(step)).unwrap();
+        let sealed = seal(&source, "confext-test", 1 << 30, &mut |step| {
+            reports.push(step);
+            ControlFlow::Continue(())
+        })
+        .unwrap();
         assert_eq!(source.read_bytes.load(Ordering::Relaxed), (3 << 20) + 5);
         assert_eq!(sealed.range.len_bytes(), (3 << 20) + 4096);
         assert_eq!(reports.len(), 4);
@@ -303,16 +307,16 @@ mod tests {
     fn a_block_that_does_not_check_ends_the_copy() {
         let mut source = source(3 << 20);
         source.bad_from = 2 << 20;
-        let error = seal(&source, "confext-test", 1 << 30, &mut |_| {}).err().unwrap();
+        let error = seal(&source, "confext-test", 1 << 30, &mut |_| ControlFlow::Continue(())).err().unwrap();
         assert_eq!(error.code(), "data-block");
     }
 
     #[test]
     fn more_than_the_limit_is_refused_before_anything_is_read() {
         let source = source(4097);
-        assert!(seal(&source, "confext-test", 8192, &mut |_| {}).is_ok());
+        assert!(seal(&source, "confext-test", 8192, &mut |_| ControlFlow::Continue(())).is_ok());
         let read_bytes = source.read_bytes.load(Ordering::Relaxed);
-        let error = seal(&source, "confext-test", 8191, &mut |_| {}).err().unwrap();
+        let error = seal(&source, "confext-test", 8191, &mut |_| ControlFlow::Continue(())).err().unwrap();
         assert_eq!(error.code(), "limit-bytes");
         assert_eq!(source.read_bytes.load(Ordering::Relaxed), read_bytes);
     }

@@ -87,8 +87,38 @@ impl Error {
             Self::Context(error) => match error.source.raw_os_error() {
                 Some(libc::ENODEV) => "load the kernel's module for this file system",
                 Some(libc::EPERM) => "run as root, or in a user namespace that may do this",
+                _ if error.log.is_empty() => "look for the reason in the kernel's log (dmesg)",
                 _ => "see the kernel's message; the state from before is unchanged",
             },
+        }
+    }
+
+    /// The message with the causes behind it, in one line.
+    #[must_use]
+    pub fn explain(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        text
+    }
+
+    /// What is there stands against what was asked; `code` is one of [`CONFLICTS`].
+    pub(crate) fn conflict(
+        code: &'static str,
+        target: impl Into<String>,
+        found: impl Into<String>,
+        expected: impl Into<String>,
+    ) -> Self {
+        Self::Conflict {
+            code,
+            target: target.into(),
+            found: found.into(),
+            expected: expected.into(),
+            hint: hint_of(code),
         }
     }
 
@@ -106,6 +136,7 @@ impl Error {
 pub fn all_codes() -> impl Iterator<Item = (&'static str, &'static str)> {
     [
         ("os", "read the cause: operation, object and errno; the state from before is unchanged"),
+        ("file-system-context", "read the kernel's message, or its log (dmesg) where there is none"),
         ("missing-capability", "use a kernel or a privilege that has it, or choose another mode"),
     ]
     .into_iter()
@@ -113,4 +144,36 @@ pub fn all_codes() -> impl Iterator<Item = (&'static str, &'static str)> {
 }
 
 /// Every code an [`Error::Conflict`] carries, with its advice.
-pub const CONFLICTS: &[(&str, &str)] = &[];
+pub const CONFLICTS: &[(&str, &str)] = &[
+    // discover
+    ("not-an-image", "move it out of the extension directory if it does not belong there"),
+    ("unfinished-download", "wait for the download to finish, or remove its remains"),
+    ("image-name", "rename it to valid UTF-8 without control characters, not starting with .#"),
+    ("dangling-link", "remove the link or put its target in place"),
+    ("link-loop", "remove the link, or point it to an image below the root directory"),
+    ("shadowed", "remove one of the two if that is not what you want"),
+    ("masked", "remove the empty directory to use the extension again"),
+    ("stack-image", "use a disk image or a directory tree"),
+    ("no-version", "name entries NAME_VERSION and the ending the directory's name asks for"),
+    ("version-rejected", "rename the entry if it should count"),
+    ("version-outranked", "nothing: the highest version is used"),
+    // loopdev
+    (
+        "loop-window",
+        "check that nobody changes the image; attach it in sealed memory, or pad it to whole blocks",
+    ),
+    ("loop-contended", "try again when fewer programs attach loop devices"),
+    // attach
+    ("plain-on-verified", "attach it in sealed memory: a loop device on the file would throw away the check"),
+    ("layer-file-system", "build the image with one of these file systems"),
+    // layer
+    ("mount-source", "check who changes the device nodes in /dev"),
+    ("layer-type", "build the extension with the expected kind of file there"),
+    // exec
+    ("root-changed", "try again; something replaced the directory in between"),
+];
+
+/// The advice that goes with a code of this crate.
+pub(crate) fn hint_of(code: &str) -> &'static str {
+    all_codes().find(|(known, _)| *known == code).map_or("see the message", |(_, hint)| hint)
+}

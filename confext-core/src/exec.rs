@@ -40,7 +40,7 @@ pub enum Root {
 ///
 /// # Needs
 ///
-/// `CAP_SYS_ADMIN`, and `CAP_SYS_CHROOT` for [`Root::Directory`]; Linux 5.2; `/proc`.
+/// `CAP_SYS_ADMIN`, and `CAP_SYS_CHROOT` for [`Root::Directory`]; Linux 5.2.
 pub fn run(root: &Root, placements: Vec<Placement>, command: Command) -> Result<Output> {
     // A namespace belongs to a thread, and a child starts in that of the thread that started it: no fork is needed in
     // between, and the caller's threads stay where they are.
@@ -108,13 +108,12 @@ fn check_same(path: &Path, before: BorrowedFd<'_>, after: BorrowedFd<'_>) -> Res
     if expected == found {
         return Ok(());
     }
-    Err(Error::Conflict {
-        code: "root-changed",
-        target: path.display().to_string(),
-        found: format!("{}:{} inode {}", found.0, found.1, found.2),
-        expected: format!("{}:{} inode {}", expected.0, expected.1, expected.2),
-        hint: "try again; something replaced the directory in between",
-    })
+    Err(Error::conflict(
+        "root-changed",
+        path.display().to_string(),
+        format!("{}:{} inode {}", found.0, found.1, found.2),
+        format!("{}:{} inode {}", expected.0, expected.1, expected.2),
+    ))
 }
 
 impl Root {

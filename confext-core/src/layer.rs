@@ -115,7 +115,7 @@ impl Layer {
         let target = || path.display().to_string();
         let found = file_type(directory).map_err(|source| Error::os("stat", target(), source))?;
         if found != FileType::Directory {
-            return Err(wrong_type(target(), found));
+            return Err(wrong_type(target(), found, FileType::Directory));
         }
         let mount = sys::clone_tree(directory, c"", Depth::Single)
             .map_err(|source| Error::os("clone the mount of", target(), source))?;
@@ -198,7 +198,11 @@ impl Layer {
     pub fn hierarchy(&self, path: &str) -> Result<Option<OwnedFd>> {
         let Some(fd) = self.open_path(path)? else { return Ok(None) };
         let found = file_type(fd.as_fd()).map_err(|source| Error::os("stat", self.target(path), source))?;
-        if found == FileType::Directory { Ok(Some(fd)) } else { Err(wrong_type(self.target(path), found)) }
+        if found == FileType::Directory {
+            Ok(Some(fd))
+        } else {
+            Err(wrong_type(self.target(path), found, FileType::Directory))
+        }
     }
 
     /// Reads a regular file of the layer, looked up inside it; `None` when there is none.
@@ -218,7 +222,7 @@ impl Layer {
         };
         let found = file_type(fd.as_fd()).map_err(os("stat"))?;
         if found != FileType::RegularFile {
-            return Err(wrong_type_for_file(self.target(path), found));
+            return Err(wrong_type(self.target(path), found, FileType::RegularFile));
         }
         let mut bytes = Vec::new();
         File::from(fd).take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(os("read"))?;
@@ -237,10 +241,10 @@ impl Layer {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             // A link or a file on the way: the same fault as at the end.
             Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
-                Err(wrong_type(self.target(path), FileType::Symlink))
+                Err(wrong_type(self.target(path), FileType::Symlink, FileType::Directory))
             }
             Err(error) if error.raw_os_error() == Some(libc::ENOTDIR) => {
-                Err(wrong_type(self.target(path), FileType::RegularFile))
+                Err(wrong_type(self.target(path), FileType::RegularFile, FileType::Directory))
             }
             Err(source) => Err(Error::os("open", self.target(path), source)),
         }
@@ -305,13 +309,12 @@ fn check_device(mount: BorrowedFd<'_>, device: &LoopDevice) -> Result<()> {
     if found == expected {
         return Ok(());
     }
-    Err(Error::Conflict {
-        code: "mount-source",
-        target: path(),
-        found: format!("a mount of device {found}"),
-        expected: format!("device {expected}"),
-        hint: "check who changes the device nodes in /dev",
-    })
+    Err(Error::conflict(
+        "mount-source",
+        path(),
+        format!("a mount of device {found}"),
+        format!("device {expected}"),
+    ))
 }
 
 fn file_type(fd: BorrowedFd<'_>) -> std::io::Result<FileType> {
@@ -319,24 +322,8 @@ fn file_type(fd: BorrowedFd<'_>) -> std::io::Result<FileType> {
     Ok(FileType::from_raw_mode(stat.stx_mode.into()))
 }
 
-fn wrong_type(target: String, found: FileType) -> Error {
-    Error::Conflict {
-        code: "layer-type",
-        target,
-        found: type_name(found).to_owned(),
-        expected: "a directory".to_owned(),
-        hint: "build the extension with a real directory there",
-    }
-}
-
-fn wrong_type_for_file(target: String, found: FileType) -> Error {
-    Error::Conflict {
-        code: "layer-type",
-        target,
-        found: type_name(found).to_owned(),
-        expected: "a regular file".to_owned(),
-        hint: "build the extension with a regular file there",
-    }
+fn wrong_type(target: String, found: FileType, expected: FileType) -> Error {
+    Error::conflict("layer-type", target, type_name(found), type_name(expected))
 }
 
 const fn type_name(file_type: FileType) -> &'static str {

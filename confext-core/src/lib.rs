@@ -15,8 +15,9 @@
     )
 )]
 
-pub mod error;
 pub mod sys;
+
+pub mod error;
 
 pub mod loopdev;
 

@@ -126,13 +126,12 @@ impl LoopDevice {
             }
             std::thread::sleep(Duration::from_micros(250).saturating_mul(attempt).min(LONGEST_PAUSE));
         }
-        Err(Error::Conflict {
-            code: "loop-contended",
-            target: CONTROL.to_owned(),
-            found: format!("{ATTEMPTS} devices taken by others ({last})"),
-            expected: "a free device".to_owned(),
-            hint: "try again when fewer programs attach loop devices",
-        })
+        Err(Error::conflict(
+            "loop-contended",
+            CONTROL,
+            format!("{ATTEMPTS} devices taken by others ({last})"),
+            "a free device",
+        ))
     }
 
     /// `/dev/loopN`.
@@ -203,20 +202,19 @@ impl LoopDevice {
         if right {
             return Ok(self);
         }
-        Err(Error::Conflict {
-            code: "loop-window",
-            target: self.path.display().to_string(),
-            found: format!(
+        Err(Error::conflict(
+            "loop-window",
+            self.path.display().to_string(),
+            format!(
                 "device {} of {bytes} bytes from byte {} with flags {:?}",
                 status.number, status.offset, status.flags
             ),
-            expected: format!(
+            format!(
                 "device {number} of {} bytes from byte {} with flags {safe:?}",
                 window.len_bytes(),
                 window.start()
             ),
-            hint: "check that the image is not being changed; attach it in sealed memory",
-        })
+        ))
     }
 }
 
@@ -248,13 +246,12 @@ fn check_window(backing: BorrowedFd<'_>, options: &Options) -> Result<()> {
     if inside && !window.is_empty() && whole(window.len_bytes()) && whole(window.start()) {
         return Ok(());
     }
-    Err(Error::Conflict {
-        code: "loop-window",
-        target: "the file of a loop device".to_owned(),
-        found: format!("bytes {} to {} of {}", window.start(), window.end(), stat.stx_size),
-        expected: format!("a window inside the file of whole blocks of {block_bytes} bytes"),
-        hint: "attach the image in sealed memory, or pad it to whole blocks",
-    })
+    Err(Error::conflict(
+        "loop-window",
+        "the file of a loop device",
+        format!("bytes {} to {} of {}", window.start(), window.end(), stat.stx_size),
+        format!("a window inside the file of whole blocks of {block_bytes} bytes"),
+    ))
 }
 
 fn os_error(operation: &'static str, path: &Path, source: io::Error) -> Error {

@@ -2,3 +2,4 @@
 
 pub mod namespace;
 pub mod source;
+pub mod sweep;
