@@ -119,6 +119,10 @@ impl<R: ReadAt> Image<R> {
         &self.reader
     }
 
+    pub(crate) fn shared_reader(&self) -> Arc<R> {
+        Arc::clone(&self.reader)
+    }
+
     /// The caps the image was opened with.
     #[must_use]
     pub fn limits(&self) -> &Limits {

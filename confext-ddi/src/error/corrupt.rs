@@ -309,5 +309,22 @@ family! {
         CompressedData { format: &'static str, found: String } = "compressed-data",
             "cannot unpack {format} data: found {found}, expected data that unpacks to its recorded size",
             "the file system is damaged; build the image again";
+        // policy
+        /// A rule of a policy is not of the form `designator=flags`.
+        PolicyRule { found: String } = "policy-rule",
+            "not a rule of a policy: found {found:?}, expected DESIGNATOR=FLAG+FLAG…",
+            "separate rules with one colon; the whole policy may also be *, - or ~";
+        /// A rule of a policy names an unknown partition.
+        PolicyDesignator { found: String } = "policy-designator",
+            "unknown partition in a policy: found {found:?}, expected a designator like root, usr or home",
+            "correct the name; unknown names are never ignored";
+        /// A rule of a policy names an unknown flag.
+        PolicyFlag { found: String } = "policy-flag",
+            "unknown flag in a policy: found {found:?}, expected one like signed, verity, unprotected or absent",
+            "correct the flag; unknown flags are never ignored";
+        /// A policy has two rules for the same partition.
+        PolicyRuleTwice { found: String } = "policy-rule-twice",
+            "two rules in a policy for one partition: found a second one for {found:?}, expected one",
+            "join the flags of both rules with +";
     }
 }

@@ -37,5 +37,19 @@ family! {
         ForbiddenContent { path: &'static str } = "forbidden-content",
             "the extension must not replace the identity of the host: found {path}, expected no such file",
             "remove the file from the extension";
+        // policy
+        /// A partition's attribute is not one the policy allows.
+        PolicyAttribute { designator: &'static str, found: &'static str, expected: String } = "policy-attribute",
+            "policy refuses the {designator} partition: found attribute {found}, expected {expected}",
+            "build the image with the attribute, or pass a policy that does not ask for it";
+        /// A partition's file system is not one the policy allows.
+        PolicyFileSystem { designator: &'static str, found: &'static str, expected: String } = "policy-file-system",
+            "policy refuses the {designator} partition: found file system {found}, expected {expected}",
+            "build the image with that file system, or pass a policy that allows this one";
+        /// Two policies leave nothing that satisfies both.
+        PolicyDisjoint { designator: &'static str, first: String, second: String } = "policy-disjoint",
+            "policies exclude each other: found {first} and {second} for the {designator} partition, expected a common \
+             flag",
+            "drop one of the policies, or allow in both what may be used";
     }
 }

@@ -84,5 +84,10 @@ family! {
         ReaderFailed { what: &'static str } = "reader-failed",
             "the {what} decoder failed on this data",
             "the file system is damaged or uses a rare feature; report it with the image if the kernel can read it";
+        // policy
+        /// The file system is encrypted.
+        Encrypted { designator: &'static str } = "encrypted",
+            "the {designator} partition is encrypted: found a LUKS header, expected a file system",
+            "build the image without encryption; a signature protects it from changes";
     }
 }

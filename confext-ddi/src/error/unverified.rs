@@ -86,5 +86,10 @@ family! {
         CertificateNotYetValid { subject: String, found: String, expected: String } = "certificate-not-yet-valid",
             "certificate {subject} is not valid yet: found start of validity {found}, expected {expected} or earlier",
             "check this machine's clock, or wait";
+        // policy
+        /// The image is signed and must be, but there is nothing to check the signature with.
+        SignatureUnchecked { designator: &'static str } = "signature-unchecked",
+            "signature of the {designator} partition not checked: found no certificates, expected those of its signer",
+            "pass the certificates that are to be trusted, or a policy that allows less by explicit choice";
     }
 }

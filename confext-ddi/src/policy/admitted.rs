@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::image::Image;
 use crate::read::{ReadAt, Window};
 use crate::signature::Signer;
+use crate::verity;
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -61,7 +62,10 @@ impl Evidence {
 
 /// The bytes of an admitted image's data partition.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one for each image, and it is not moved around")]
 pub enum Data<R: ReadAt> {
+    /// Each block is checked against the root hash as it is read.
+    Checked(verity::Reader<Window<Arc<R>>, Window<Arc<R>>>),
     /// As they are: the policy allows it.
     Unchecked(Window<Arc<R>>),
 }
@@ -69,12 +73,14 @@ pub enum Data<R: ReadAt> {
 impl<R: ReadAt> ReadAt for Data<R> {
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         match self {
+            Self::Checked(data) => data.read_exact_at(offset, buf),
             Self::Unchecked(data) => data.read_exact_at(offset, buf),
         }
     }
 
     fn size_bytes(&self) -> Result<u64> {
         match self {
+            Self::Checked(data) => data.size_bytes(),
             Self::Unchecked(data) => data.size_bytes(),
         }
     }
@@ -89,6 +95,10 @@ pub struct Admitted<R: ReadAt> {
 }
 
 impl<R: ReadAt> Admitted<R> {
+    pub(super) fn new(image: Image<R>, evidence: Evidence, data: Data<R>) -> Self {
+        Self { image, evidence, data }
+    }
+
     /// What was checked.
     #[must_use]
     pub fn evidence(&self) -> &Evidence {

@@ -1,5 +1,7 @@
 //! The words of a policy.
 
+use crate::dps::Designator;
+use crate::fstype::FsType;
 use serde::Serialize;
 
 /// How a partition is protected, weakest first.
@@ -24,10 +26,126 @@ impl Protection {
             Self::Signed => "signed",
         }
     }
+
+    /// The flags of which one must be in a rule that allows this much protection: its own and those that ask for less.
+    pub(super) const fn satisfies(self) -> Flags {
+        match self {
+            Self::None => Flags::UNPROTECTED,
+            Self::Verity => Flags::UNPROTECTED.union(Flags::VERITY),
+            Self::Signed => Flags::UNPROTECTED.union(Flags::VERITY).union(Flags::SIGNED),
+        }
+    }
 }
 
 impl std::fmt::Display for Protection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+bitflags::bitflags! {
+    /// What a rule allows: uses, attributes, file systems. Of each group at least one must fit.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub(super) struct Flags: u32 {
+        const VERITY = 1;
+        const SIGNED = 1 << 1;
+        const ENCRYPTED = 1 << 2;
+        const ENCRYPTED_WITH_INTEGRITY = 1 << 3;
+        const UNPROTECTED = 1 << 4;
+        const UNUSED = 1 << 5;
+        const ABSENT = 1 << 6;
+        const READ_ONLY_OFF = 1 << 7;
+        const READ_ONLY_ON = 1 << 8;
+        const GROWFS_OFF = 1 << 9;
+        const GROWFS_ON = 1 << 10;
+        const BTRFS = 1 << 11;
+        const EROFS = 1 << 12;
+        const EXT4 = 1 << 13;
+        const F2FS = 1 << 14;
+        const SQUASHFS = 1 << 15;
+        const VFAT = 1 << 16;
+        const XFS = 1 << 17;
+
+        /// May be there or not, but is not used.
+        const IGNORE = Self::UNUSED.bits() | Self::ABSENT.bits();
+        /// All uses.
+        const OPEN = 0x7f;
+        const READ_ONLY = Self::READ_ONLY_OFF.bits() | Self::READ_ONLY_ON.bits();
+        const GROWFS = Self::GROWFS_OFF.bits() | Self::GROWFS_ON.bits();
+        const FILE_SYSTEMS = 0x7f << 11;
+    }
+}
+
+/// Each flag's word, in the order they are printed.
+pub(super) const WORDS: [(&str, Flags); 18] = [
+    ("verity", Flags::VERITY),
+    ("signed", Flags::SIGNED),
+    ("encrypted", Flags::ENCRYPTED),
+    ("encryptedwithintegrity", Flags::ENCRYPTED_WITH_INTEGRITY),
+    ("unprotected", Flags::UNPROTECTED),
+    ("unused", Flags::UNUSED),
+    ("absent", Flags::ABSENT),
+    ("read-only-off", Flags::READ_ONLY_OFF),
+    ("read-only-on", Flags::READ_ONLY_ON),
+    ("growfs-off", Flags::GROWFS_OFF),
+    ("growfs-on", Flags::GROWFS_ON),
+    ("btrfs", Flags::BTRFS),
+    ("erofs", Flags::EROFS),
+    ("ext4", Flags::EXT4),
+    ("f2fs", Flags::F2FS),
+    ("squashfs", Flags::SQUASHFS),
+    ("vfat", Flags::VFAT),
+    ("xfs", Flags::XFS),
+];
+
+/// The groups of which a rule without any flag allows all.
+pub(super) const GROUPS: [Flags; 4] = [Flags::OPEN, Flags::READ_ONLY, Flags::GROWFS, Flags::FILE_SYSTEMS];
+
+impl Flags {
+    /// What a rule with these words allows: a group of which nothing is named is allowed as a whole.
+    pub(super) fn extended(self) -> Self {
+        GROUPS.into_iter().filter(|group| !self.intersects(*group)).fold(self, |all, group| all | group)
+    }
+
+    /// The uses among them that exist for a partition: only root and usr can be under a hash tree, and what protects
+    /// others is not protected itself.
+    pub(super) fn uses_of(self, designator: Designator) -> Self {
+        let mut uses = self & Self::OPEN;
+        if designator.verity().is_none() {
+            uses.remove(Self::VERITY | Self::SIGNED);
+        }
+        if designator.protects().is_some() {
+            uses.remove(Self::ENCRYPTED | Self::ENCRYPTED_WITH_INTEGRITY);
+        }
+        uses
+    }
+
+    /// The same with the protections that are stronger than one of them.
+    pub(super) fn with_stronger(self) -> Self {
+        let of = |protection: Protection, flag: Self| match self.intersects(protection.satisfies()) {
+            true => flag,
+            false => Self::empty(),
+        };
+        self | of(Protection::Verity, Self::VERITY) | of(Protection::Signed, Self::SIGNED)
+    }
+
+    /// The flag of a file system; none for one that no policy can name.
+    pub(super) const fn of_file_system(fs_type: FsType) -> Self {
+        match fs_type {
+            FsType::Btrfs => Self::BTRFS,
+            FsType::Erofs => Self::EROFS,
+            FsType::Ext4 => Self::EXT4,
+            FsType::F2fs => Self::F2FS,
+            FsType::Squashfs => Self::SQUASHFS,
+            FsType::Vfat => Self::VFAT,
+            FsType::Xfs => Self::XFS,
+            FsType::Luks | FsType::Swap => Self::empty(),
+        }
+    }
+
+    /// The words, joined with `+`.
+    pub(super) fn words(self) -> String {
+        let named = WORDS.into_iter().filter(|(_, flag)| self.contains(*flag));
+        named.map(|(word, _)| word).collect::<Vec<_>>().join("+")
     }
 }

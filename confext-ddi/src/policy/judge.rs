@@ -1,0 +1,139 @@
+//! The gate: what an image claims against what a policy asks for, each thing looked at once.
+
+use super::flags::Flags;
+use super::text::{DESIGNATORS, print_flags};
+use super::{Admitted, Data, Evidence, Policy, Protection};
+use crate::dps::Designator;
+use crate::error::{Error, Refused, Result, ResultExt as _, Unsupported, Unverified};
+use crate::fstype::{self, FsType};
+use crate::image::{Claim, Image, Partition};
+use crate::read::{ReadAt, Window};
+use crate::signature::Verifier;
+use crate::verity;
+
+pub(super) fn judge<R: ReadAt>(
+    policy: &Policy,
+    image: Image<R>,
+    verifier: Option<&dyn Verifier>,
+) -> Result<Admitted<R>> {
+    let partition = image.data();
+    let designator = partition.designator;
+    if partition.fs == Some(FsType::Luks) {
+        return Err(Unsupported::Encrypted { designator: designator.as_str() }.into());
+    }
+    let rule = policy.rule(designator);
+    check_attributes(partition, rule)?;
+    check_others(policy, &image)?;
+    let evidence = weigh(image.claim(), designator, rule, verifier)?;
+    let data = open_data(&image, evidence.root_hash())?;
+    check_file_system(&data, designator, rule)?;
+    Ok(Admitted::new(image, evidence, data))
+}
+
+/// Finds the strongest evidence there is and says whether it is enough. Checks the signature where the rule names it.
+fn weigh(
+    claim: &Claim,
+    designator: Designator,
+    rule: Flags,
+    verifier: Option<&dyn Verifier>,
+) -> Result<Evidence> {
+    let allows = |protection: Protection| rule.uses_of(designator).intersects(protection.satisfies());
+    let refuse = |found: Protection| {
+        let (designator, found) = (designator.as_str(), found.as_str());
+        Refused::Policy { designator, found, expected: print_flags(rule & Flags::OPEN) }.into()
+    };
+    match claim {
+        Claim::None if allows(Protection::None) => Ok(Evidence::None),
+        Claim::None => Err(refuse(Protection::None)),
+        Claim::Signed { root_hash, signature_der, .. } if rule.contains(Flags::SIGNED) => match verifier {
+            // A signature that does not check ends it here, also where the rule would do with less.
+            Some(verifier) => {
+                let by = verifier
+                    .verify(root_hash, signature_der)
+                    .within("signature")
+                    .within(designator.as_str())?;
+                Ok(Evidence::Signed { root_hash: *root_hash, by })
+            }
+            None if allows(Protection::Verity) => Ok(Evidence::Verity { root_hash: *root_hash }),
+            None => Err(Unverified::SignatureUnchecked { designator: designator.as_str() }.into()),
+        },
+        Claim::Verity { root_hash } | Claim::Signed { root_hash, .. } if allows(Protection::Verity) => {
+            Ok(Evidence::Verity { root_hash: *root_hash })
+        }
+        Claim::Verity { .. } => Err(refuse(Protection::Verity)),
+        Claim::Signed { .. } => Err(refuse(Protection::Signed)),
+    }
+}
+
+/// The data partition: under its hash tree, when there is a root hash to check it against.
+fn open_data<R: ReadAt>(image: &Image<R>, root_hash: Option<&crate::RootHash>) -> Result<Data<R>> {
+    let data = Window::new(image.shared_reader(), image.data().range)?;
+    let (Some(root_hash), Some(hash)) = (root_hash, image.hash()) else {
+        return Ok(Data::Unchecked(data));
+    };
+    let area = Window::new(image.shared_reader(), hash.range)?;
+    let starts = (image.data().range.start(), hash.range.start());
+    let reader = verity::Reader::new(data, area, *root_hash, image.limits()).map_err(|error: Error| {
+        // The reader tells offsets in the area where the fault is.
+        let start = if error.path().starts_with("data") { starts.0 } else { starts.1 };
+        error.shifted(start).at_offset(start).within(hash.designator.as_str())
+    })?;
+    Ok(Data::Checked(reader))
+}
+
+/// Judged on the bytes that will be used, not on those that were looked at when the image was opened.
+fn check_file_system<R: ReadAt>(data: &Data<R>, designator: Designator, rule: Flags) -> Result<()> {
+    if rule.contains(Flags::FILE_SYSTEMS) {
+        return Ok(());
+    }
+    let fs_type = fstype::probe(data).within(designator.as_str())?.map(|found| found.fs_type);
+    if fs_type.is_some_and(|fs_type| rule.intersects(Flags::of_file_system(fs_type))) {
+        return Ok(());
+    }
+    let found = fs_type.map_or("none", FsType::as_str);
+    let expected = (rule & Flags::FILE_SYSTEMS).words();
+    Err(Refused::PolicyFileSystem { designator: designator.as_str(), found, expected }.into())
+}
+
+fn check_attributes(partition: &Partition, rule: Flags) -> Result<()> {
+    let read_only = match partition.read_only {
+        true => (Flags::READ_ONLY_ON, "read-only-on"),
+        false => (Flags::READ_ONLY_OFF, "read-only-off"),
+    };
+    let growfs = match partition.growfs {
+        true => (Flags::GROWFS_ON, "growfs-on"),
+        false => (Flags::GROWFS_OFF, "growfs-off"),
+    };
+    for (group, (flag, found)) in [(Flags::READ_ONLY, read_only), (Flags::GROWFS, growfs)] {
+        if !rule.contains(flag) {
+            let (designator, expected) = (partition.designator.as_str(), (rule & group).words());
+            return Err(Refused::PolicyAttribute { designator, found, expected }.into());
+        }
+    }
+    Ok(())
+}
+
+/// The partitions besides the data: its hash tree is in use, others are present and not used, or absent.
+fn check_others<R: ReadAt>(policy: &Policy, image: &Image<R>) -> Result<()> {
+    let hash = image.hash().map(|hash| hash.designator);
+    let sig = image.data().designator.verity_sig();
+    for designator in DESIGNATORS.into_iter().filter(|designator| *designator != image.data().designator) {
+        let present = image.partitions().iter().any(|found| found.designator == designator);
+        let (found, offers) = if !present {
+            ("absent", Flags::ABSENT)
+        } else if Some(designator) == hash {
+            ("unprotected", Flags::UNPROTECTED)
+        } else if Some(designator) == sig {
+            // It counts as used or not, whether the rule for the data needs it or not.
+            ("unprotected", Flags::UNPROTECTED | Flags::UNUSED)
+        } else {
+            ("unused", Flags::UNUSED)
+        };
+        let rule = policy.rule(designator);
+        if !rule.uses_of(designator).intersects(offers) {
+            let (designator, expected) = (designator.as_str(), print_flags(rule & Flags::OPEN));
+            return Err(Refused::Policy { designator, found, expected }.into());
+        }
+    }
+    image.hash().map_or(Ok(()), |hash| check_attributes(hash, policy.rule(hash.designator)))
+}
