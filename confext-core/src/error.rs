@@ -171,6 +171,9 @@ pub const CONFLICTS: &[(&str, &str)] = &[
     ("layer-type", "build the extension with the expected kind of file there"),
     // exec
     ("root-changed", "try again; something replaced the directory in between"),
+    // image_file
+    ("image-missing", "check the path; list shows the images that are found"),
+    ("image-file-type", "pass the file of a disk image, or its block device"),
 ];
 
 /// The advice that goes with a code of this crate.

@@ -27,4 +27,6 @@ pub mod layer;
 
 pub mod exec;
 
+pub mod image_file;
+
 pub use error::{Error, Result};
