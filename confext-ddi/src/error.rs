@@ -182,21 +182,27 @@ impl Error {
     }
 }
 
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Io(_) => f.write_str("input/output failed"),
+            Self::Corrupt(fault) => fault.fmt(f),
+            Self::Unsupported(fault) => fault.fmt(f),
+            Self::Unverified(fault) => fault.fmt(f),
+            Self::Refused(fault) => fault.fmt(f),
+            Self::Limit(fault) => fault.fmt(f),
+            Self::Lookup(fault) => fault.fmt(f),
+        }
+    }
+}
+
 impl std::fmt::Display for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let path = self.path();
         if !path.is_empty() {
             write!(f, "{path}: ")?;
         }
-        match &self.0.fault {
-            Fault::Io(_) => f.write_str("input/output failed")?,
-            Fault::Corrupt(fault) => fault.fmt(f)?,
-            Fault::Unsupported(fault) => fault.fmt(f)?,
-            Fault::Unverified(fault) => fault.fmt(f)?,
-            Fault::Refused(fault) => fault.fmt(f)?,
-            Fault::Limit(fault) => fault.fmt(f)?,
-            Fault::Lookup(fault) => fault.fmt(f)?,
-        }
+        self.0.fault.fmt(f)?;
         match self.0.place.offset {
             Some(offset) => write!(f, " (at byte {offset})"),
             None => Ok(()),

@@ -47,6 +47,20 @@ pub enum SkippedBecause {
     ForeignArchitecture,
 }
 
+impl SkippedBecause {
+    /// The reason in words.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::UnknownType => "its type is not known",
+            Self::NoAuto => "marked as not to be used (no-auto)",
+            Self::Empty => "a free slot (_empty)",
+            Self::Unfinished => "its update is not finished",
+            Self::ForeignArchitecture => "for another architecture",
+        }
+    }
+}
+
 /// A partition that does not count.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
