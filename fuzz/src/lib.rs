@@ -1,0 +1,3 @@
+//! The library behind the fuzz targets.
+
+pub mod targets;
