@@ -38,15 +38,15 @@ pub mod fstype;
 
 pub mod version;
 
-pub mod vpick;
-
 pub mod verity;
 
 pub mod signature;
 
+pub mod fs;
+
 pub mod release;
 
-pub mod fs;
+pub mod vpick;
 
 pub mod image;
 
