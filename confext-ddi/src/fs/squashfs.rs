@@ -161,3 +161,124 @@ impl<R: ReadAt> Inodes for Squashfs<R> {
         xattr::read(self, inode)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Unverified;
+    use crate::fs::{self, FileSystem, FileType};
+    use backhand::compression::Compressor;
+    use backhand::{FilesystemCompressor, FilesystemWriter, NodeHeader};
+
+    fn image(compressor: Compressor) -> Vec<u8> {
+        let header = |mode, uid| NodeHeader::new(mode, uid, 2, 1_234_567_890);
+        let mut writer = FilesystemWriter::default();
+        writer.set_compressor(FilesystemCompressor::new(compressor, None).unwrap());
+        writer.set_block_size(4096);
+        writer.push_dir("etc", header(0o755, 0)).unwrap();
+        writer.push_file(&b"small"[..], "etc/small", header(0o4755, 70_000)).unwrap();
+        writer.push_file(&b""[..], "etc/empty", header(0o644, 0)).unwrap();
+        let large: Vec<u8> = (0..10_000_u32).flat_map(u32::to_le_bytes).collect();
+        writer.push_file(std::io::Cursor::new(large), "etc/large", header(0o600, 1)).unwrap();
+        writer.push_symlink("/etc/small", "link", header(0o777, 0)).unwrap();
+        writer.push_char_device(0x103, "null", header(0o666, 0)).unwrap();
+        writer.push_fifo("fifo", header(0o600, 0)).unwrap();
+        for index in 0..600 {
+            let name = format!("etc/file-{index}");
+            writer
+                .push_file(std::io::Cursor::new(name.clone().into_bytes()), name, header(0o644, 0))
+                .unwrap();
+        }
+        let mut out = std::io::Cursor::new(Vec::new());
+        writer.write(&mut out).unwrap();
+        out.into_inner()
+    }
+
+    fn open<'a>(image: &'a [u8]) -> Result<Box<dyn FileSystem + 'a>> {
+        fs::open(image, FsType::Squashfs, &Limits::default())
+    }
+
+    #[test]
+    fn images_of_another_writer_are_read() {
+        for compressor in [Compressor::Gzip, Compressor::Xz, Compressor::Zstd] {
+            let image = image(compressor);
+            let fs = open(&image).unwrap();
+            assert_eq!(fs.fs_type(), FsType::Squashfs);
+            let small = fs.stat(b"etc/small").unwrap();
+            assert_eq!(
+                (small.file_type, small.mode, small.uid, small.gid),
+                (FileType::Regular, 0o4755, 70_000, 2)
+            );
+            assert_eq!((small.mtime_sec, small.size_bytes, small.nlink), (1_234_567_890, 5, 1));
+            assert_eq!(fs.read(b"etc/small").unwrap(), b"small");
+            assert_eq!(fs.read(b"etc/empty").unwrap(), b"");
+            let large = fs.read(b"etc/large").unwrap();
+            assert!(large.chunks(4).zip(0_u32..).all(|(bytes, index)| bytes == index.to_le_bytes()));
+            // Backwards, so that no position is of use, then on from there.
+            for offset in [36_000, 8190, 4096, 0, 5000, 39_990] {
+                let mut buf = [0; 100];
+                let count = fs.read_at(b"etc/large", offset, &mut buf).unwrap();
+                assert_eq!(&buf[..count], &large[offset as usize..][..count]);
+                assert_eq!(count, 100.min(large.len() - offset as usize));
+            }
+            assert_eq!(fs.read_link(b"link").unwrap(), b"/etc/small");
+            assert_eq!(fs.stat(b"null").unwrap().rdev, Some((1, 3)));
+            assert_eq!(fs.stat(b"fifo").unwrap().file_type, FileType::Fifo);
+            assert_eq!(fs.read(b"etc/file-599").unwrap(), b"etc/file-599");
+            assert_eq!(fs.read_dir(b"etc").unwrap().len(), 603);
+            assert_eq!(fs.xattrs(b"etc").unwrap(), []);
+        }
+    }
+
+    #[test]
+    fn each_damaged_field_has_its_code() {
+        let image = image(Compressor::Gzip);
+        for (what, at, bytes, code) in [
+            ("magic", 0, &[0][..], "file-system"),
+            ("block size", 12, &[0, 0x20], "file-system"),
+            ("block log", 22, &[13], "file-system"),
+            ("no compression of that number", 20, &[9], "file-system"),
+            ("lzo", 20, &[3], "file-system-feature"),
+            ("another compression", 20, &[6], "compressed-data"),
+            ("version", 28, &[3], "file-system-feature"),
+            ("owners", 26, &[0], "file-system"),
+            ("root", 34, &[0xff, 0xff], "file-system"),
+            ("end", 44, &[1], "out-of-bounds"),
+            ("id table", 55, &[1], "file-system"),
+            ("attribute table", 56, &[0; 8], "file-system"),
+            ("inode table", 64, &[0; 8], "file-system"),
+            ("inode table", 64, &[0xff; 8], "file-system"),
+            ("directory table", 72, &[0xff; 8], "file-system"),
+            ("fragment table", 80, &[0; 8], "file-system"),
+            ("fragments", 16, &[0], "file-system"),
+        ] {
+            let mut damaged = image.clone();
+            damaged[at..at + bytes.len()].copy_from_slice(bytes);
+            let found = open(&damaged).and_then(|fs| fs.read(b"etc/small"));
+            assert_eq!(found.map_err(|error| error.code()), Err(code), "{what}");
+        }
+        for len in (0..image.len()).step_by(7) {
+            let _ = open(&image[..len]).and_then(|fs| fs.read(b"etc/small"));
+        }
+    }
+
+    #[test]
+    fn a_failed_check_below_comes_out_as_it_was() {
+        struct Tampered(Vec<u8>);
+        impl ReadAt for Tampered {
+            fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+                if offset > 0 {
+                    Err(Unverified::DataBlock { block: 1 }.into())
+                } else {
+                    self.0.read_exact_at(offset, buf)
+                }
+            }
+            fn size_bytes(&self) -> Result<u64> {
+                self.0.size_bytes()
+            }
+        }
+        let fs = fs::open(Tampered(image(Compressor::Zstd)), FsType::Squashfs, &Limits::default()).unwrap();
+        let error = fs.stat(b"").unwrap_err();
+        assert_eq!((error.code(), error.path().as_str()), ("data-block", "squashfs"));
+    }
+}
