@@ -1,0 +1,387 @@
+//! Images made by `mkfs.erofs` and `mksquashfs`, read here and compared entry by entry with the directory they are of.
+
+use confext_ddi::error::Unverified;
+use confext_ddi::fs::{self, FileSystem, FileType, Metadata};
+use confext_ddi::fstype::FsType;
+use confext_ddi::{Limits, ReadAt, Result};
+use rustix::fs::{CWD, XattrFlags, mknodat, setxattr, utimensat};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tempfile::TempDir;
+
+/// Runs a tool, which has to be there: an oracle that is not asked proves nothing.
+fn run(program: &str, arguments: &[&OsStr]) {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let output = Command::new(program)
+        .args(arguments)
+        .env("PATH", format!("{path}:/usr/sbin:/sbin"))
+        .env_remove("SOURCE_DATE_EPOCH")
+        .output()
+        .unwrap_or_else(|error| {
+            panic!("{program} cannot be run ({error}): install erofs-utils, squashfs-tools")
+        });
+    assert!(
+        output.status.success(),
+        "{program} {arguments:?}: {}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+fn scratch() -> TempDir {
+    tempfile::Builder::new().prefix("confext-test-").tempdir().expect("a temporary directory")
+}
+
+/// Bytes that compress, but not to nothing.
+fn content(len: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed | 1;
+    (0..len)
+        .map(|index| {
+            if index % 7 == 0 {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+            }
+            state.to_le_bytes()[index % 2]
+        })
+        .collect()
+}
+
+/// What only root can make: device nodes, foreign owners, attributes of other namespaces.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Privilege {
+    None,
+    Root,
+}
+
+fn make_source(root: &Path, privilege: Privilege) {
+    for (name, len) in [("empty", 0), ("one", 1), ("f4095", 4095), ("f4096", 4096), ("f4097", 4097)] {
+        std::fs::write(root.join(name), content(len, 3)).unwrap();
+    }
+    std::fs::write(root.join("large"), content(3_000_001, 5)).unwrap();
+    std::fs::write(root.join("zeros"), vec![0; 300_000]).unwrap();
+    std::fs::write(root.join("twin"), content(200_000, 9)).unwrap();
+    std::fs::write(root.join("twin2"), content(200_000, 9)).unwrap();
+    let sparse = File::create(root.join("sparse")).unwrap();
+    sparse.set_len(9 << 20).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&sparse, b"in the middle", 5 << 20).unwrap();
+
+    let many = root.join("many");
+    std::fs::create_dir(&many).unwrap();
+    for index in 0..3000 {
+        std::fs::write(many.join(format!("file-{index}")), format!("{index}\n")).unwrap();
+    }
+    let deep = (0..60).fold(root.join("deep"), |path, level| path.join(format!("level-{level}")));
+    std::fs::create_dir_all(&deep).unwrap();
+    std::fs::write(deep.join("bottom"), "bottom").unwrap();
+    std::fs::create_dir(root.join("empty-directory")).unwrap();
+
+    std::fs::write(root.join(OsStr::from_bytes(b"not-\xff\xfe-text")), "bytes").unwrap();
+    // mkfs.erofs 1.5 cannot take the last byte a name may have.
+    std::fs::write(root.join("n".repeat(254)), "long name").unwrap();
+    symlink("one", root.join("link")).unwrap();
+    symlink("/nowhere/at all", root.join("dangling")).unwrap();
+    symlink("l/".repeat(2000), root.join("long-link")).unwrap();
+    symlink(OsStr::from_bytes(b"\xff"), root.join("link-to-bytes")).unwrap();
+    std::fs::hard_link(root.join("large"), root.join("large-too")).unwrap();
+    std::fs::hard_link(root.join("link"), root.join("link-too")).unwrap();
+    mknodat(CWD, root.join("fifo"), rustix::fs::FileType::Fifo, 0o640.into(), 0).unwrap();
+    drop(std::os::unix::net::UnixListener::bind(root.join("socket")).unwrap());
+
+    let set_mode = |name: &str, mode| {
+        std::fs::set_permissions(root.join(name), std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    set_mode("one", 0o4755);
+    set_mode("f4095", 0o2711);
+    set_mode("empty-directory", 0o1777);
+
+    let xattr = |name: &str, key: &str, value: &[u8]| {
+        setxattr(root.join(name), key, value, XattrFlags::empty()).unwrap();
+    };
+    xattr("one", "user.comment", b"a comment");
+    xattr("one", "user.empty", b"");
+    xattr("one", "user.bytes", b"\0\xff");
+    xattr("f4096", "user.large", &content(2000, 11));
+    xattr("empty-directory", "user.comment", b"a comment");
+    for index in 0..50 {
+        xattr(&format!("many/file-{index}"), "user.shared", b"the same everywhere");
+    }
+    if privilege == Privilege::Root {
+        xattr("one", "security.selinux", b"system_u:object_r:etc_t:s0\0");
+        xattr("many", "trusted.note", b"trusted");
+        for (name, kind, major, minor) in [
+            ("null", rustix::fs::FileType::CharacterDevice, 1, 3),
+            ("disk", rustix::fs::FileType::BlockDevice, 259, 70_000),
+        ] {
+            mknodat(CWD, root.join(name), kind, 0o600.into(), rustix::fs::makedev(major, minor)).unwrap();
+        }
+        std::os::unix::fs::lchown(root.join("f4097"), Some(1234), Some(70_000)).unwrap();
+    }
+    // Last, because making entries changes the times of directories.
+    let time = |sec, nsec| rustix::fs::Timespec { tv_sec: sec, tv_nsec: nsec };
+    let times = rustix::fs::Timestamps { last_access: time(1, 0), last_modification: time(1_234_567_890, 5) };
+    utimensat(CWD, root.join("f4096"), &times, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).unwrap();
+}
+
+/// What of a file a format keeps.
+#[derive(Clone, Copy)]
+struct Keeps {
+    nanoseconds: bool,
+    xattrs: bool,
+    /// mksquashfs writes a link with two names as two links.
+    hard_links_of_links: bool,
+}
+
+fn file_type(meta: &std::fs::Metadata) -> FileType {
+    let kind = meta.file_type();
+    match () {
+        () if kind.is_dir() => FileType::Directory,
+        () if kind.is_symlink() => FileType::Symlink,
+        () if kind.is_fifo() => FileType::Fifo,
+        () if kind.is_socket() => FileType::Socket,
+        () if kind.is_char_device() => FileType::CharDevice,
+        () if kind.is_block_device() => FileType::BlockDevice,
+        () => FileType::Regular,
+    }
+}
+
+fn source_xattrs(path: &Path) -> Vec<fs::Xattr> {
+    let mut names = vec![0; 65536];
+    let len = rustix::fs::llistxattr(path, &mut names).unwrap();
+    let mut xattrs: Vec<_> = names[..len]
+        .split(|&byte| byte == 0)
+        .filter(|name| !name.is_empty())
+        .map(|name| {
+            let mut value = vec![0; 65536];
+            let len = rustix::fs::lgetxattr(path, name, &mut value).unwrap();
+            (name.to_vec(), value[..len].to_vec())
+        })
+        .collect();
+    xattrs.sort();
+    xattrs
+}
+
+fn compare_metadata(path: &Path, expected: &std::fs::Metadata, found: &Metadata, keeps: Keeps) {
+    assert_eq!(found.file_type, file_type(expected), "{path:?}");
+    assert_eq!(u32::from(found.mode), expected.mode() & 0o7777, "{path:?}");
+    assert_eq!((found.uid, found.gid), (expected.uid(), expected.gid()), "{path:?}");
+    assert_eq!(found.mtime_sec, expected.mtime(), "{path:?}");
+    if keeps.nanoseconds {
+        assert_eq!(i64::from(found.mtime_nsec), expected.mtime_nsec(), "{path:?}");
+    }
+    if matches!(found.file_type, FileType::Regular | FileType::Symlink) {
+        assert_eq!(found.size_bytes, expected.size(), "{path:?}");
+    }
+    if found.file_type == FileType::Regular
+        || keeps.hard_links_of_links && found.file_type == FileType::Symlink
+    {
+        assert_eq!(u64::from(found.nlink), expected.nlink(), "{path:?}");
+    }
+    let is_device = matches!(found.file_type, FileType::CharDevice | FileType::BlockDevice);
+    let device = is_device.then(|| (rustix::fs::major(expected.rdev()), rustix::fs::minor(expected.rdev())));
+    assert_eq!(found.rdev, device, "{path:?}");
+}
+
+fn compare_content(image: &dyn FileSystem, inside: &[u8], path: &Path) {
+    let expected = std::fs::read(path).unwrap();
+    assert!(image.read(inside).unwrap() == expected, "{path:?} differs");
+    for (offset, len) in [(0, 10), (1, 5000), (4090, 20), (131_070, 4), (2_999_990, 100), (5 << 20, 13)] {
+        let rest = expected.get(offset..).unwrap_or_default();
+        let mut buf = vec![0xee; len];
+        let count = image.read_at(inside, offset as u64, &mut buf).unwrap();
+        assert!(buf[..count] == rest[..rest.len().min(len)], "{path:?} at {offset}");
+    }
+}
+
+fn compare(image: &dyn FileSystem, source: &Path, keeps: Keeps) {
+    let mut expected: BTreeMap<Vec<u8>, PathBuf> = BTreeMap::new();
+    let mut todo = vec![source.to_path_buf()];
+    while let Some(directory) = todo.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.symlink_metadata().unwrap().is_dir() {
+                todo.push(path.clone());
+            }
+            expected.insert(path.strip_prefix(source).unwrap().as_os_str().as_bytes().to_vec(), path);
+        }
+    }
+    let mut inodes: HashMap<u64, u64> = HashMap::new();
+    for item in fs::walk(image, b"/", &Limits::default()).unwrap() {
+        let (inside, found) = item.unwrap();
+        let path = expected.remove(&inside).unwrap_or_else(|| panic!("{inside:?} is not in the source"));
+        let meta = path.symlink_metadata().unwrap();
+        compare_metadata(&path, &meta, &found, keeps);
+        match found.file_type {
+            FileType::Regular => compare_content(image, &inside, &path),
+            FileType::Symlink => {
+                let target = std::fs::read_link(&path).unwrap();
+                assert_eq!(image.read_link(&inside).unwrap(), target.as_os_str().as_bytes());
+            }
+            _ => {}
+        }
+        let xattrs = if keeps.xattrs { source_xattrs(&path) } else { Vec::new() };
+        assert_eq!(image.xattrs(&inside).unwrap(), xattrs, "{path:?}");
+        if found.file_type == FileType::Symlink && !keeps.hard_links_of_links {
+            continue;
+        }
+        assert_eq!(*inodes.entry(meta.ino()).or_insert(found.ino), found.ino, "{path:?}: links are apart");
+    }
+    assert_eq!(expected, BTreeMap::new(), "not in the image");
+    let distinct: HashSet<&u64> = inodes.values().collect();
+    assert_eq!(distinct.len(), inodes.len(), "different files have one inode number");
+    for (path, code) in [
+        (&b"one/x"[..], "not-a-directory"),
+        (b"no", "no-such-file"),
+        (b"many/file-3000", "no-such-file"),
+        (b"a/../one", "path-syntax"),
+    ] {
+        assert_eq!(image.stat(path).unwrap_err().code(), code);
+    }
+    assert_eq!(image.read(b"many").unwrap_err().code(), "not-a-file");
+    assert_eq!(image.read_link(b"one").unwrap_err().code(), "not-a-symlink");
+    assert_eq!(image.read_dir(b"one").unwrap_err().code(), "not-a-directory");
+    assert_eq!(fs::resolve(image, b"link", &Limits::default()).unwrap(), b"one");
+}
+
+fn compare_erofs(privilege: Privilege) {
+    let dir = scratch();
+    let source = dir.path().join("source");
+    std::fs::create_dir(&source).unwrap();
+    make_source(&source, privilege);
+    for options in [
+        &[][..],
+        &["-x1"],
+        &["-x-1"],
+        &["-Enoinline_data"],
+        &["--chunksize=4096"],
+        &["--chunksize=65536"],
+        &["-zlz4"],
+        &["-zlz4hc,9", "-C65536"],
+        &["-zlz4", "-Elegacy-compress"],
+        &["-zlz4hc", "-Eztailpacking"],
+        &["-zlz4hc", "-Efragments,dedupe", "-C65536"],
+    ] {
+        let image = dir.path().join("image");
+        let mut arguments: Vec<&OsStr> = vec![OsStr::new("--quiet")];
+        arguments.extend(options.iter().map(OsStr::new));
+        arguments.extend([image.as_os_str(), source.as_os_str()]);
+        run("mkfs.erofs", &arguments);
+        let opened = fs::open(File::open(&image).unwrap(), FsType::Erofs, &Limits::default()).unwrap();
+        compare(
+            &*opened,
+            &source,
+            Keeps { nanoseconds: true, xattrs: options != ["-x-1"], hard_links_of_links: true },
+        );
+        std::fs::remove_file(&image).unwrap();
+    }
+}
+
+fn compare_squashfs(privilege: Privilege) {
+    let dir = scratch();
+    let source = dir.path().join("source");
+    std::fs::create_dir(&source).unwrap();
+    make_source(&source, privilege);
+    for options in [
+        &["-comp", "gzip"][..],
+        &["-comp", "xz"],
+        &["-comp", "lz4", "-b", "4096"],
+        &["-comp", "zstd", "-b", "1048576"],
+        &["-noI", "-noD", "-noF", "-noX"],
+        &["-no-fragments"],
+        &["-always-use-fragments"],
+        &["-no-xattrs"],
+        &["-no-exports", "-nopad", "-no-duplicates"],
+    ] {
+        let image = dir.path().join("image");
+        let mut arguments =
+            vec![source.as_os_str(), image.as_os_str(), OsStr::new("-quiet"), OsStr::new("-no-progress")];
+        arguments.extend(options.iter().map(OsStr::new));
+        run("mksquashfs", &arguments);
+        let opened = fs::open(File::open(&image).unwrap(), FsType::Squashfs, &Limits::default()).unwrap();
+        compare(
+            &*opened,
+            &source,
+            Keeps { nanoseconds: false, xattrs: options != ["-no-xattrs"], hard_links_of_links: false },
+        );
+        std::fs::remove_file(&image).unwrap();
+    }
+}
+
+/// Notes where it is read; once told to, fails everywhere else.
+struct Watched {
+    bytes: Vec<u8>,
+    seen: Mutex<HashSet<u64>>,
+    tampered: AtomicBool,
+}
+
+impl ReadAt for Watched {
+    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        let mut seen = self.seen.lock().unwrap();
+        if self.tampered.load(Ordering::Relaxed) && !seen.contains(&offset) {
+            return Err(Unverified::DataBlock { block: offset / 4096 }.into());
+        }
+        seen.insert(offset);
+        self.bytes.read_exact_at(offset, buf)
+    }
+
+    fn size_bytes(&self) -> Result<u64> {
+        self.bytes.size_bytes()
+    }
+}
+
+/// A block that fails its hash while a decoder asks for it is still reported as that.
+#[test]
+fn a_failed_check_comes_through_the_decoders() {
+    let dir = scratch();
+    let (source, image) = (dir.path().join("source"), dir.path().join("image"));
+    std::fs::create_dir(&source).unwrap();
+    std::fs::write(source.join("large"), content(3_000_001, 5)).unwrap();
+    let paths = [image.as_os_str(), source.as_os_str()];
+    for (fs_type, program, arguments) in [
+        (FsType::Erofs, "mkfs.erofs", [OsStr::new("--quiet"), OsStr::new("-zlz4"), paths[0], paths[1]]),
+        (
+            FsType::Squashfs,
+            "mksquashfs",
+            [paths[1], paths[0], OsStr::new("-quiet"), OsStr::new("-no-progress")],
+        ),
+    ] {
+        run(program, &arguments);
+        let bytes = std::fs::read(&image).unwrap();
+        let watched = Watched { bytes, seen: Mutex::default(), tampered: AtomicBool::new(false) };
+        let opened = fs::open(&watched, fs_type, &Limits::default()).unwrap();
+        assert_eq!(opened.read_at(b"large", 0, &mut [0; 10]).unwrap(), 10);
+        watched.tampered.store(true, Ordering::Relaxed);
+        let error = opened.read(b"large").unwrap_err();
+        assert_eq!((error.code(), error.path().as_str()), ("data-block", fs_type.as_str()));
+        std::fs::remove_file(&image).unwrap();
+    }
+}
+
+#[test]
+fn erofs_images_are_read_as_their_source() {
+    compare_erofs(Privilege::None);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn erofs_images_with_devices_and_owners_are_read_as_their_source() {
+    compare_erofs(Privilege::Root);
+}
+
+#[test]
+fn squashfs_images_are_read_as_their_source() {
+    compare_squashfs(Privilege::None);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn squashfs_images_with_devices_and_owners_are_read_as_their_source() {
+    compare_squashfs(Privilege::Root);
+}
