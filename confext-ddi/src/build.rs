@@ -1,14 +1,22 @@
 //! Building: EROFS, verity, signature and GPT to a deterministic DDI.
 //!
-//! A [`Tree`] holds the entries, [`erofs::write`] makes a file system of them.
+//! A [`Tree`] holds the entries, [`erofs::write`] makes a file system of them, [`Builder`] a complete image.
 
 mod content;
+mod ddi;
 #[cfg(all(feature = "directory", target_os = "linux"))]
 mod directory;
 pub mod erofs;
+mod gpt;
+mod ids;
+#[cfg(feature = "directory")]
+mod output;
+mod release;
 mod tree;
 
 pub use content::Content;
+pub use ddi::{Builder, Built};
 #[cfg(all(feature = "directory", target_os = "linux"))]
 pub use directory::{DirectoryOptions, Xattrs};
+pub use release::ReleaseFields;
 pub use tree::{Device, Meta, Timestamp, Tree};

@@ -189,6 +189,26 @@ family! {
         SourceChanged { path: String, what: &'static str } = "source-changed",
             "source file \"{path}\" changed while it was read: its {what} is not what it was",
             "build from a directory that nobody writes to";
+        /// An image's name cannot be one.
+        ImageName { found: String, most: usize } = "build-name",
+            "image name not usable: found {found:?}, expected 1 to {most} bytes, no slash, no control character, no leading .#",
+            "pass the image's file name without .confext.raw or .sysext.raw";
+        /// A partition's label does not fit a table.
+        PartitionLabel { found: String } = "partition-label",
+            "partition label not storable: found {found:?}, expected at most 36 UTF-16 units without NUL",
+            "shorten the label";
+        /// An image is to be written over something.
+        OutputNotEmpty { found: u64 } = "output-not-empty",
+            "output not empty: found {found} bytes, expected 0",
+            "build onto a new file; the helper that takes a path replaces an old one";
+        /// A key of a release file cannot be one.
+        ReleaseKey { found: String } = "release-key",
+            "release field not usable: found key {found:?}, expected capital letters, digits and underscores, and no key that has its own setter",
+            "spell the key as os-release(5) has it";
+        /// A value of a release file cannot be one.
+        ReleaseValue { key: String, found: String } = "release-value",
+            "value of {key} not usable: found {found:?}, expected a text that is not empty and has no control character",
+            "leave the field out instead of making it empty";
         // fstype
         /// There are the magics of two file systems.
         FileSystemAmbiguous { first: &'static str, second: &'static str } = "fs-ambiguous",

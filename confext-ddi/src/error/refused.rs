@@ -51,5 +51,26 @@ family! {
             "policies exclude each other: found {first} and {second} for the {designator} partition, expected a common \
              flag",
             "drop one of the policies, or allow in both what may be used";
+        // build
+        /// An image is to be signed, but there is no key.
+        SignerMissing = "signer-missing",
+            "no key to sign with: found none, expected one",
+            "pass a key, or ask for an unsigned image by explicit choice";
+        /// An image is not to be signed, but there is a key.
+        SignerUnexpected = "signer-unexpected",
+            "a key for an unsigned image: found one, expected none",
+            "leave out the key or the wish for an unsigned image";
+        /// An entry lies where an image of its class has nothing.
+        OutsideHierarchy { path: String, class: &'static str, expected: String } = "outside-hierarchy",
+            "entry \"{path}\" does not belong into a {class}: expected everything below {expected}/",
+            "move the entry, or build an image of the other class";
+        /// A hierarchy of an image is not a directory.
+        HierarchyKind { path: String } = "hierarchy-kind",
+            "entry \"{path}\" is not a directory, expected one to merge over the host's",
+            "make it a directory: a link or file in its place would hide the host's";
+        /// An image says two things of the hosts it is for.
+        ReleaseConflict { path: String } = "release-conflict",
+            "two release files: found \"{path}\" among the entries, and it is not what the fields say",
+            "leave out the file or the fields";
     }
 }

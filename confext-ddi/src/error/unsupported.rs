@@ -44,6 +44,10 @@ family! {
         ErofsSize { found: u64, most: u64 } = "erofs-size",
             "file system too large: found {found} blocks of 4096 bytes, expected at most {most}",
             "split the content over more images";
+        /// There are no partition types for the architecture.
+        ArchitectureUnknown = "architecture-unknown",
+            "no partition types for this architecture: found none, expected one of UAPI.2",
+            "say which architecture the image is for";
 
         // signature
         /// A key of another kind, or a weak one.

@@ -69,7 +69,6 @@ pub(crate) fn header_crc(bytes: &[u8]) -> Option<u32> {
     Some(crc(&[bytes.get(..16)?, &[0; 4], bytes.get(20..)?]))
 }
 
-#[cfg_attr(not(test), allow(dead_code, reason = "the builder writes tables with these"))]
 impl Header {
     /// The same header with its own checksum set, as it is written at the start of its sector.
     pub(crate) fn sealed(mut self) -> Self {
@@ -80,7 +79,6 @@ impl Header {
 }
 
 /// `label` in UTF-16, NUL-padded, or `None` when it needs more than 36 code units or holds a NUL.
-#[cfg_attr(not(test), allow(dead_code, reason = "the builder writes tables with this"))]
 pub(crate) fn encode_label(label: &str) -> Option<[U16; LABEL_UNITS]> {
     let mut units = [U16::ZERO; LABEL_UNITS];
     let mut slots = units.iter_mut();

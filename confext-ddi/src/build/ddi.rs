@@ -1,0 +1,341 @@
+//! [`Builder`]: a tree, a release file and a key to a complete Discoverable Disk Image.
+
+use super::content::Content;
+use super::release::ReleaseFields;
+use super::tree::{Kind, Meta, NodeId, Timestamp, Tree, show};
+use super::{erofs, gpt as table, ids};
+use crate::digest::{RootHash, Salt, sha256};
+use crate::dps::{Architecture, Designator, PartitionType};
+use crate::error::{Corrupt, Error, LimitExceeded, Refused, Result, ResultExt as _, Unsupported};
+use crate::gpt::{Attributes, Partition};
+use crate::id::{Guid, Uuid};
+use crate::limits::Limits;
+use crate::read::ReadAt;
+use crate::release::{self, Class, Release};
+use crate::signature::{Fingerprint, Json, Sign};
+use crate::units::{ByteRange, PartitionNumber};
+use crate::verity;
+use serde::Serialize;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::sync::Mutex;
+
+/// The largest signature partition systemd reads.
+const MAX_SIGNATURE_BYTES: u64 = 4 << 20;
+
+/// Builds an extension image.
+///
+/// The same class, name, tree, release fields, architecture, seed and time give the same bytes: nothing of this
+/// machine and no clock goes in. (A signature is the same again if the key's owner makes it so: RSA does, ECDSA not.)
+///
+/// *Layout*: protective MBR and table · root (EROFS) from byte 20480 · root-verity · root-verity-sig, each a multiple
+/// of 4096 bytes · backup table. Types, labels, attributes and identifiers are those systemd-repart gives.
+#[derive(Debug, Clone)]
+pub struct Builder {
+    class: Class,
+    name: String,
+    tree: Tree,
+    release: Option<ReleaseFields>,
+    architecture: Option<Architecture>,
+    seed: Option<Uuid>,
+    time: Option<i64>,
+    unsigned: bool,
+}
+
+/// What was built.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Built {
+    /// What a signature of the image vouches for.
+    pub root_hash: RootHash,
+    /// The image's size.
+    pub size_bytes: u64,
+    /// The partitions, in the order of the table.
+    pub partitions: Vec<Partition>,
+    /// The certificate whose key signed it; `None` for an image with a hash tree only.
+    pub signed: Option<Fingerprint>,
+}
+
+impl Builder {
+    /// Starts an image of `name`: its file name without `.confext.raw` or `.sysext.raw`, and without a version when it
+    /// will stand in a `.v/` directory. A host finds the release file by this name.
+    #[must_use]
+    pub fn new(class: Class, name: impl Into<String>) -> Self {
+        Self {
+            class,
+            name: name.into(),
+            tree: Tree::new(),
+            release: None,
+            architecture: Architecture::of_build(),
+            seed: None,
+            time: None,
+            unsigned: false,
+        }
+    }
+
+    /// The entries of the image, all below the class's hierarchies.
+    #[must_use]
+    pub fn tree(mut self, tree: Tree) -> Self {
+        self.tree = tree;
+        self
+    }
+
+    /// Which hosts the image is for. Needed unless the tree has its own `extension-release.NAME`.
+    #[must_use]
+    pub fn release(mut self, fields: ReleaseFields) -> Self {
+        self.release = Some(fields);
+        self
+    }
+
+    /// The architecture of the partition types. Default: the one this program was built for.
+    #[must_use]
+    pub const fn architecture(mut self, architecture: Architecture) -> Self {
+        self.architecture = Some(architecture);
+        self
+    }
+
+    /// What all identifiers and the salt follow from. Default: derived from class and name, so that an image is
+    /// reproducible unless a random seed is passed.
+    #[must_use]
+    pub const fn seed(mut self, seed: Uuid) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// The build time in seconds since 1970: entries without a time get it, later times are set to it. Default: 0 for
+    /// entries without a time, other times kept.
+    #[must_use]
+    pub const fn source_date_epoch(mut self, seconds: i64) -> Self {
+        self.time = Some(seconds);
+        self
+    }
+
+    /// Leaves the signature out: a host accepts the image only if its policy allows unsigned ones.
+    #[must_use]
+    pub const fn unsigned(mut self) -> Self {
+        self.unsigned = true;
+        self
+    }
+
+    /// Builds onto `out`, which must be empty, and signs with `signer` unless [`Builder::unsigned`] was called.
+    ///
+    /// Memory grows with the number of entries and the hash tree, not with file contents.
+    ///
+    /// # Errors
+    ///
+    /// `signer-missing`, `signer-unexpected`, `build-name`, `outside-hierarchy`, `hierarchy-kind`,
+    /// `forbidden-content`, `release-missing`, `release-conflict`, `release-id`, `release-key`, `release-value`,
+    /// `architecture-unknown`, `output-not-empty`; else as [`erofs::write`], [`verity::build`] and the signer.
+    pub fn build<W: Read + Write + Seek + Send>(
+        mut self,
+        out: &mut W,
+        signer: Option<&dyn Sign>,
+    ) -> Result<Built> {
+        let signer = match (signer, self.unsigned) {
+            (Some(signer), false) => Some(signer),
+            (None, true) => None,
+            (None, false) => return Err(Refused::SignerMissing.into()),
+            (Some(_), true) => return Err(Refused::SignerUnexpected.into()),
+        };
+        check_name(&self.name)?;
+        check_entries(&self.tree, self.class)?;
+        self.add_release()?;
+        let found = out.seek(SeekFrom::End(0))?;
+        if found > 0 {
+            return Err(Corrupt::OutputNotEmpty { found }.into());
+        }
+        self.write(out, signer)
+    }
+
+    fn write<W: Read + Write + Seek + Send>(&self, out: &mut W, signer: Option<&dyn Sign>) -> Result<Built> {
+        let seed = self.seed.unwrap_or_else(|| default_seed(self.class, &self.name));
+        let root_type = self.type_guid(Designator::Root)?;
+
+        let mut options =
+            erofs::Options { uuid: ids::file_system(seed, root_type), ..erofs::Options::default() };
+        options.latest_mtime = self.time.map(Timestamp::from_seconds);
+        options.build_time = options.latest_mtime.unwrap_or_default();
+        out.seek(SeekFrom::Start(table::FIRST_PARTITION))?;
+        let size = erofs::write(&self.tree, &options, out).within("root")?;
+        let data = range_after(table::FIRST_PARTITION, size)?;
+
+        let salt = Salt::new(ids::verity_salt(seed))?;
+        let superblock = verity::Superblock::new(ids::verity(seed), size / table::GRAIN, salt);
+        let tree = verity::build(&Region { out: Mutex::new(out), range: data }, &superblock)
+            .within("root-verity")?;
+        let hash = append(out, data.end(), &tree.bytes).within("root-verity")?;
+        let root_hash = tree.root_hash;
+
+        let (data_uuid, hash_uuid) = ids::of_root_hash(&root_hash);
+        let mut partitions = vec![
+            self.partition(1, Designator::Root, data_uuid, data)?,
+            self.partition(2, Designator::RootVerity, hash_uuid, hash)?,
+        ];
+        if let Some(signer) = signer {
+            let bytes = signature(&root_hash, signer).within("root-verity-sig")?;
+            let range = append(out, hash.end(), &bytes).within("root-verity-sig")?;
+            let uuid = ids::partition(seed, self.type_guid(Designator::RootVeritySig)?);
+            partitions.push(self.partition(3, Designator::RootVeritySig, uuid, range)?);
+        }
+        let size_bytes = table::write(out, ids::disk(seed).to_guid(), &partitions).within("gpt")?;
+        out.flush()?;
+        let signed = signer.map(|signer| signer.certificate_fingerprint());
+        Ok(Built { root_hash, size_bytes, partitions, signed })
+    }
+
+    fn type_guid(&self, designator: Designator) -> Result<Guid> {
+        let guid = PartitionType { designator, architecture: self.architecture }.to_guid();
+        guid.ok_or_else(|| Unsupported::ArchitectureUnknown.into())
+    }
+
+    fn partition(
+        &self,
+        number: u32,
+        designator: Designator,
+        uuid: Uuid,
+        range: ByteRange,
+    ) -> Result<Partition> {
+        let architecture = self.architecture.map_or("", Architecture::as_str);
+        let suffix = designator.as_str().strip_prefix("root").unwrap_or_default();
+        Ok(Partition {
+            number: PartitionNumber::new(number).ok_or(Unsupported::ArchitectureUnknown)?,
+            type_guid: self.type_guid(designator)?,
+            unique_guid: uuid.to_guid(),
+            range,
+            attributes: Attributes::READ_ONLY,
+            label: format!("root-{architecture}{suffix}"),
+        })
+    }
+
+    /// Adds `extension-release.NAME`, or checks that the tree has the one that is asked for.
+    fn add_release(&mut self) -> Result<()> {
+        let path = format!("{}/extension-release.{}", self.class.release_directory(), self.name);
+        let existing = self.tree.find(path.as_bytes())?.map(|node| self.tree.node(node).kind.clone());
+        match (existing, &self.release) {
+            (None, Some(fields)) => self.tree.add_file(path, fields.text(self.class)?, Meta::new(0o644)),
+            (Some(Kind::File(content)), fields) => {
+                let found = release_bytes(&*content).within(path.clone())?;
+                match fields {
+                    Some(fields) if found != fields.text(self.class)?.as_bytes() => {
+                        Err(Refused::ReleaseConflict { path }.into())
+                    }
+                    _ => check_release(&found).within(path),
+                }
+            }
+            // A link inside the image may be the file; whether it is, the host decides.
+            (Some(Kind::Symlink(_)), None) => Ok(()),
+            (Some(_), Some(_)) => Err(Refused::ReleaseConflict { path }.into()),
+            (Some(_), None) | (None, None) => {
+                let found = "neither the file nor its fields".to_owned();
+                Err(Corrupt::ReleaseMissing { expected: path, found }.into())
+            }
+        }
+    }
+}
+
+/// Refuses a release file that no host would accept.
+fn check_release(bytes: &[u8]) -> Result<()> {
+    match Release::parse(bytes, &Limits::default())?.get_filled("ID") {
+        Some(_) => Ok(()),
+        None => Err(Corrupt::ReleaseId.into()),
+    }
+}
+
+/// Reads a release file among the entries.
+fn release_bytes(content: &dyn Content) -> Result<Vec<u8>> {
+    let (found, most) = (content.size_bytes(), Limits::default().release_bytes);
+    if found > most {
+        return Err(LimitExceeded::Bytes { what: "release file", found, most }.into());
+    }
+    let mut bytes = Vec::new();
+    content.copy(&[ByteRange::with_len(0, found).unwrap_or(ByteRange::EMPTY)], &mut bytes)?;
+    Ok(bytes)
+}
+
+/// A seed that is the same for all images of a name, and different for another name.
+fn default_seed(class: Class, name: &str) -> Uuid {
+    let digest = sha256(&[b"confext-seed\0", class.as_str().as_bytes(), b"\0", name.as_bytes()]);
+    ids::of_root_hash(&RootHash::from_bytes(digest)).0.into_v4()
+}
+
+fn check_name(name: &str) -> Result<()> {
+    let most = Tree::MAX_NAME_BYTES.saturating_sub("extension-release.".len());
+    if !release::is_valid_image_name(name) || name.len() > most {
+        return Err(Corrupt::ImageName { found: name.chars().take(300).collect(), most }.into());
+    }
+    Ok(())
+}
+
+/// Refuses what a host would never merge, or what would change which hosts match.
+fn check_entries(tree: &Tree, class: Class) -> Result<()> {
+    if let Kind::Directory(children) = &tree.node(NodeId::ROOT).kind {
+        for (name, child) in children {
+            let inside = class.hierarchies().iter().any(|hierarchy| hierarchy.as_bytes() == name);
+            if !inside {
+                let expected = class.hierarchies().join("/ or ");
+                let path = show(name);
+                return Err(Refused::OutsideHierarchy { path, class: class.as_str(), expected }.into());
+            }
+            if !matches!(tree.node(*child).kind, Kind::Directory(_)) {
+                return Err(Refused::HierarchyKind { path: show(name) }.into());
+            }
+        }
+    }
+    for path in ["usr/lib/os-release", "etc/os-release"] {
+        if tree.contains(path) {
+            return Err(Refused::ForbiddenContent { path }.into());
+        }
+    }
+    Ok(())
+}
+
+fn signature(root_hash: &RootHash, signer: &dyn Sign) -> Result<Vec<u8>> {
+    let signature_der = signer.sign(root_hash)?;
+    let certificate_fingerprint = Some(signer.certificate_fingerprint());
+    let bytes = Json { root_hash: *root_hash, certificate_fingerprint, signature_der }.to_bytes();
+    let found = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    if found > MAX_SIGNATURE_BYTES {
+        let (what, most) = ("signature", MAX_SIGNATURE_BYTES);
+        return Err(LimitExceeded::Bytes { what, found, most }.into());
+    }
+    Ok(bytes)
+}
+
+fn range_after(start: u64, len_bytes: u64) -> Result<ByteRange> {
+    let range = ByteRange::with_len(start, len_bytes);
+    range.ok_or_else(|| Corrupt::OutOfBounds { end: u64::MAX, size: start }.into())
+}
+
+/// Writes a partition's bytes from `start`, padded with zeros to whole grains.
+fn append<W: Write + Seek>(out: &mut W, start: u64, bytes: &[u8]) -> Result<ByteRange> {
+    let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    let range = range_after(start, len.max(1).next_multiple_of(table::GRAIN))?;
+    out.seek(SeekFrom::Start(start))?;
+    out.write_all(bytes)?;
+    let padding = usize::try_from(range.len_bytes().saturating_sub(len)).unwrap_or_default();
+    out.write_all(&vec![0; padding])?;
+    Ok(range)
+}
+
+/// A part of the output, read back.
+struct Region<'o, W> {
+    out: Mutex<&'o mut W>,
+    range: ByteRange,
+}
+
+impl<W: Read + Seek + Send> ReadAt for Region<'_, W> {
+    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        let len = u64::try_from(buf.len()).unwrap_or(u64::MAX);
+        let wanted = range_after(offset, len)?;
+        let absolute = self.range.slice(wanted)?;
+        let mut out = self.out.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        out.seek(SeekFrom::Start(absolute.start()))?;
+        out.read_exact(buf).map_err(|error| Error::from(error).at_offset(absolute.start()))
+    }
+
+    fn size_bytes(&self) -> Result<u64> {
+        Ok(self.range.len_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests;

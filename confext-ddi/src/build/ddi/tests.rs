@@ -1,0 +1,241 @@
+use super::*;
+use crate::gpt::{Source, Table};
+use std::io::Cursor;
+
+struct FixedSigner(usize);
+
+impl Sign for FixedSigner {
+    fn sign(&self, root_hash: &RootHash) -> Result<Vec<u8>> {
+        Ok(root_hash.as_bytes().iter().copied().cycle().take(self.0).collect())
+    }
+
+    fn certificate_fingerprint(&self) -> Fingerprint {
+        Fingerprint::from_bytes([7; 32])
+    }
+}
+
+const SEED: &str = "4f68bce3-e8cd-4db1-96e7-fbcaf984b709";
+
+fn one_file() -> Tree {
+    let mut tree = Tree::new();
+    tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644)).unwrap();
+    tree
+}
+
+fn builder(tree: Tree) -> Builder {
+    Builder::new(Class::Confext, "app")
+        .tree(tree)
+        .release(ReleaseFields::any())
+        .architecture(Architecture::X86_64)
+        .seed(SEED.parse().unwrap())
+        .source_date_epoch(1_700_000_000)
+}
+
+fn build(builder: Builder) -> (Vec<u8>, Built) {
+    let mut out = Cursor::new(Vec::new());
+    let built = builder.build(&mut out, Some(&FixedSigner(1400))).unwrap();
+    (out.into_inner(), built)
+}
+
+fn refused(builder: Builder) -> &'static str {
+    let mut out = Cursor::new(Vec::new());
+    let error = builder.build(&mut out, Some(&FixedSigner(10))).unwrap_err();
+    assert!(out.into_inner().is_empty(), "nothing is written before all checks passed");
+    error.code()
+}
+
+#[test]
+fn the_table_reads_back_as_it_was_built() {
+    let (image, built) = build(builder(one_file()));
+    assert_eq!(image.len() as u64, built.size_bytes);
+    let table = Table::read(&image, &Limits::default()).unwrap().unwrap();
+    assert!(matches!(table.source, Source::Primary { .. }), "{:?}", table.source);
+    assert_eq!(table.partitions, built.partitions);
+    assert_eq!((table.usable.start(), table.usable.end()), (34 * 512, built.size_bytes - 33 * 512));
+    let rows: Vec<_> = table
+        .partitions
+        .iter()
+        .map(|partition| (partition.label.as_str(), partition.range.start(), partition.attributes.bits()))
+        .collect();
+    let expected = [
+        ("root-x86-64", 20_480, 1 << 60),
+        ("root-x86-64-verity", 24_576, 1 << 60),
+        ("root-x86-64-verity-sig", 28_672, 1 << 60),
+    ];
+    assert_eq!(rows, expected);
+    assert_eq!(image.len(), 28_672 + 4096 + 33 * 512);
+}
+
+#[test]
+fn the_backup_table_alone_says_the_same() {
+    let (mut image, built) = build(builder(one_file()));
+    image[512..1024].fill(0);
+    let table = Table::read(&image, &Limits::default()).unwrap().unwrap();
+    assert_eq!(table.partitions, built.partitions);
+}
+
+#[test]
+fn hash_tree_and_signature_belong_to_the_root_partition() {
+    let mut tree = one_file();
+    let noise =
+        std::iter::successors(Some(1_u32), |x| Some(x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223)));
+    let large: Vec<u8> = noise.map(|x| x.to_be_bytes()[0]).take(1 << 20).collect();
+    tree.add_file("etc/large", large, Meta::new(0o600)).unwrap();
+    let (image, built) = build(builder(tree));
+    let part = |number: usize| {
+        let range = built.partitions[number].range;
+        image[range.start() as usize..range.end() as usize].to_vec()
+    };
+    let reader = verity::Reader::new(part(0), part(1), built.root_hash, &Limits::default()).unwrap();
+    verity::verify(&reader).unwrap();
+    let superblock = verity::Superblock::parse(&part(1), &Limits::default()).unwrap();
+    assert_eq!(superblock.data_blocks * 4096, built.partitions[0].range.len_bytes());
+    let json = Json::parse(&part(2), &Limits::default()).unwrap();
+    assert_eq!((json.root_hash, json.signature_der.len()), (built.root_hash, 1400));
+    assert_eq!(
+        (json.certificate_fingerprint, built.signed),
+        (built.signed, Some(Fingerprint::from_bytes([7; 32])))
+    );
+    let halves: Vec<String> =
+        built.partitions[..2].iter().map(|part| part.unique_guid.to_string().replace('-', "")).collect();
+    assert_eq!(halves.concat(), built.root_hash.to_hex());
+}
+
+#[test]
+fn the_same_input_gives_the_same_bytes() {
+    assert!(build(builder(one_file())).0 == build(builder(one_file())).0);
+    assert!(build(builder(one_file())).0 != build(builder(one_file()).seed(Uuid::from_bytes([1; 16]))).0);
+    assert!(build(builder(one_file())).0 != build(builder(one_file()).source_date_epoch(5)).0);
+    let unseeded = |name: &str| {
+        let builder = Builder::new(Class::Confext, name).tree(one_file()).release(ReleaseFields::any());
+        build(builder.architecture(Architecture::Arm64)).0
+    };
+    assert!(unseeded("a") == unseeded("a"));
+    assert!(unseeded("a") != unseeded("b"));
+}
+
+#[test]
+fn an_unsigned_image_has_two_partitions_and_is_asked_for() {
+    let mut out = Cursor::new(Vec::new());
+    let built = builder(one_file()).unsigned().build(&mut out, None).unwrap();
+    assert_eq!((built.partitions.len(), built.signed), (2, None));
+    let code = |builder: Builder, signer: Option<&dyn Sign>| {
+        builder.build(&mut Cursor::new(Vec::new()), signer).unwrap_err().code()
+    };
+    assert_eq!(code(builder(one_file()), None), "signer-missing");
+    assert_eq!(code(builder(one_file()).unsigned(), Some(&FixedSigner(9))), "signer-unexpected");
+    let huge = code(builder(one_file()), Some(&FixedSigner(4 << 20)));
+    assert_eq!(huge, "limit-bytes");
+    let error = builder(one_file()).unsigned().build(&mut out, None).unwrap_err();
+    assert_eq!(error.code(), "output-not-empty");
+}
+
+#[test]
+fn entries_a_host_would_not_merge_are_refused() {
+    let with = |path: &str| {
+        let mut tree = one_file();
+        tree.add_file(path, "x", Meta::new(0o644)).unwrap();
+        builder(tree)
+    };
+    assert_eq!(refused(with("usr/bin/tool")), "outside-hierarchy");
+    assert_eq!(refused(with("var/x")), "outside-hierarchy");
+    assert_eq!(refused(with("stray")), "outside-hierarchy");
+    assert_eq!(refused(with("etc/os-release")), "forbidden-content");
+    let sysext = |tree: Tree| Builder::new(Class::Sysext, "app").tree(tree).release(ReleaseFields::any());
+    let mut tree = Tree::new();
+    tree.add_symlink("usr/lib/os-release", "nowhere", Meta::new(0)).unwrap();
+    assert_eq!(refused(sysext(tree)), "forbidden-content");
+    let mut tree = Tree::new();
+    tree.add_symlink("opt", "usr", Meta::new(0)).unwrap();
+    assert_eq!(refused(sysext(tree)), "hierarchy-kind");
+    assert_eq!(refused(sysext(one_file())), "outside-hierarchy");
+    for name in ["", "a/b", "..", "a\nb", ".#a", &"n".repeat(300)] {
+        assert_eq!(
+            refused(Builder::new(Class::Confext, name).release(ReleaseFields::any())),
+            "build-name",
+            "{name:?}"
+        );
+    }
+}
+
+#[test]
+fn the_release_file_is_written_or_checked() {
+    const PATH: &str = "etc/extension-release.d/extension-release.app";
+    let with = |text: &str| {
+        let mut tree = one_file();
+        tree.add_file(PATH, text, Meta::new(0o644)).unwrap();
+        tree
+    };
+    let own = |tree: Tree| Builder::new(Class::Confext, "app").tree(tree);
+    assert_eq!(refused(own(one_file())), "release-missing");
+    assert_eq!(refused(builder(with("ID=debian\n"))), "release-conflict");
+    assert_eq!(refused(own(with("ID=\"open\n"))), "release-quote");
+    assert_eq!(refused(own(with("VERSION_ID=13\n"))), "release-id");
+    assert_eq!(refused(builder(one_file()).release(ReleaseFields::new("a\nb"))), "release-value");
+    let mut directory = one_file();
+    directory.add_dir(PATH, Meta::new(0o755)).unwrap();
+    assert_eq!(refused(own(directory.clone())), "release-missing");
+    assert_eq!(refused(builder(directory)), "release-conflict");
+    let (same, _) = build(builder(with("ID=_any\n")));
+    assert!(same == build(builder(one_file())).0, "what the fields say may be there already");
+    build(own(with("ID=debian\nVERSION_ID=13\n")));
+}
+
+#[test]
+fn identifiers_follow_from_the_seed() {
+    let (image, built) = build(builder(one_file()));
+    let table = Table::read(&image, &Limits::default()).unwrap().unwrap();
+    let superblock = verity::Superblock::parse(&image[24_576..], &Limits::default()).unwrap();
+    let file_system: [u8; 16] = image[20_480 + 1024 + 48..][..16].try_into().unwrap();
+    let found = [
+        table.disk_guid.to_string(),
+        built.partitions[2].unique_guid.to_string(),
+        superblock.uuid.to_string(),
+        const_hex::encode(superblock.salt.as_bytes()),
+        Uuid::from_bytes(file_system).to_string(),
+    ];
+    // What systemd-repart 262 makes of the same seed: disk, signature partition, hash area, salt, file system.
+    let expected = [
+        "0c2ffb52-751b-409f-b855-7771f160c7f7",
+        "050666ec-2897-4d6f-9f8c-e3e6eb425226",
+        "ec8ac097-81e7-4174-9a41-21ab9e9c4eb1",
+        "951319215f4425ef9c6cb2005aea43e42dbd6fe9fda733a94b413f0f27fb1945",
+        "16b430bb-fefa-459f-9c2e-44fa2a014f37",
+    ];
+    assert_eq!(found, expected);
+}
+
+#[cfg(feature = "openssl")]
+#[test]
+fn the_smallest_signed_confext_is_at_most_64_kib() {
+    use crate::signature::{KeyPair, Time};
+    let key = KeyPair::generate("vendor", Time::from_unix(1_700_000_000), 365).unwrap();
+    let mut out = Cursor::new(Vec::new());
+    let built = builder(one_file()).build(&mut out, Some(&key)).unwrap();
+    assert!(built.size_bytes <= 65_536, "{}", built.size_bytes);
+    assert_eq!(built.signed, Some(key.certificate_fingerprint()));
+}
+
+#[cfg(feature = "directory")]
+#[test]
+fn a_path_gets_the_whole_image_or_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("app.confext.raw");
+    let names = || {
+        let entries = std::fs::read_dir(dir.path()).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>()
+    };
+    let failing = builder(one_file()).build_file(&path, None).unwrap_err();
+    assert_eq!((failing.code(), names().len()), ("signer-missing", 0));
+    std::fs::write(&path, "old").unwrap();
+    std::fs::write(dir.path().join(".#app.confext.raw.0.partial"), "left over by a crash").unwrap();
+    let too_large = builder(one_file()).build_file(&path, Some(&FixedSigner(4 << 20))).unwrap_err();
+    assert_eq!((too_large.code(), std::fs::read(&path).unwrap()), ("limit-bytes", b"old".to_vec()));
+    assert_eq!(names().len(), 2);
+    let built = builder(one_file()).build_file(&path, Some(&FixedSigner(1400))).unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), build(builder(one_file())).0);
+    assert_eq!((std::fs::metadata(&path).unwrap().len(), names().len()), (built.size_bytes, 2));
+    let missing =
+        builder(one_file()).build_file(dir.path().join("no/where"), Some(&FixedSigner(1))).unwrap_err();
+    assert_eq!(missing.code(), "io");
+}

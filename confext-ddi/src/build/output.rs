@@ -1,0 +1,76 @@
+//! Building to a path: the finished image appears there at once, or nothing does.
+
+use super::ddi::{Builder, Built};
+use crate::error::{Result, ResultExt as _};
+use crate::signature::Sign;
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::path::{Path, PathBuf};
+
+/// How many left-over names are tried before giving up.
+const MAX_TRIES: u32 = 1000;
+
+impl Builder {
+    /// Builds to a file of this path, replacing one that is there.
+    ///
+    /// The image grows under another name in the same directory and is renamed when it is complete and on disk: who
+    /// opens the path sees the old file or the new one. On failure nothing is left.
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::build`]; an I/O error with the path.
+    pub fn build_file(self, path: impl AsRef<Path>, signer: Option<&dyn Sign>) -> Result<Built> {
+        let path = path.as_ref();
+        let place = path.display().to_string();
+        let mut partial = Partial::create(path).within(place.clone())?;
+        let built = self.build(&mut partial.file, signer)?;
+        partial.finish(path).within(place)?;
+        Ok(built)
+    }
+}
+
+/// A file that is removed unless it is finished.
+struct Partial {
+    file: File,
+    path: Option<PathBuf>,
+}
+
+impl Partial {
+    fn create(target: &Path) -> Result<Self> {
+        let name =
+            target.file_name().ok_or(std::io::ErrorKind::InvalidInput).map_err(std::io::Error::from)?;
+        let mut try_number = 0_u32;
+        loop {
+            // Hidden, and without the suffix that makes a file an image: discovery must not see it.
+            let mut hidden = OsString::from(".#");
+            hidden.push(name);
+            hidden.push(format!(".{try_number}.partial"));
+            let path = target.with_file_name(hidden);
+            match OpenOptions::new().read(true).write(true).create_new(true).open(&path) {
+                Ok(file) => return Ok(Self { file, path: Some(path) }),
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && try_number < MAX_TRIES => {
+                    try_number = try_number.saturating_add(1);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn finish(mut self, target: &Path) -> Result<()> {
+        self.file.sync_all()?;
+        if let Some(path) = &self.path {
+            std::fs::rename(path, target)?;
+        }
+        self.path = None;
+        Ok(())
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path {
+            // Nobody is left to report to; the name says what it is.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
