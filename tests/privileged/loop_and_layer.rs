@@ -479,6 +479,31 @@ fn reading_a_file_of_a_layer_stays_inside_it_and_inside_the_limit() {
 
 #[test]
 #[ignore = "needs root"]
+fn a_lookup_through_a_parent_survives_mounts_meanwhile() {
+    isolated(|| {
+        let dir = scratch();
+        fs::create_dir(dir.path().join("etc")).unwrap();
+        fs::write(dir.path().join("file"), "found").unwrap();
+        symlink("../../file", dir.path().join("etc/link")).unwrap();
+        let root = File::open(dir.path()).unwrap();
+        std::thread::scope(|scope| {
+            let mounting = scope.spawn(|| {
+                for _ in 0..2000 {
+                    let target = File::open(dir.path().join("etc")).unwrap();
+                    let tree = sys::clone_tree(target.as_fd(), c"", Depth::Single).unwrap();
+                    sys::move_mount(tree.as_fd(), target.as_fd(), c"", Place::OnTop).unwrap();
+                    sys::detach(tree.as_fd()).unwrap();
+                }
+            });
+            while !mounting.is_finished() {
+                sys::open_path(root.as_fd(), "etc/link", OFlags::empty(), ResolveFlags::empty()).unwrap();
+            }
+        });
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
 fn an_overlay_takes_its_layers_as_descriptors_and_swaps_without_a_gap() {
     isolated(|| {
         let dir = scratch();

@@ -5,6 +5,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::fs::StatVfsMountFlags;
 pub use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Statx, StatxFlags};
+use rustix::io::Errno;
 use rustix::path::Arg;
 
 /// `openat2(dir, path, {O_PATH | O_CLOEXEC | flags, resolve})`
@@ -13,7 +14,8 @@ use rustix::path::Arg;
 ///
 /// # Errors
 ///
-/// `ENOENT`, `ENOTDIR`, `ELOOP` with [`ResolveFlags::NO_SYMLINKS`]; `EAGAIN` when a rename raced with the lookup of `..`.
+/// `ENOENT`, `ENOTDIR`, `ELOOP` with [`ResolveFlags::NO_SYMLINKS`]; `EAGAIN` when renames and mounts never stop racing
+/// with the lookup of `..`.
 pub fn open_path(
     dir: BorrowedFd<'_>,
     path: impl Arg,
@@ -21,7 +23,7 @@ pub fn open_path(
     resolve: ResolveFlags,
 ) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::CLOEXEC | flags;
-    Ok(rustix::fs::openat2(dir, path, flags, Mode::empty(), ResolveFlags::IN_ROOT | resolve)?)
+    open_in_root(dir, path, flags, Mode::empty(), resolve)
 }
 
 /// `openat2(dir, path, {O_CLOEXEC | flags, mode, RESOLVE_IN_ROOT | resolve})`: opens for reading or writing inside `dir`.
@@ -36,7 +38,27 @@ pub fn open_beneath(
     resolve: ResolveFlags,
 ) -> io::Result<OwnedFd> {
     let mode = if flags.contains(OFlags::CREATE) { Mode::from_bits_retain(0o644) } else { Mode::empty() };
-    Ok(rustix::fs::openat2(dir, path, OFlags::CLOEXEC | flags, mode, ResolveFlags::IN_ROOT | resolve)?)
+    open_in_root(dir, path, OFlags::CLOEXEC | flags, mode, resolve)
+}
+
+/// A lookup that goes through `..` fails with `EAGAIN` when anything on the machine is renamed or mounted meanwhile,
+/// because it can then not be told that it stayed inside. That is to be tried again.
+fn open_in_root(
+    dir: BorrowedFd<'_>,
+    path: impl Arg,
+    flags: OFlags,
+    mode: Mode,
+    resolve: ResolveFlags,
+) -> io::Result<OwnedFd> {
+    const ATTEMPTS: u32 = 1000;
+    let path = path.into_c_str()?;
+    for _ in 1..ATTEMPTS {
+        match rustix::fs::openat2(dir, &*path, flags, mode, ResolveFlags::IN_ROOT | resolve) {
+            Err(Errno::AGAIN) => {}
+            other => return Ok(other?),
+        }
+    }
+    Ok(rustix::fs::openat2(dir, &*path, flags, mode, ResolveFlags::IN_ROOT | resolve)?)
 }
 
 /// `statx(dir, path, flags, mask)`
@@ -76,6 +98,6 @@ mod tests {
         }
         let error =
             open_path(root.as_fd(), "absolute", OFlags::empty(), ResolveFlags::NO_SYMLINKS).unwrap_err();
-        assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::LOOP.raw_os_error()));
+        assert_eq!(error.raw_os_error(), Some(Errno::LOOP.raw_os_error()));
     }
 }
