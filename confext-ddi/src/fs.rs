@@ -6,6 +6,7 @@
 //! [`ReadAt`], so that a block that fails its hash is an error here too. [`resolve`] follows symbolic links, all
 //! of them inside the image; [`walk`] lists a tree.
 
+mod below;
 mod path;
 mod resolve;
 mod walk;
@@ -19,6 +20,7 @@ mod node;
 #[cfg(feature = "read-fs")]
 mod squashfs;
 
+pub use below::Below;
 pub use resolve::resolve;
 pub use walk::{Walk, walk};
 

@@ -90,7 +90,7 @@ impl<R: ReadAt> Image<R> {
     ///
     /// # Errors
     ///
-    /// `image-empty`, `not-an-image`, `image-ambiguous`; as [`gpt::Table::read`] and [`fstype::probe`] report, with
+    /// `image-empty`, `image-unknown`, `image-ambiguous`; as [`gpt::Table::read`] and [`fstype::probe`] report, with
     /// `fs-size` when a file system does not fit its place; `no-data-partition`, `foreign-architecture`,
     /// `root-and-usr`, `partitions-ambiguous`; `verity-without-data`, `signature-without-verity`,
     /// `verity-uuid-zero`, `root-hash-uuid`; as [`signature::Json::parse`](crate::signature::Json::parse) reports.

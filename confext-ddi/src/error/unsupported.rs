@@ -60,7 +60,7 @@ family! {
             "decrypt the key first (openssl pkey -in KEY -out PLAIN), or sign with a hardware token";
         // image
         /// Neither a partition table nor a known file system.
-        NotAnImage { size: u64 } = "not-an-image",
+        NotAnImage { size: u64 } = "image-unknown",
             "not an image: found {size} bytes without a known magic, expected a partition table or a file system",
             "pass a disk image; unpack it first if it is compressed";
         /// No partition says it is for root or usr.

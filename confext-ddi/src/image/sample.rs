@@ -1,5 +1,6 @@
 //! Small images for tests.
 
+use crate::digest::{HashAlgorithm, RootHash, Salt};
 use crate::dps::{Architecture, Designator, PartitionType};
 use crate::gpt::Attributes;
 use crate::gpt::raw::ENTRY_BYTES;
@@ -65,21 +66,32 @@ pub(crate) fn erofs() -> Vec<u8> {
 /// The signature that [`crate::policy`]'s tests take for one.
 pub(crate) const SIGNATURE: &[u8] = b"a signature";
 
-/// Root partition, hash tree and signature, which belong together.
+/// Root partition, hash tree and signature, which belong together; nothing of it is real but the tree.
 pub(crate) fn signed(architecture: Architecture) -> Vec<Part> {
-    let data = erofs();
+    protected(architecture, erofs(), |_| SIGNATURE.to_vec())
+}
+
+/// Root partition with this content, its hash tree and the signature that `sign` makes.
+pub(crate) fn protected(
+    architecture: Architecture,
+    data: Vec<u8>,
+    sign: impl FnOnce(&RootHash) -> Vec<u8>,
+) -> Vec<Part> {
     let superblock = verity::Superblock {
         uuid: Uuid::from_bytes([6; 16]),
         hash_type: verity::HashType::Normal,
-        algorithm: crate::digest::HashAlgorithm::Sha256,
+        algorithm: HashAlgorithm::Sha256,
         data_block_size: BlockSize::B4096,
         hash_block_size: BlockSize::B4096,
-        data_blocks: 8,
-        salt: crate::digest::Salt::new([9; 32]).unwrap(),
+        data_blocks: data.len() as u64 / 4096,
+        salt: Salt::new([9; 32]).unwrap(),
     };
     let tree = verity::build(&data, &superblock).unwrap();
-    let json =
-        Json { root_hash: tree.root_hash, certificate_fingerprint: None, signature_der: SIGNATURE.to_vec() };
+    let json = Json {
+        root_hash: tree.root_hash,
+        certificate_fingerprint: None,
+        signature_der: sign(&tree.root_hash),
+    };
     let half = |at: usize| {
         let half: [u8; 16] = tree.root_hash.as_bytes()[at..at + 16].try_into().unwrap();
         Uuid::from_bytes(half).to_guid()

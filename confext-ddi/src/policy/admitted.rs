@@ -2,9 +2,14 @@
 
 use super::Protection;
 use crate::digest::RootHash;
-use crate::error::Result;
+use crate::dps::Designator;
+use crate::error::{Result, ResultExt as _, Unsupported};
+use crate::fs::{self, FileSystem};
+use crate::fstype;
 use crate::image::Image;
+use crate::limits::Limits;
 use crate::read::{ReadAt, Window};
+use crate::release::{self, Class, Strictness};
 use crate::signature::Signer;
 use crate::verity;
 use serde::Serialize;
@@ -121,5 +126,36 @@ impl<R: ReadAt> Admitted<R> {
     #[must_use]
     pub fn root_hash(&self) -> Option<&RootHash> {
         self.evidence.root_hash()
+    }
+
+    /// The files of the image, each byte checked as it is read when the evidence says so. Those of a usr partition are
+    /// below `usr`.
+    ///
+    /// # Errors
+    ///
+    /// `file-system-unsupported`, `fs-ambiguous`; else as [`fs::open`] reports.
+    pub fn file_system(&self, limits: &Limits) -> Result<Box<dyn FileSystem + '_>> {
+        self.open_files(limits).within(self.image.data().designator.as_str())
+    }
+
+    fn open_files(&self, limits: &Limits) -> Result<Box<dyn FileSystem + '_>> {
+        // The magic is read again, from the bytes that are used.
+        let found = fstype::probe(&self.data)?;
+        let found = found.ok_or(Unsupported::FileSystem { found: "no known magic" })?;
+        let files = fs::open(&self.data, found.fs_type, limits)?;
+        match self.image.data().designator {
+            Designator::Usr => Ok(Box::new(fs::Below::new("usr", files, limits))),
+            _ => Ok(files),
+        }
+    }
+
+    /// The release file of the image that goes by `image_name`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Admitted::file_system`] and [`release::find`] report.
+    pub fn release(&self, class: Class, image_name: &str, strictness: Strictness) -> Result<release::Found> {
+        let limits = self.image.limits();
+        release::find(self.file_system(limits)?.as_ref(), class, image_name, strictness, limits)
     }
 }

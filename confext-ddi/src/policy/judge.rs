@@ -48,10 +48,8 @@ fn weigh(
         Claim::Signed { root_hash, signature_der, .. } if rule.contains(Flags::SIGNED) => match verifier {
             // A signature that does not check ends it here, also where the rule would do with less.
             Some(verifier) => {
-                let by = verifier
-                    .verify(root_hash, signature_der)
-                    .within("signature")
-                    .within(designator.as_str())?;
+                let place = designator.verity_sig().unwrap_or(designator).as_str();
+                let by = verifier.verify(root_hash, signature_der).within(place)?;
                 Ok(Evidence::Signed { root_hash: *root_hash, by })
             }
             None if allows(Protection::Verity) => Ok(Evidence::Verity { root_hash: *root_hash }),
