@@ -1,5 +1,6 @@
-//! Runs a privileged test in a mount namespace of its own and asserts that it leaves nothing behind: no mount, no
-//! descriptor, no loop device.
+//! A privileged test in a mount namespace of its own, and the sweep for what it left behind.
+//!
+//! Nothing may be left: no mount, no descriptor of this process, no loop device of this machine.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -15,9 +15,11 @@ use confext_core::exec::{self, Placement, Root};
 use confext_core::layer::{self, Layer, Source};
 use confext_core::loopdev::{self, LoopDevice};
 use confext_core::sys::{self, Depth, FsContext, MountAttrFlags, OFlags, Place, ResolveFlags, Sharing};
+use confext_ddi::build::{Builder, Built, Meta, ReleaseFields, Tree};
 use confext_ddi::image::{self, Image};
 use confext_ddi::policy::{Admitted, Policy};
 use confext_ddi::release::Class;
+use confext_ddi::signature::{Certificates, KeyPair, Time};
 use confext_ddi::units::ByteRange;
 use confext_tests::sweep::isolated;
 use rustix::fs::StatVfsMountFlags;
@@ -96,6 +98,30 @@ fn mount(image: &Path, mode: Mode, class: Class) -> Layer {
 fn directory_layer(path: &Path, class: Class) -> confext_core::Result<Layer> {
     let directory = File::open(path).unwrap();
     Layer::from_directory(directory.as_fd(), layer::Options::new("confext-test-dir", class, path))
+}
+
+/// A signed confext image, and who trusts it.
+fn signed_image(dir: &Path) -> (PathBuf, Built, Certificates) {
+    let mut tree = Tree::new();
+    tree.add_dir("etc", Meta::new(0o755)).unwrap();
+    tree.add_dir("etc/app", Meta::new(0o755)).unwrap();
+    tree.add_file("etc/app/settings", "colour = blue\n", Meta::new(0o644)).unwrap();
+    // Two blocks of its own, so that a change to it is not in the superblock's block.
+    tree.add_file("etc/app/data", vec![0x5a; 8192], Meta::new(0o644)).unwrap();
+    let start = Time::from_unix(1_700_000_000);
+    let keys = KeyPair::generate("confext-test", start, 10).unwrap();
+    let builder = Builder::new(Class::Confext, "confext-test").tree(tree).release(ReleaseFields::any());
+    let path = dir.join("signed.raw");
+    let mut out = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
+    let built = builder.build(&mut out, Some(&keys)).unwrap();
+    let mut trusted = Certificates::new(start.after_days(1).unwrap());
+    trusted.add_pem(&keys.certificate_pem().unwrap()).unwrap();
+    (path, built, trusted)
+}
+
+fn admit_signed(path: &Path, trusted: &Certificates) -> Admitted<File> {
+    let image = Image::open(File::open(path).unwrap(), &image::Options::default()).unwrap();
+    Policy::signed().judge(image, Some(trusted)).unwrap()
 }
 
 fn tmpfs(files: &[(&str, &str)]) -> OwnedFd {
@@ -351,6 +377,62 @@ fn sealed_memory_reports_progress_and_leaves_no_descriptor() {
 
 #[test]
 #[ignore = "needs root"]
+fn a_signed_image_is_a_layer_that_names_its_signer() {
+    isolated(|| {
+        let dir = scratch();
+        let (path, built, trusted) = signed_image(dir.path());
+        let attached = attach(admit_signed(&path, &trusted), Mode::SealedMemory).unwrap();
+        // Nothing that happens to the file from here on matters.
+        fs::write(&path, "").unwrap();
+        let options = layer::Options::new("confext-test", Class::Confext, &path);
+        let layer = Layer::mount(attached, options).unwrap();
+        assert_eq!(layer.root_hash(), Some(&built.root_hash));
+        let signer = layer.evidence().signer().unwrap();
+        assert_eq!(Some(signer.fingerprint), built.signed);
+        assert_eq!(layer.read("etc/app/settings", 1 << 10).unwrap().unwrap(), b"colour = blue\n");
+        assert_eq!(layer.read("etc/app/data", 1 << 20).unwrap().unwrap(), [0x5a; 8192]);
+        assert!(
+            layer.read("etc/extension-release.d/extension-release.confext-test", 1 << 10).unwrap().is_some()
+        );
+        let json = serde_json::to_value(layer.source()).unwrap();
+        assert_eq!(json["kind"], "image");
+        assert_eq!(json["evidence"]["root_hash"], built.root_hash.to_hex());
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn what_changes_after_it_was_admitted_is_not_attached() {
+    isolated(|| {
+        let dir = scratch();
+        let (path, _, trusted) = signed_image(dir.path());
+        let bytes = fs::read(&path).unwrap();
+        let data = bytes.windows(64).position(|window| window == [0x5a; 64]).unwrap();
+        let admitted = admit_signed(&path, &trusted);
+        let file = File::options().write(true).open(&path).unwrap();
+        file.write_all_at(b"!", u64::try_from(data).unwrap() + 100).unwrap();
+        let error = attach(admitted, Mode::SealedMemory).unwrap_err();
+        assert_eq!(error.code(), "data-block");
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn plain_is_refused_where_it_would_throw_away_the_check() {
+    isolated(|| {
+        let dir = scratch();
+        let (path, _, trusted) = signed_image(dir.path());
+        let error = attach(admit_signed(&path, &trusted), Mode::Plain).unwrap_err();
+        assert_eq!(error.code(), "plain-on-verified");
+        assert!(error.to_string().contains("signed"), "{error}");
+        let image = Image::open(File::open(&path).unwrap(), &image::Options::default()).unwrap();
+        let admitted = Policy::verity().judge(image, Some(&trusted)).unwrap();
+        assert_eq!(attach(admitted, Mode::Plain).unwrap_err().code(), "plain-on-verified");
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
 fn more_than_the_limit_is_not_held_in_memory() {
     isolated(|| {
         let dir = scratch();
@@ -381,8 +463,8 @@ fn a_broken_file_system_is_an_error_of_its_context() {
     isolated(|| {
         let dir = scratch();
         let image = make_image("erofs", dir.path());
-        // The superblock's feature flags that must be known: all of them.
-        File::options().write(true).open(&image).unwrap().write_all_at(&[0xff; 4], 1024 + 80).unwrap();
+        // A feature that a reader must know, and that nobody knows: bit 30 of the superblock's incompatible features.
+        File::options().write(true).open(&image).unwrap().write_all_at(&[0x40], 1024 + 83).unwrap();
         let attached = attach_image(&image, Mode::SealedMemory);
         let options = layer::Options::new("confext-test-layer", Class::Confext, &image);
         let error = Layer::mount(attached, options).unwrap_err();
