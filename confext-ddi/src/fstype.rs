@@ -27,6 +27,8 @@ pub enum FsType {
     Luks,
     /// Swap space.
     Swap,
+    /// No image at all: a directory tree of the running system. Never found by magic.
+    Directory,
 }
 
 impl FsType {
@@ -43,6 +45,7 @@ impl FsType {
             Self::F2fs => "f2fs",
             Self::Luks => "crypto_LUKS",
             Self::Swap => "swap",
+            Self::Directory => "directory",
         }
     }
 }

@@ -139,7 +139,7 @@ impl Flags {
             FsType::Squashfs => Self::SQUASHFS,
             FsType::Vfat => Self::VFAT,
             FsType::Xfs => Self::XFS,
-            FsType::Luks | FsType::Swap => Self::empty(),
+            FsType::Luks | FsType::Swap | FsType::Directory => Self::empty(),
         }
     }
 
