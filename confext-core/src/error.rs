@@ -174,6 +174,17 @@ pub const CONFLICTS: &[(&str, &str)] = &[
     // image_file
     ("image-missing", "check the path; list shows the images that are found"),
     ("image-file-type", "pass the file of a disk image, or its block device"),
+    // admission
+    ("candidate-changed", "try again; something replaced the extension after it was found"),
+    // stack
+    ("already-merged", "refresh instead, or unmerge first"),
+    ("locked", "wait for the other program that merges, or pass a longer wait"),
+    ("stack-metadata", "unmerge the stack with the program that merged it"),
+    ("no-extensions", "put an extension for this host into one of the directories that are searched"),
+    ("hierarchy-missing", "make the directory in the root first"),
+    ("too-many-layers", "merge fewer extensions; build small ones into one image"),
+    ("submount-point", "unmount what is mounted there first, or remove the extension that is in its way"),
+    ("rollback", "look at the mounts of the hierarchy, then unmerge and merge again"),
 ];
 
 /// The advice that goes with a code of this crate.

@@ -19,6 +19,12 @@ pub mod sys;
 
 pub mod error;
 
+pub mod host;
+
+pub mod directory;
+
+pub mod discover;
+
 pub mod loopdev;
 
 pub mod attach;
@@ -29,4 +35,19 @@ pub mod exec;
 
 pub mod image_file;
 
+pub mod state;
+
+pub mod trust;
+
+pub mod admission;
+
+pub mod stack;
+
+pub mod refresh;
+
+pub use admission::Options;
 pub use error::{Error, Result};
+pub use host::Host;
+pub use refresh::refresh;
+pub use stack::{Stack, merge, unmerge};
+pub use state::status;

@@ -1,0 +1,387 @@
+//! [`admit`]: a candidate is opened once, judged by the policy and matched with the host; only what passes is used.
+
+use std::fs::File;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use confext_ddi::digest::{self, RootHash};
+use confext_ddi::dps::Designator;
+use confext_ddi::error::Refused;
+use confext_ddi::fs::{self, FileSystem};
+use confext_ddi::image::{self, Image};
+use confext_ddi::limits::Limits;
+use confext_ddi::policy::{Admitted, Evidence, Policy, Protection};
+use confext_ddi::release::{self, Class, Strictness};
+use confext_ddi::signature::Verifier;
+
+use crate::attach::Mode;
+use crate::directory::{self, Directory};
+use crate::discover::{Candidate, Kind, Severity};
+use crate::error::{Error, Result};
+use crate::host::Host;
+use crate::state::{self, Checked, Identity};
+use crate::trust;
+
+/// Whose signatures count.
+#[derive(Clone, Default)]
+#[non_exhaustive]
+pub enum Trust {
+    /// The certificates in the `verity.d` directories below the root.
+    #[default]
+    Host,
+    /// Those this verifier knows.
+    Verifier(Arc<dyn Verifier>),
+    /// Nobody's: a policy that asks for a signature refuses every image.
+    Nobody,
+}
+
+impl std::fmt::Debug for Trust {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Host => "Host",
+            Self::Verifier(_) => "Verifier(…)",
+            Self::Nobody => "Nobody",
+        })
+    }
+}
+
+/// What to do when something is wrong with one of the extensions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum OnBad {
+    /// Nothing changes and the first fault is the error.
+    #[default]
+    RefuseAll,
+    /// The others are used; the report names the ones left out.
+    Skip,
+}
+
+/// Whether an extension must be for this host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum HostMatch {
+    /// Its release file must match the host's `os-release`, else it is left out.
+    #[default]
+    Required,
+    /// It need not have a release file.
+    Ignored,
+}
+
+/// When a refresh replaces a stack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Replace {
+    /// When an extension, what was checked of it, or the policy is another than before.
+    #[default]
+    WhenChanged,
+    /// Always.
+    Always,
+}
+
+/// How to merge.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Options {
+    /// Which protection images must have. Default: [`Policy::signed`].
+    pub policy: Policy,
+    /// Whose signatures count. Default: those of the host's certificates.
+    pub trust: Trust,
+    /// What to do about a bad extension. Default: refuse all.
+    pub on_bad: OnBad,
+    /// Whether extensions must be for this host. Default: they must.
+    pub host_match: HostMatch,
+    /// How a release file's name must fit the image's. Default: strictly.
+    pub strictness: Strictness,
+    /// How images reach the kernel. Default: [`Mode::SealedMemory`].
+    pub attach: Mode,
+    /// When a refresh replaces a stack. Default: when something changed.
+    pub replace: Replace,
+    /// Caps for everything that is read. Default: [`Limits::default`].
+    pub limits: Limits,
+    /// How long to wait for another writer. Default: 30 seconds.
+    pub lock_wait: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            policy: Policy::default(),
+            trust: Trust::default(),
+            on_bad: OnBad::default(),
+            host_match: HostMatch::default(),
+            strictness: Strictness::default(),
+            attach: Mode::SealedMemory,
+            replace: Replace::default(),
+            limits: Limits::default(),
+            lock_wait: Duration::from_secs(30),
+        }
+    }
+}
+
+/// An extension that may be used: what was looked at is what is held open here.
+#[derive(Debug)]
+pub struct Extension {
+    candidate: Candidate,
+    identity: Identity,
+    evidence: Evidence,
+    body: Body,
+}
+
+/// Where an extension's files are.
+#[derive(Debug)]
+pub(crate) enum Body {
+    /// In an image that the policy admitted.
+    Image(Box<Admitted<File>>),
+    /// In a directory, which the policy allows.
+    Directory(OwnedFd),
+}
+
+impl Extension {
+    /// Where it was found.
+    #[must_use]
+    pub fn candidate(&self) -> &Candidate {
+        &self.candidate
+    }
+
+    /// What tells it from another one of the same name.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// What was checked of it.
+    #[must_use]
+    pub fn evidence(&self) -> &Evidence {
+        &self.evidence
+    }
+
+    /// Its files, as they would be mounted at the root.
+    ///
+    /// # Errors
+    ///
+    /// `file-system-unsupported` when only the kernel can read its file system.
+    pub fn files(&self, limits: &Limits) -> Result<Box<dyn FileSystem + '_>> {
+        match &self.body {
+            Body::Image(admitted) => {
+                image_files(admitted, limits).map_err(|error| in_image(&self.candidate, error))
+            }
+            Body::Directory(fd) => Ok(Box::new(open_directory(&self.candidate, fd.as_fd(), limits)?)),
+        }
+    }
+
+    /// What is written down about it; which hierarchies it has files in is not known yet.
+    #[must_use]
+    pub fn record(&self) -> state::Layer {
+        let partition = match &self.body {
+            Body::Image(admitted) => {
+                let data = admitted.image().data();
+                Some(state::Partition {
+                    designator: data.designator.as_str().to_owned(),
+                    number: data.number.map(confext_ddi::units::PartitionNumber::value),
+                    uuid: data.uuid,
+                })
+            }
+            Body::Directory(_) => None,
+        };
+        state::Layer {
+            name: self.candidate.name.clone(),
+            path: self.candidate.path.to_string_lossy().into_owned(),
+            kind: self.candidate.kind,
+            version: self.candidate.version.clone(),
+            identity: self.identity.clone(),
+            checked: Checked::from(&self.evidence),
+            partition,
+            hierarchies: Vec::new(),
+        }
+    }
+
+    pub(crate) fn into_parts(self) -> (Candidate, Body) {
+        (self.candidate, self.body)
+    }
+}
+
+/// Why an extension is left out.
+#[derive(Debug)]
+pub struct LeftOut {
+    /// How bad that is.
+    pub severity: Severity,
+    /// The fault.
+    pub error: Error,
+}
+
+impl From<Error> for LeftOut {
+    fn from(error: Error) -> Self {
+        Self { severity: Severity::Refused, error }
+    }
+}
+
+/// What every extension of a run is compared with.
+pub struct Gate<'a> {
+    host: &'a Host,
+    class: Class,
+    options: &'a Options,
+    verifier: Option<Arc<dyn Verifier>>,
+    release: Option<release::Host>,
+}
+
+impl std::fmt::Debug for Gate<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gate").field("host", &self.host).field("class", &self.class).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Gate<'a> {
+    /// Reads the host's `os-release` and certificates, as far as the options ask for them.
+    ///
+    /// # Errors
+    ///
+    /// `os` and `host-id-missing` when extensions must match a host that does not say what it is.
+    pub fn open(host: &'a Host, class: Class, options: &'a Options) -> Result<Self> {
+        let release = match options.host_match {
+            HostMatch::Required => Some(host.release(&options.limits)?),
+            HostMatch::Ignored => None,
+        };
+        let verifier = match &options.trust {
+            Trust::Nobody => None,
+            Trust::Verifier(verifier) => Some(Arc::clone(verifier)),
+            Trust::Host => {
+                let found = trust::Trust::read(host, std::time::SystemTime::now())?;
+                let certificates: Arc<dyn Verifier> = Arc::new(found.certificates);
+                Some(certificates)
+            }
+        };
+        Ok(Self { host, class, options, verifier, release })
+    }
+
+    /// Opens a candidate, judges it and matches it with the host.
+    ///
+    /// # Errors
+    ///
+    /// With [`Severity::Ignored`] when it is a sound extension for another host; with [`Severity::Refused`] for
+    /// everything else, with the code of the fault.
+    pub fn admit(&self, candidate: Candidate) -> Result<Extension, LeftOut> {
+        let os = |operation, error| Error::os(operation, self.host.display(&candidate.path), error);
+        let fd = self.host.open_file(&candidate.path).map_err(|error| os("open", error))?;
+        let stat = directory::statx(fd.as_fd()).map_err(|error| os("stat", error))?;
+        let found = rustix::fs::FileType::from_raw_mode(u32::from(stat.stx_mode));
+        let expected = match candidate.kind {
+            Kind::Directory => rustix::fs::FileType::Directory,
+            Kind::Raw => rustix::fs::FileType::RegularFile,
+            Kind::Block => rustix::fs::FileType::BlockDevice,
+        };
+        if found != expected {
+            let target = self.host.display(&candidate.path);
+            let (found, expected) = (format!("{found:?}"), format!("{expected:?}, as at discovery"));
+            return Err(Error::conflict("candidate-changed", target, found, expected).into());
+        }
+        let extension = match candidate.kind {
+            Kind::Directory => self.admit_directory(candidate, fd)?,
+            Kind::Raw | Kind::Block => self.admit_image(candidate, fd.into(), &stat)?,
+        };
+        self.match_host(&extension)?;
+        Ok(extension)
+    }
+
+    fn admit_directory(&self, candidate: Candidate, fd: OwnedFd) -> Result<Extension> {
+        if !self.options.policy.admits(Designator::Root, Protection::None) {
+            let fault = Refused::Policy {
+                designator: "root",
+                found: "none: it is a directory",
+                expected: self.options.policy.to_string(),
+            };
+            return Err(in_image(&candidate, fault.into()));
+        }
+        // Without the mounts below it: they are no part of the extension. Who may not copy mounts may still look.
+        let fd = crate::sys::clone_tree(fd.as_fd(), c"", crate::sys::Depth::Single).unwrap_or(fd);
+        let files = open_directory(&candidate, fd.as_fd(), &self.options.limits)?;
+        let identity =
+            directory_identity(&files, &self.options.limits).map_err(|e| in_image(&candidate, e))?;
+        Ok(Extension { candidate, identity, evidence: Evidence::None, body: Body::Directory(fd) })
+    }
+
+    fn admit_image(&self, candidate: Candidate, file: File, stat: &crate::sys::Statx) -> Result<Extension> {
+        let mut open = image::Options::default().limits(self.options.limits.clone());
+        open.architecture = self.host.architecture();
+        let admitted = Image::open(file, &open)
+            .and_then(|image| self.options.policy.judge(image, self.verifier.as_deref()))
+            .map_err(|error| in_image(&candidate, error))?;
+        let evidence = admitted.evidence().clone();
+        let identity = match evidence.root_hash() {
+            Some(root_hash) => Identity::RootHash { root_hash: *root_hash },
+            None => file_identity(stat),
+        };
+        Ok(Extension { candidate, identity, evidence, body: Body::Image(Box::new(admitted)) })
+    }
+
+    fn match_host(&self, extension: &Extension) -> Result<(), LeftOut> {
+        let Some(host) = &self.release else { return Ok(()) };
+        let limits = &self.options.limits;
+        let files = extension.files(limits)?;
+        let name = &extension.candidate.name;
+        let in_image = |error| in_image(&extension.candidate, error);
+        let found = release::find(files.as_ref(), self.class, name, self.options.strictness, limits)
+            .map_err(in_image)?;
+        match release::matches(&found.release, host, self.class) {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                let severity =
+                    if error.family() == "refused" { Severity::Ignored } else { Severity::Refused };
+                Err(LeftOut { severity, error: in_image(error) })
+            }
+        }
+    }
+}
+
+/// The files of an admitted image, where its partition would be mounted.
+fn image_files<'a>(
+    admitted: &'a Admitted<File>,
+    limits: &Limits,
+) -> confext_ddi::Result<Box<dyn FileSystem + 'a>> {
+    let data = admitted.data();
+    // The magic is read from the bytes that are used; what the image said when it was opened was not checked.
+    let fs_type = confext_ddi::fstype::probe(data)?.map(|superblock| superblock.fs_type);
+    let Some(fs_type) = fs_type else {
+        return Err(confext_ddi::error::Unsupported::FileSystem { found: "no known file system" }.into());
+    };
+    let files = fs::open(data, fs_type, limits)?;
+    match admitted.image().data().designator {
+        Designator::Usr => Ok(Box::new(directory::Below::new("usr", files))),
+        _ => Ok(files),
+    }
+}
+
+fn open_directory(candidate: &Candidate, fd: BorrowedFd<'_>, limits: &Limits) -> Result<Directory> {
+    let fd =
+        fd.try_clone_to_owned().map_err(|e| Error::os("open", candidate.path.display().to_string(), e))?;
+    Ok(Directory::new(fd, limits))
+}
+
+fn in_image(candidate: &Candidate, source: confext_ddi::Error) -> Error {
+    Error::Image { image: candidate.path.display().to_string(), source }
+}
+
+fn file_identity(stat: &crate::sys::Statx) -> Identity {
+    let nsec = |time: rustix::fs::StatxTimestamp| {
+        i128::from(time.tv_sec).saturating_mul(1_000_000_000).saturating_add(i128::from(time.tv_nsec))
+    };
+    Identity::File {
+        device: (stat.stx_dev_major, stat.stx_dev_minor),
+        inode: stat.stx_ino,
+        size_bytes: stat.stx_size,
+        modified_nsec: nsec(stat.stx_mtime),
+        changed_nsec: nsec(stat.stx_ctime),
+    }
+}
+
+/// A directory is the same when nothing that `stat` tells of anything in it is different.
+pub(crate) fn directory_identity(files: &Directory, limits: &Limits) -> confext_ddi::Result<Identity> {
+    let stat = directory::statx(files.fd())?;
+    let mut listing = [0; 32];
+    for entry in fs::walk(files, b"", limits)? {
+        let (path, metadata) = entry?;
+        listing = digest::sha256(&[&listing, &path, b"\0", format!("{metadata:?}").as_bytes()]);
+    }
+    Ok(Identity::Directory {
+        device: (stat.stx_dev_major, stat.stx_dev_minor),
+        inode: stat.stx_ino,
+        listing: RootHash::from_bytes(listing).to_hex(),
+    })
+}

@@ -1,0 +1,320 @@
+//! [`Directory`]: the files below a directory of this machine, read like those of an image.
+
+mod below;
+
+pub use below::Below;
+
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt as _;
+
+use confext_ddi::error::{Error, Fault, LimitExceeded, Lookup, Result};
+use confext_ddi::fs::{DirEntry, FileSystem, FileType, Metadata, Xattr};
+use confext_ddi::fstype::FsType;
+use confext_ddi::limits::Limits;
+use rustix::io::Errno;
+
+use crate::sys::{self, AtFlags, Mode, OFlags, ResolveFlags, Statx, StatxFlags};
+
+/// A directory tree: a plain directory extension, a mounted layer, or what an overlay goes over.
+///
+/// No symbolic link is followed, as the trait promises; the walk never leaves the directory.
+#[derive(Debug)]
+pub struct Directory {
+    root: OwnedFd,
+    limits: Limits,
+}
+
+impl Directory {
+    /// Takes an open directory.
+    #[must_use]
+    pub fn new(root: OwnedFd, limits: &Limits) -> Self {
+        Self { root, limits: limits.clone() }
+    }
+
+    /// The directory itself.
+    #[must_use]
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+
+    fn place(&self, path: &[u8]) -> Result<OwnedFd> {
+        let resolve = ResolveFlags::NO_SYMLINKS;
+        sys::open_path(self.root.as_fd(), relative(path), OFlags::NOFOLLOW, resolve).map_err(|e| at(path, e))
+    }
+
+    fn readable(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | flags;
+        sys::open_beneath(self.root.as_fd(), relative(path), flags, ResolveFlags::NO_SYMLINKS)
+            .map_err(|error| at(path, error))
+    }
+
+    fn open_regular(&self, path: &[u8]) -> Result<std::fs::File> {
+        let found = self.stat(path)?.file_type;
+        if found != FileType::Regular {
+            let path = String::from_utf8_lossy(path).into_owned();
+            return Err(Lookup::NotAFile { path, found: found.as_str() }.into());
+        }
+        Ok(self.readable(path, OFlags::empty())?.into())
+    }
+}
+
+impl FileSystem for Directory {
+    fn fs_type(&self) -> FsType {
+        FsType::Directory
+    }
+
+    fn stat(&self, path: &[u8]) -> Result<Metadata> {
+        metadata(self.place(path)?.as_fd()).map_err(|error| at(path, error))
+    }
+
+    fn read_dir(&self, path: &[u8]) -> Result<Vec<DirEntry>> {
+        let fd = self.readable(path, OFlags::DIRECTORY)?;
+        let mut entries = Vec::new();
+        for entry in rustix::fs::Dir::new(fd).map_err(|errno| at(path, errno.into()))? {
+            let entry = entry.map_err(|errno| at(path, errno.into()))?;
+            let name = entry.file_name().to_bytes();
+            if name == b"." || name == b".." {
+                continue;
+            }
+            let file_type = match file_type(entry.file_type()) {
+                Some(known) => known,
+                // Some file systems do not say it in the listing.
+                None => self.stat(&join(path, name))?.file_type,
+            };
+            entries.push(DirEntry { name: name.to_vec(), file_type });
+            let found = u64::try_from(entries.len()).unwrap_or(u64::MAX);
+            if found > self.limits.entries {
+                let most = self.limits.entries;
+                return Err(LimitExceeded::Count { what: "directory entries", found, most }.into());
+            }
+        }
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
+    fn read_at(&self, path: &[u8], offset: u64, buf: &mut [u8]) -> Result<usize> {
+        self.open_regular(path)?.read_at(buf, offset).map_err(|error| at(path, error))
+    }
+
+    fn read(&self, path: &[u8]) -> Result<Vec<u8>> {
+        let file = self.open_regular(path)?;
+        let most = self.limits.file_bytes;
+        let mut bytes = Vec::new();
+        io::Read::read_to_end(&mut io::Read::take(file, most.saturating_add(1)), &mut bytes)
+            .map_err(|error| at(path, error))?;
+        let found = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        if found > most {
+            return Err(LimitExceeded::Bytes { what: "file", found, most }.into());
+        }
+        Ok(bytes)
+    }
+
+    fn read_link(&self, path: &[u8]) -> Result<Vec<u8>> {
+        let place = self.place(path)?;
+        let found = metadata(place.as_fd()).map_err(|error| at(path, error))?.file_type;
+        if found != FileType::Symlink {
+            let path = String::from_utf8_lossy(path).into_owned();
+            return Err(Lookup::NotASymlink { path, found: found.as_str() }.into());
+        }
+        let target = rustix::fs::readlinkat(&place, c"", Vec::new());
+        Ok(target.map_err(|errno| at(path, errno.into()))?.into_bytes())
+    }
+
+    fn xattrs(&self, path: &[u8]) -> Result<Vec<Xattr>> {
+        let place = self.place(path)?;
+        xattrs(place.as_fd(), &self.limits).map_err(|error| at(path, error))
+    }
+}
+
+/// What a file is, or `None` when there is no such file; a file in the place of a parent directory is "no such file".
+///
+/// # Errors
+///
+/// Whatever else keeps the file from being looked at.
+pub fn lookup(files: &dyn FileSystem, path: &[u8]) -> Result<Option<Metadata>> {
+    match files.stat(path) {
+        Ok(found) => Ok(Some(found)),
+        Err(error) => match error.fault() {
+            Fault::Lookup(Lookup::NoSuchFile { .. } | Lookup::NotADirectory { .. }) => Ok(None),
+            _ => Err(error),
+        },
+    }
+}
+
+/// `directory/name`, where the empty directory is the root.
+#[must_use]
+pub fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
+    if directory.is_empty() { name.to_vec() } else { [directory, b"/", name].concat() }
+}
+
+/// What an open file is.
+pub(crate) fn metadata(fd: BorrowedFd<'_>) -> io::Result<Metadata> {
+    let stat = statx(fd)?;
+    let file_type = file_type(rustix::fs::FileType::from_raw_mode(u32::from(stat.stx_mode)));
+    let file_type = file_type.ok_or(io::ErrorKind::Unsupported)?;
+    let device = matches!(file_type, FileType::CharDevice | FileType::BlockDevice);
+    Ok(Metadata {
+        file_type,
+        mode: stat.stx_mode & 0o7777,
+        uid: stat.stx_uid,
+        gid: stat.stx_gid,
+        size_bytes: stat.stx_size,
+        mtime_sec: stat.stx_mtime.tv_sec,
+        mtime_nsec: stat.stx_mtime.tv_nsec,
+        nlink: stat.stx_nlink,
+        rdev: device.then_some((stat.stx_rdev_major, stat.stx_rdev_minor)),
+        ino: stat.stx_ino,
+    })
+}
+
+/// `statx` of the open file itself.
+pub(crate) fn statx(fd: BorrowedFd<'_>) -> io::Result<Statx> {
+    sys::statx(fd, c"", AtFlags::EMPTY_PATH | AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS)
+}
+
+/// The names in an open directory, sorted by bytes.
+pub(crate) fn names(directory: BorrowedFd<'_>) -> rustix::io::Result<Vec<Vec<u8>>> {
+    let mut names = Vec::new();
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let readable = rustix::fs::openat(directory, c".", flags, Mode::empty())?;
+    for entry in rustix::fs::Dir::new(readable)? {
+        let name = entry?.file_name().to_bytes().to_vec();
+        if name != b"." && name != b".." {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// The extended attributes of an open file, sorted by name; also of one that is open as a place only.
+pub(crate) fn xattrs(fd: BorrowedFd<'_>, limits: &Limits) -> io::Result<Vec<Xattr>> {
+    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    let most = usize::try_from(limits.xattr_bytes).unwrap_or(usize::MAX);
+    let names = match grow(most, |buf| rustix::fs::listxattr(path.as_str(), buf)) {
+        Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
+        names => names?,
+    };
+    let mut found = Vec::new();
+    for name in names.split(|&byte| byte == 0).filter(|name| !name.is_empty()) {
+        match grow(most, |buf| rustix::fs::getxattr(path.as_str(), name, buf)) {
+            Ok(value) => found.push((name.to_vec(), value)),
+            // Gone since it was listed.
+            Err(Errno::NODATA) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Calls with a larger buffer until the answer fits.
+fn grow(most: usize, call: impl Fn(&mut [u8]) -> rustix::io::Result<usize>) -> rustix::io::Result<Vec<u8>> {
+    let mut buffer = vec![0; 256.min(most)];
+    loop {
+        match call(&mut buffer) {
+            Ok(len) => {
+                buffer.truncate(len);
+                return Ok(buffer);
+            }
+            Err(Errno::RANGE) if buffer.len() < most => {
+                buffer.resize(buffer.len().saturating_mul(4).min(most), 0);
+            }
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+fn file_type(kind: rustix::fs::FileType) -> Option<FileType> {
+    Some(match kind {
+        rustix::fs::FileType::RegularFile => FileType::Regular,
+        rustix::fs::FileType::Directory => FileType::Directory,
+        rustix::fs::FileType::Symlink => FileType::Symlink,
+        rustix::fs::FileType::CharacterDevice => FileType::CharDevice,
+        rustix::fs::FileType::BlockDevice => FileType::BlockDevice,
+        rustix::fs::FileType::Fifo => FileType::Fifo,
+        rustix::fs::FileType::Socket => FileType::Socket,
+        rustix::fs::FileType::Unknown => return None,
+    })
+}
+
+/// The empty path is the directory itself; a leading slash is ignored.
+fn relative(path: &[u8]) -> &[u8] {
+    let start = path.iter().position(|&byte| byte != b'/');
+    start.and_then(|start| path.get(start..)).unwrap_or(b".")
+}
+
+fn at(path: &[u8], error: io::Error) -> Error {
+    let shown = String::from_utf8_lossy(path).into_owned();
+    match Errno::from_io_error(&error) {
+        Some(Errno::NOENT) => Lookup::NoSuchFile { path: shown }.into(),
+        Some(Errno::NOTDIR) => Lookup::NotADirectory { path: shown, found: "file" }.into(),
+        // Links are not followed here: one on the way is no directory.
+        Some(Errno::LOOP) => Lookup::NotADirectory { path: shown, found: "symbolic link" }.into(),
+        _ => Error::from(error).within(shown),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::path::Path;
+
+    fn open(path: &Path) -> Directory {
+        Directory::new(std::fs::File::open(path).unwrap().into(), &Limits::default())
+    }
+
+    #[test]
+    fn files_are_read_like_those_of_an_image() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("etc")).unwrap();
+        std::fs::write(dir.path().join("etc/b"), b"hello").unwrap();
+        std::fs::set_permissions(dir.path().join("etc/b"), std::fs::Permissions::from_mode(0o640)).unwrap();
+        symlink("b", dir.path().join("etc/a")).unwrap();
+        let files = open(dir.path());
+
+        let names: Vec<_> =
+            files.read_dir(b"etc").unwrap().into_iter().map(|e| (e.name, e.file_type)).collect();
+        assert_eq!(names, [(b"a".to_vec(), FileType::Symlink), (b"b".to_vec(), FileType::Regular)]);
+        assert_eq!(files.read_dir(b"").unwrap().len(), 1);
+        assert_eq!(files.read_link(b"etc/a").unwrap(), b"b");
+        assert_eq!(files.read(b"/etc/b").unwrap(), b"hello");
+        let stat = files.stat(b"etc/b").unwrap();
+        assert_eq!((stat.file_type, stat.mode, stat.size_bytes), (FileType::Regular, 0o640, 5));
+        let mut buf = [0; 8];
+        assert_eq!(files.read_at(b"etc/b", 3, &mut buf).unwrap(), 2);
+        assert_eq!(&buf[..2], b"lo");
+        assert_eq!(files.read(b"etc/a").unwrap_err().code(), "not-a-file");
+        assert_eq!(files.read_link(b"etc/b").unwrap_err().code(), "not-a-symlink");
+        assert_eq!(files.read_dir(b"etc/b").unwrap_err().code(), "not-a-directory");
+        assert_eq!(files.stat(b"etc/c").unwrap_err().code(), "no-such-file");
+    }
+
+    #[test]
+    fn nothing_outside_is_reached() {
+        let outside = tempfile::tempdir().unwrap();
+        std::fs::write(outside.path().join("secret"), b"x").unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        symlink(outside.path(), dir.path().join("link")).unwrap();
+        let files = open(dir.path());
+        assert_eq!(lookup(&files, b"link/secret").unwrap(), None);
+        assert_eq!(lookup(&files, b"link").unwrap().unwrap().file_type, FileType::Symlink);
+        assert_eq!(lookup(&files, b"missing/deep").unwrap(), None);
+        assert!(lookup(&files, b"../../etc/passwd").unwrap().is_none());
+    }
+
+    #[test]
+    fn extended_attributes_are_listed_with_their_values() {
+        let dir = tempfile::tempdir_in("/var/tmp").unwrap();
+        std::fs::write(dir.path().join("f"), b"").unwrap();
+        let long = vec![7; 1000];
+        for (name, value) in [("user.b", &b"2"[..]), ("user.a", &long)] {
+            let path = dir.path().join("f");
+            rustix::fs::setxattr(&path, name, value, rustix::fs::XattrFlags::empty()).unwrap();
+        }
+        let found = open(dir.path()).xattrs(b"f").unwrap();
+        assert_eq!(found, [(b"user.a".to_vec(), long), (b"user.b".to_vec(), b"2".to_vec())]);
+    }
+}

@@ -1,0 +1,184 @@
+//! [`refresh`]: keep, replace or take away a merged stack, with the reasons.
+
+use std::collections::BTreeMap;
+
+use confext_ddi::release::Class;
+
+use crate::admission::{Options, Replace};
+use crate::error::Result;
+use crate::host::Host;
+use crate::stack::{Change, Lock, Outcome, Report, Stack, Test, select, unmerge_locked};
+use crate::state::{self, Current, Layer, Record};
+
+/// Makes what is merged what should be merged: merges, replaces, takes away or leaves alone.
+///
+/// A stack is replaced without a gap: the new one is assembled, put beneath the old one, and the old one is detached.
+/// A reader of a file that is in both never misses it.
+///
+/// # Errors
+///
+/// As [`merge`](crate::stack::merge), without `already-merged`. On any of them the stack that was there still is.
+///
+/// # Needs
+///
+/// As [`merge`](crate::stack::merge).
+pub fn refresh(host: &Host, class: Class, options: &Options) -> Result<Report> {
+    let _lock = Lock::take(host, options.lock_wait)?;
+    let selection = select(host, class, options)?;
+    if selection.extensions.is_empty() {
+        return unmerge_locked(host, class, selection.refused);
+    }
+    let mut merged = Vec::new();
+    for hierarchy in class.hierarchies() {
+        if let Current::Merged(stack) = state::look(host, class, hierarchy)? {
+            merged.push((*hierarchy, stack.record));
+        }
+    }
+    if merged.is_empty() {
+        return Stack::make(host, class, options, selection)?.put(host, class, Outcome::Merged);
+    }
+    let wanted: Vec<Layer> = selection.extensions.iter().map(|extension| extension.record()).collect();
+    let mut because = changes(&merged, &wanted, &options.policy.to_string());
+    if options.replace == Replace::Always {
+        because.push(Change::Asked);
+    }
+    if because.is_empty() {
+        let test = |layer: &Layer| Test { name: layer.name.clone(), test: layer.identity.test() };
+        return Ok(Report {
+            class,
+            outcome: Outcome::Unchanged { decided_by: wanted.iter().map(test).collect() },
+            hierarchies: merged.iter().map(|(hierarchy, _)| (*hierarchy).to_owned()).collect(),
+            layers: merged.into_iter().find_map(|(_, record)| record).map_or(wanted, |record| record.layers),
+            refused: selection.refused,
+        });
+    }
+    Stack::make(host, class, options, selection)?.put(host, class, Outcome::Refreshed { because })
+}
+
+/// What is different between the merged hierarchies and the extensions that should be merged.
+fn changes(merged: &[(&str, Option<Record>)], wanted: &[Layer], policy: &str) -> Vec<Change> {
+    let mut records = Vec::new();
+    for (_, record) in merged {
+        match record {
+            Some(record) => records.push(record),
+            None => return vec![Change::Unknown],
+        }
+    }
+    let Some(first) = records.first() else { return vec![Change::Unknown] };
+    let mut changes = Vec::new();
+    if first.policy != policy {
+        changes.push(Change::Policy { found: first.policy.clone(), expected: policy.to_owned() });
+    }
+    compare(&first.layers, wanted, &mut changes);
+    // Every hierarchy that the recorded extensions have files in must still be merged, by the same merge.
+    let expected = first.layers.iter().flat_map(|layer| &layer.hierarchies);
+    let mut missing: Vec<_> =
+        expected.filter(|h| !merged.iter().any(|(name, _)| name == h)).cloned().collect();
+    let strays = records.iter().filter(|record| record.layers != first.layers);
+    missing.extend(strays.map(|record| record.hierarchy.clone()));
+    missing.sort();
+    missing.dedup();
+    changes.extend(missing.into_iter().map(|hierarchy| Change::Hierarchy { hierarchy }));
+    changes
+}
+
+fn compare(found: &[Layer], wanted: &[Layer], changes: &mut Vec<Change>) {
+    let by_name = |layers: &[Layer]| -> BTreeMap<String, Layer> {
+        layers.iter().map(|layer| (layer.name.clone(), layer.clone())).collect()
+    };
+    let (found, wanted) = (by_name(found), by_name(wanted));
+    for (name, before) in &found {
+        let name = name.clone();
+        match wanted.get(&name) {
+            None => changes.push(Change::Removed { name }),
+            Some(now) if now.identity != before.identity => {
+                changes.push(Change::Replaced { name, test: now.identity.test() });
+            }
+            Some(now) if now.checked != before.checked || now.path != before.path => {
+                changes.push(Change::Rechecked { name });
+            }
+            Some(_) => {}
+        }
+    }
+    for name in wanted.keys().filter(|name| !found.contains_key(*name)) {
+        changes.push(Change::Added { name: name.clone() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::discover::Kind;
+    use crate::state::{Checked, FORMAT, Identity, SignedBy};
+    use confext_ddi::RootHash;
+
+    fn layer(name: &str, hash: u8) -> Layer {
+        let root_hash = RootHash::from_bytes([hash; 32]);
+        Layer {
+            name: name.into(),
+            path: format!("/run/confexts/{name}.raw"),
+            kind: Kind::Raw,
+            version: None,
+            identity: Identity::RootHash { root_hash },
+            checked: Checked::Verity { root_hash },
+            partition: None,
+            hierarchies: vec!["etc".into()],
+        }
+    }
+
+    fn merged(layers: Vec<Layer>) -> Vec<(&'static str, Option<Record>)> {
+        let record = Record {
+            format: FORMAT,
+            class: Class::Confext,
+            hierarchy: "etc".into(),
+            merged_at: 0,
+            policy: "p".into(),
+            created: false,
+            layers,
+        };
+        vec![("etc", Some(record))]
+    }
+
+    #[test]
+    fn the_same_extensions_are_no_change() {
+        let mut wanted = vec![layer("b", 2), layer("a", 1)];
+        wanted[0].hierarchies.clear();
+        assert_eq!(changes(&merged(vec![layer("a", 1), layer("b", 2)]), &wanted, "p"), []);
+    }
+
+    #[test]
+    fn each_difference_is_named() {
+        let found = merged(vec![layer("a", 1), layer("b", 2), layer("c", 3), layer("d", 4)]);
+        let mut moved = layer("c", 3);
+        moved.path = "/elsewhere".into();
+        let mut signed = layer("d", 4);
+        let by = SignedBy { subject: "CN=x".into(), fingerprint: "00".into(), not_before: 0, not_after: 1 };
+        signed.checked = Checked::Signed { root_hash: RootHash::from_bytes([4; 32]), by };
+        let wanted = [layer("b", 9), moved, signed, layer("e", 5)];
+        let name = |name: &str| name.to_owned();
+        assert_eq!(
+            changes(&found, &wanted, "q"),
+            [
+                Change::Policy { found: "p".into(), expected: "q".into() },
+                Change::Removed { name: name("a") },
+                Change::Replaced { name: name("b"), test: "root-hash" },
+                Change::Rechecked { name: name("c") },
+                Change::Rechecked { name: name("d") },
+                Change::Added { name: name("e") },
+            ]
+        );
+    }
+
+    #[test]
+    fn a_hierarchy_that_lost_its_stack_is_a_change() {
+        let mut a = layer("a", 1);
+        a.hierarchies.push("opt".into());
+        let found = merged(vec![a.clone()]);
+        assert_eq!(changes(&found, &[a], "p"), [Change::Hierarchy { hierarchy: "opt".into() }]);
+    }
+
+    #[test]
+    fn a_stack_of_another_program_is_replaced() {
+        assert_eq!(changes(&[("etc", None)], &[layer("a", 1)], "p"), [Change::Unknown]);
+    }
+}

@@ -1,0 +1,464 @@
+//! [`Stack`]: extensions over the directories of a host. Assembled off-tree, put in place by one move; on failure the
+//! running stack stays as it was.
+
+mod bare;
+mod lock;
+mod origin;
+mod overlay;
+mod place;
+mod submounts;
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::PathBuf;
+
+use confext_ddi::release::Class;
+use confext_ddi::version;
+use serde::Serialize;
+
+use crate::admission::{Body, Extension, Gate, OnBad, Options};
+use crate::attach::attach;
+use crate::directory;
+use crate::discover::{Rejection, Severity, discover};
+use crate::error::{Error, Result};
+use crate::exec::Placement;
+use crate::host::Host;
+use crate::layer::{self, Layer};
+use crate::state::{self, Current, FORMAT, Record};
+
+pub(crate) use bare::look_under;
+pub(crate) use lock::Lock;
+use place::{Step, place, remove};
+use submounts::Submount;
+
+/// The overlay of one hierarchy, not in place yet.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    pub(crate) hierarchy: &'static str,
+    pub(crate) mount: OwnedFd,
+    /// The stack that is there now.
+    pub(crate) replaces: Option<OwnedFd>,
+    /// Whether the host lacks the directory.
+    pub(crate) mount_point: MountPoint,
+}
+
+/// The directory a tree goes over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MountPoint {
+    /// The host has it.
+    Present,
+    /// It is made when the tree is put in place.
+    Missing,
+}
+
+/// Extensions merged over the directories of a host, as detached mounts.
+#[derive(Debug)]
+pub struct Stack {
+    trees: Vec<Tree>,
+    layers: Vec<state::Layer>,
+    refused: Vec<Rejection>,
+}
+
+/// Extensions that may be used, in the order they are stacked, bottom first; and what is left out.
+#[derive(Debug)]
+pub struct Selection {
+    /// Those that passed.
+    pub extensions: Vec<Extension>,
+    /// Those that did not, and everything that is no extension.
+    pub refused: Vec<Rejection>,
+}
+
+/// What a change of a stack came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "outcome")]
+pub enum Outcome {
+    /// A stack is in place that was not there before.
+    Merged,
+    /// A stack took the place of another one.
+    Refreshed {
+        /// Why the other one was no longer right.
+        because: Vec<Change>,
+    },
+    /// The stack that is there is right.
+    Unchanged {
+        /// For each extension, the test that says it is still the same.
+        decided_by: Vec<Test>,
+    },
+    /// The stack is gone.
+    Unmerged,
+    /// There was nothing to do: no extension is for this host, or nothing was merged.
+    Nothing,
+}
+
+/// How it was decided that an extension is the same as before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Test {
+    /// The extension.
+    pub name: String,
+    /// `root-hash`, `file` or `directory`.
+    pub test: &'static str,
+}
+
+/// A difference between a merged stack and what a refresh would merge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+#[non_exhaustive]
+pub enum Change {
+    /// An extension that was not there.
+    Added {
+        /// Its name.
+        name: String,
+    },
+    /// An extension that is no longer there.
+    Removed {
+        /// Its name.
+        name: String,
+    },
+    /// Another extension of the same name, by this test.
+    Replaced {
+        /// Its name.
+        name: String,
+        /// `root-hash`, `file` or `directory`.
+        test: &'static str,
+    },
+    /// The same extension, but something else was checked of it or it is elsewhere.
+    Rechecked {
+        /// Its name.
+        name: String,
+    },
+    /// Another policy.
+    Policy {
+        /// The policy before.
+        found: String,
+        /// The policy now.
+        expected: String,
+    },
+    /// A hierarchy is not merged as it should be.
+    Hierarchy {
+        /// Which one.
+        hierarchy: String,
+    },
+    /// Another program merged it, or there is no telling.
+    Unknown,
+    /// The caller asked for it.
+    Asked,
+}
+
+/// What was done, and with what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Report {
+    /// The class.
+    pub class: Class,
+    /// What it came to.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+    /// The hierarchies that are merged now.
+    pub hierarchies: Vec<String>,
+    /// The extensions of the stack that is there now, bottom first.
+    pub layers: Vec<state::Layer>,
+    /// What was found and is not used.
+    pub refused: Vec<Rejection>,
+}
+
+/// Finds, opens, judges and orders the extensions of a class. Changes nothing and needs no privilege.
+///
+/// # Errors
+///
+/// With [`OnBad::RefuseAll`] the first fault of an extension; else only what keeps all of them from being found.
+pub fn select(host: &Host, class: Class, options: &Options) -> Result<Selection> {
+    let found = discover(host, class)?;
+    let gate = Gate::open(host, class, options)?;
+    let mut refused = found.refused;
+    if let (OnBad::RefuseAll, Some(bad)) =
+        (options.on_bad, refused.iter().find(|rejection| rejection.severity == Severity::Refused))
+    {
+        return Err(bad.clone().into_error());
+    }
+    let mut extensions = Vec::new();
+    for candidate in found.candidates {
+        match gate.admit(candidate.clone()) {
+            Ok(extension) => extensions.push(extension),
+            Err(out) if out.severity == Severity::Refused && options.on_bad == OnBad::RefuseAll => {
+                return Err(out.error);
+            }
+            Err(out) => refused.push(Rejection::of(&candidate, out.severity, &out.error)),
+        }
+    }
+    extensions.sort_by(|a, b| order(&a.candidate().name, &b.candidate().name));
+    Ok(Selection { extensions, refused })
+}
+
+/// The order of layers, bottom first: by version comparison of the names, equal ones by their bytes.
+fn order(a: &str, b: &str) -> std::cmp::Ordering {
+    version::compare(a, b).then_with(|| a.cmp(b))
+}
+
+/// Merges the extensions of a class.
+///
+/// Everything is opened, judged, attached and assembled first; then the hierarchies are put in place by one move each,
+/// and if a later one fails, the earlier ones are taken back.
+///
+/// # Errors
+///
+/// `already-merged`; whatever keeps an extension from being used (see [`OnBad`]); nothing is changed then.
+///
+/// # Needs
+///
+/// `CAP_SYS_ADMIN`, Linux 6.15, `/proc`.
+pub fn merge(host: &Host, class: Class, options: &Options) -> Result<Report> {
+    let _lock = Lock::take(host, options.lock_wait)?;
+    for hierarchy in class.hierarchies() {
+        if let Current::Merged(merged) = state::look(host, class, hierarchy)? {
+            let target = host.display(hierarchy.as_ref());
+            let found = format!("a stack of {}", merged.names.join(", "));
+            return Err(Error::conflict("already-merged", target, found, "no stack"));
+        }
+    }
+    let selection = select(host, class, options)?;
+    if selection.extensions.is_empty() {
+        return Ok(Report::nothing(class, selection.refused));
+    }
+    let stack = Stack::make(host, class, options, selection)?;
+    stack.put(host, class, Outcome::Merged)
+}
+
+/// Takes the stack of a class away, also one that systemd merged. Nothing merged is no error.
+///
+/// # Errors
+///
+/// `os`. The other hierarchies are still unmerged; the first error is returned.
+pub fn unmerge(host: &Host, class: Class, options: &Options) -> Result<Report> {
+    let _lock = Lock::take(host, options.lock_wait)?;
+    unmerge_locked(host, class, Vec::new())
+}
+
+pub(crate) fn unmerge_locked(host: &Host, class: Class, refused: Vec<Rejection>) -> Result<Report> {
+    let mut report = Report::nothing(class, refused);
+    let mut first = Ok(());
+    for hierarchy in class.hierarchies() {
+        match state::look(host, class, hierarchy) {
+            Ok(Current::Merged(_)) => {
+                report.outcome = Outcome::Unmerged;
+                first = first.and(remove(host, class, hierarchy));
+            }
+            Ok(_) => {}
+            Err(error) => first = first.and(Err(error)),
+        }
+    }
+    first.map(|()| report)
+}
+
+impl Stack {
+    /// Assembles the stack of a class without putting it in place, for [`exec::run`](crate::exec::run) or a namespace of
+    /// the caller's. A stack that is merged on the host is not part of it.
+    ///
+    /// # Errors
+    ///
+    /// As [`merge`]; `no-extensions` when there are none for this host; `hierarchy-missing` when the host lacks a
+    /// directory an extension has files for.
+    pub fn assemble(host: &Host, class: Class, options: &Options) -> Result<Self> {
+        let selection = select(host, class, options)?;
+        if selection.extensions.is_empty() {
+            let found = match selection.refused.len() {
+                0 => "none".to_owned(),
+                count => format!("{count} that cannot be used"),
+            };
+            return Err(Error::conflict(
+                "no-extensions",
+                host.path().display().to_string(),
+                found,
+                format!("a {class}"),
+            ));
+        }
+        let stack = Self::make(host, class, options, selection)?;
+        for tree in &stack.trees {
+            if tree.mount_point == MountPoint::Missing {
+                let target = host.display(tree.hierarchy.as_ref());
+                return Err(Error::conflict(
+                    "hierarchy-missing",
+                    target,
+                    "nothing",
+                    "a directory to merge over",
+                ));
+            }
+        }
+        Ok(stack)
+    }
+
+    /// The extensions of the stack, bottom first.
+    #[must_use]
+    pub fn layers(&self) -> &[state::Layer] {
+        &self.layers
+    }
+
+    /// What was found and is not used.
+    #[must_use]
+    pub fn refused(&self) -> &[Rejection] {
+        &self.refused
+    }
+
+    /// The assembled mounts and where they go.
+    #[must_use]
+    pub fn into_placements(self) -> Vec<Placement> {
+        let placement = |tree: Tree| Placement { hierarchy: PathBuf::from(tree.hierarchy), tree: tree.mount };
+        self.trees.into_iter().map(placement).collect()
+    }
+
+    /// Attaches, mounts and assembles; nothing is put in place.
+    pub(crate) fn make(host: &Host, class: Class, options: &Options, selection: Selection) -> Result<Self> {
+        host.capabilities().require_stacking()?;
+        let Selection { extensions, mut refused } = selection;
+        let mut mounted = Vec::new();
+        for extension in extensions {
+            let (candidate, record) = (extension.candidate().clone(), extension.record());
+            match Mounted::new(host, class, options, extension, record) {
+                Ok(layer) => mounted.push(layer),
+                Err(error) if options.on_bad == OnBad::RefuseAll => return Err(error),
+                Err(error) => refused.push(Rejection::of(&candidate, Severity::Refused, &error)),
+            }
+        }
+        let layers: Vec<_> = mounted.iter().map(|layer| layer.record.clone()).collect();
+        let origin = origin::text(&layers)?;
+        let mut trees = Vec::new();
+        for hierarchy in class.hierarchies() {
+            let directories: Vec<_> =
+                mounted.iter_mut().filter_map(|layer| layer.directories.remove(hierarchy)).collect();
+            if directories.is_empty() {
+                continue;
+            }
+            let ground = Ground::look(host, class, hierarchy)?;
+            let record = Record {
+                format: FORMAT,
+                class,
+                hierarchy: (*hierarchy).to_owned(),
+                merged_at: now(),
+                policy: options.policy.to_string(),
+                created: ground.created,
+                layers: layers.clone(),
+            };
+            let mount = overlay::assemble(&overlay::Parts {
+                class,
+                hierarchy,
+                layers: directories,
+                base: ground.base.as_ref(),
+                submounts: &ground.submounts,
+                record: &record,
+                origin: &origin,
+            })?;
+            let Ground { replaces, mount_point, .. } = ground;
+            trees.push(Tree { hierarchy, mount, replaces, mount_point });
+        }
+        Ok(Self { trees, layers, refused })
+    }
+
+    /// Puts all trees in place, and takes stacks away that this one has no tree for.
+    pub(crate) fn put(self, host: &Host, class: Class, outcome: Outcome) -> Result<Report> {
+        let Self { trees, layers, refused } = self;
+        if trees.is_empty() {
+            return unmerge_locked(host, class, refused);
+        }
+        let hierarchies = trees.iter().map(|tree| tree.hierarchy.to_owned()).collect();
+        let mut steps = Vec::new();
+        for hierarchy in class.hierarchies() {
+            let has_tree = trees.iter().any(|tree| tree.hierarchy == *hierarchy);
+            if let (false, Current::Merged(merged)) = (has_tree, state::look(host, class, hierarchy)?) {
+                steps.push(Step::Remove(hierarchy, merged.top));
+            }
+        }
+        let placed = trees.into_iter().map(|tree| match tree.replaces {
+            Some(_) => Step::Exchange(tree),
+            None => Step::Add(tree),
+        });
+        // What goes is taken away last: if anything fails before, nothing of it has changed.
+        let steps: Vec<_> = placed.chain(steps).collect();
+        place(host, class, &steps)?;
+        Ok(Report { class, outcome, hierarchies, layers, refused })
+    }
+}
+
+/// An extension as a mount, with the directories it has for each hierarchy.
+struct Mounted {
+    record: state::Layer,
+    directories: BTreeMap<&'static str, OwnedFd>,
+    /// Held until the overlay has its own hold on the mount.
+    _layer: Layer,
+}
+
+impl Mounted {
+    fn new(
+        host: &Host,
+        class: Class,
+        options: &Options,
+        extension: Extension,
+        mut record: state::Layer,
+    ) -> Result<Self> {
+        let (candidate, body) = extension.into_parts();
+        let path = host.display(&candidate.path);
+        let layer_options = layer::Options::new(candidate.name.as_str(), class, path);
+        let layer = match body {
+            Body::Image(admitted) => Layer::mount(attach(*admitted, options.attach)?, layer_options)?,
+            Body::Directory(fd) => Layer::from_directory(fd.as_fd(), layer_options)?,
+        };
+        let mut directories = BTreeMap::new();
+        for found in layer.hierarchies()? {
+            let names = directory::names(found.directory.as_fd());
+            let names = names.map_err(|errno| Error::os("list", host.display(&candidate.path), errno))?;
+            if !names.is_empty() {
+                record.hierarchies.push(found.path.to_owned());
+                directories.insert(found.path, found.directory);
+            }
+        }
+        Ok(Self { record, directories, _layer: layer })
+    }
+}
+
+/// What a stack of a hierarchy goes over.
+struct Ground {
+    /// The host's own directory.
+    base: Option<OwnedFd>,
+    submounts: Vec<Submount>,
+    replaces: Option<OwnedFd>,
+    mount_point: MountPoint,
+    /// Whether the directory is there only because a merge made it, or will.
+    created: bool,
+}
+
+impl Ground {
+    fn look(host: &Host, class: Class, hierarchy: &str) -> Result<Self> {
+        Ok(match state::look(host, class, hierarchy)? {
+            Current::Missing => Self {
+                base: None,
+                submounts: Vec::new(),
+                replaces: None,
+                mount_point: MountPoint::Missing,
+                created: true,
+            },
+            Current::Bare(directory) => Self {
+                base: Some(bare::copy(&directory)?),
+                submounts: submounts::copy(directory.as_fd())?,
+                replaces: None,
+                mount_point: MountPoint::Present,
+                created: false,
+            },
+            Current::Merged(merged) => Self {
+                base: Some(look_under(host, class, hierarchy)?.directory),
+                submounts: submounts::copy(merged.top.as_fd())?,
+                created: merged.record.is_some_and(|record| record.created),
+                replaces: Some(merged.top),
+                mount_point: MountPoint::Present,
+            },
+        })
+    }
+}
+
+impl Report {
+    fn nothing(class: Class, refused: Vec<Rejection>) -> Self {
+        Self { class, outcome: Outcome::Nothing, hierarchies: Vec::new(), layers: Vec::new(), refused }
+    }
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

@@ -1,0 +1,241 @@
+//! One hierarchy as an overlay: metadata on top, extensions, the host's directory at the bottom. Assembled as a detached
+//! mount: nobody sees it before it is put in place.
+
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use confext_ddi::limits::Limits;
+use confext_ddi::release::Class;
+use rustix::fs::{Gid, Uid, XattrFlags};
+use rustix::io::Errno;
+
+use super::submounts::{self, Submount};
+use crate::directory;
+use crate::error::{Error, Result};
+use crate::state::{self, RECORD_FILE, Record};
+use crate::sys::{self, FsContext, Mode, MountAttrFlags, OFlags, ResolveFlags, Sharing};
+
+/// The kernel's limit on lower layers (`OVL_MAX_STACK`).
+const MOST_LAYERS: usize = 500;
+
+/// What one hierarchy is made of.
+pub(crate) struct Parts<'a> {
+    pub(crate) class: Class,
+    pub(crate) hierarchy: &'static str,
+    /// The directories of the extensions, bottom first.
+    pub(crate) layers: Vec<OwnedFd>,
+    /// The host's directory; `None` where it had to be made.
+    pub(crate) base: Option<&'a OwnedFd>,
+    /// The mounts to carry over.
+    pub(crate) submounts: &'a [Submount],
+    /// What is written down about it.
+    pub(crate) record: &'a Record,
+    /// What systemd compares.
+    pub(crate) origin: &'a str,
+}
+
+/// Makes the overlay, with the mounts below it.
+///
+/// # Errors
+///
+/// `too-many-layers`; `submount-point`; `file-system-context` with the kernel's message; `os`.
+pub(crate) fn assemble(parts: &Parts<'_>) -> Result<OwnedFd> {
+    let found = parts.layers.len().saturating_add(2);
+    if found > MOST_LAYERS {
+        let expected = format!("at most {MOST_LAYERS}");
+        return Err(Error::conflict("too-many-layers", parts.hierarchy, format!("{found} layers"), expected));
+    }
+    let metadata = Metadata::make(parts)?;
+    let mut tree = mount(parts, &metadata)?;
+    // A mount point that no layer has: made in the metadata layer, then the overlay is made again. Changing a layer of
+    // an overlay that was looked at is not defined.
+    let missing = missing_points(tree.as_fd(), parts.submounts)?;
+    if !missing.is_empty() {
+        for submount in missing {
+            metadata.add_point(submount, tree.as_fd())?;
+        }
+        tree = mount(parts, &metadata)?;
+    }
+    metadata.write_device(tree.as_fd(), parts.class)?;
+    submounts::attach(tree.as_fd(), parts.submounts)?;
+    Ok(tree)
+}
+
+fn mount(parts: &Parts<'_>, metadata: &Metadata) -> Result<OwnedFd> {
+    let context = FsContext::open("overlay")?;
+    context.set_string("source", parts.class.as_str())?;
+    // What an image says about redirects and shared inodes is not followed: it could name any file of a lower layer.
+    for (key, value) in [("redirect_dir", "nofollow"), ("metacopy", "off"), ("index", "off")] {
+        context.set_string(key, value)?;
+    }
+    context.set_fd("lowerdir+", metadata.root.as_fd())?;
+    for layer in parts.layers.iter().rev() {
+        context.set_fd("lowerdir+", layer.as_fd())?;
+    }
+    if let Some(base) = parts.base {
+        context.set_fd("lowerdir+", base.as_fd())?;
+    }
+    context.set_flag("ro")?;
+    context.create(Sharing::Shared)?;
+    Ok(context.mount(flags(parts.class))?)
+}
+
+/// As systemd has it: nothing of a confext runs.
+fn flags(class: Class) -> MountAttrFlags {
+    let all = MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NODEV;
+    match class {
+        Class::Sysext => all,
+        Class::Confext => all | MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC,
+    }
+}
+
+fn missing_points<'s>(tree: BorrowedFd<'_>, submounts: &'s [Submount]) -> Result<Vec<&'s Submount>> {
+    let mut missing = Vec::new();
+    for submount in submounts {
+        let resolve = ResolveFlags::NO_SYMLINKS;
+        match sys::open_path(tree, submount.path.as_path(), OFlags::NOFOLLOW, resolve) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => missing.push(submount),
+            Err(error) => return Err(Error::os("open", submount.path.display().to_string(), error)),
+        }
+    }
+    Ok(missing)
+}
+
+/// The top layer: a small file system in memory with the metadata directory.
+struct Metadata {
+    /// Root of the detached tmpfs.
+    root: OwnedFd,
+    /// The metadata directory in it.
+    directory: OwnedFd,
+}
+
+impl Metadata {
+    fn make(parts: &Parts<'_>) -> Result<Self> {
+        let context = FsContext::open("tmpfs")?;
+        context.set_string("source", parts.class.as_str())?;
+        context.set_string("mode", "0755")?;
+        context.create(Sharing::Shared)?;
+        let root = context.mount(MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOSUID)?;
+        let failed = |error| Error::os("write", "the metadata of a stack", error);
+        Self::fill(root, parts).map_err(failed)
+    }
+
+    fn fill(root: OwnedFd, parts: &Parts<'_>) -> io::Result<Self> {
+        let name = state::metadata_directory(parts.class);
+        rustix::fs::mkdirat(&root, name, Mode::from_raw_mode(0o755))?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let directory = rustix::fs::openat(&root, name, flags, Mode::empty())?;
+        rustix::fs::fchmod(&directory, Mode::from_raw_mode(0o755))?;
+        // Nothing an extension has in a directory of this name may show through.
+        match rustix::fs::fsetxattr(&directory, "trusted.overlay.opaque", b"y", XattrFlags::empty()) {
+            // Not in a user namespace; the plan refuses extensions with such a directory anyway.
+            Ok(()) | Err(Errno::PERM | Errno::OPNOTSUPP) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let metadata = Self { root, directory };
+        let mut names: Vec<&str> = parts.record.layers.iter().map(|layer| layer.name.as_str()).collect();
+        names.push("");
+        metadata.write(state::names_file(parts.class), names.join("\n").as_bytes())?;
+        metadata.write("origin", parts.origin.as_bytes())?;
+        metadata.write(RECORD_FILE, &serde_json::to_vec_pretty(parts.record)?)?;
+        if let Some(base) = parts.base {
+            if let Some((major, minor)) = backing_device(base.as_fd())? {
+                metadata.write("backing", format!("{major}:{minor}\n").as_bytes())?;
+            }
+            // Last, so that the directory's own times are those of the merge.
+            copy_attributes(base.as_fd(), metadata.root.as_fd())?;
+        }
+        Ok(metadata)
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(0o644);
+        let fd = rustix::fs::openat(&self.directory, name, flags, mode)?;
+        rustix::fs::fchmod(&fd, mode)?;
+        io::Write::write_all(&mut std::fs::File::from(fd), bytes)
+    }
+
+    /// The overlay's device is known only when it exists; nobody has looked at this directory through it yet.
+    fn write_device(&self, tree: BorrowedFd<'_>, class: Class) -> Result<()> {
+        let failed = |error| Error::os("write", format!("dev of a {class} stack"), error);
+        let stat = directory::statx(tree).map_err(failed)?;
+        self.write("dev", format!("{}:{}\n", stat.stx_dev_major, stat.stx_dev_minor).as_bytes())
+            .map_err(failed)
+    }
+
+    /// Makes a place for a mount, with the directories on the way as the tree has them.
+    fn add_point(&self, submount: &Submount, tree: BorrowedFd<'_>) -> Result<()> {
+        let path = submount.path.as_path();
+        self.make_point(path, submount.tree.as_fd(), tree)
+            .map_err(|error| Error::os("make a mount point", path.display().to_string(), error))
+    }
+
+    fn make_point(&self, path: &Path, mount: BorrowedFd<'_>, tree: BorrowedFd<'_>) -> io::Result<()> {
+        let is_directory = directory::metadata(mount)?.file_type == confext_ddi::fs::FileType::Directory;
+        for outer in path.ancestors().skip(1).collect::<Vec<_>>().into_iter().rev() {
+            if !outer.as_os_str().as_bytes().is_empty() {
+                self.make_parent(outer, tree)?;
+            }
+        }
+        let made = if is_directory {
+            rustix::fs::mkdirat(&self.root, path, Mode::from_raw_mode(0o755))
+        } else {
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            rustix::fs::openat(&self.root, path, flags, Mode::from_raw_mode(0o644)).map(drop)
+        };
+        match made {
+            Ok(()) | Err(Errno::EXIST) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    fn make_parent(&self, path: &Path, tree: BorrowedFd<'_>) -> io::Result<()> {
+        match rustix::fs::mkdirat(&self.root, path, Mode::from_raw_mode(0o755)) {
+            Err(Errno::EXIST) => return Ok(()),
+            made => made?,
+        }
+        let place = sys::open_path(self.root.as_fd(), path, OFlags::DIRECTORY, ResolveFlags::NO_SYMLINKS)?;
+        match sys::open_path(tree, path, OFlags::NOFOLLOW, ResolveFlags::NO_SYMLINKS) {
+            Ok(existing) => copy_attributes(existing.as_fd(), place.as_fd()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Attributes that change who may do what; others are left.
+const COPIED_XATTRS: [&[u8]; 3] =
+    [b"security.selinux", b"system.posix_acl_access", b"system.posix_acl_default"];
+
+/// Gives a directory owner, mode, label and access lists of another one: the top layer decides what the merged directory
+/// has.
+fn copy_attributes(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<()> {
+    use std::os::fd::AsRawFd as _;
+    let metadata = directory::metadata(from)?;
+    // The descriptors may be open as places only, which `fchmod` does not take.
+    let path = format!("/proc/self/fd/{}", to.as_raw_fd());
+    let owner = (Uid::from_raw(metadata.uid), Gid::from_raw(metadata.gid));
+    rustix::fs::chown(path.as_str(), Some(owner.0), Some(owner.1))?;
+    rustix::fs::chmod(path.as_str(), Mode::from_raw_mode(u32::from(metadata.mode)))?;
+    for (name, value) in directory::xattrs(from, &Limits::default())? {
+        if !COPIED_XATTRS.contains(&name.as_slice()) {
+            continue;
+        }
+        match rustix::fs::setxattr(path.as_str(), name.as_slice(), &value, XattrFlags::empty()) {
+            // A label of a security module that is not running.
+            Ok(()) | Err(Errno::OPNOTSUPP) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(())
+}
+
+/// The block device under a directory; major 0 means there is none.
+fn backing_device(directory: BorrowedFd<'_>) -> io::Result<Option<(u32, u32)>> {
+    let stat = directory::statx(directory)?;
+    Ok((stat.stx_dev_major != 0).then_some((stat.stx_dev_major, stat.stx_dev_minor)))
+}

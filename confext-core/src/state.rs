@@ -1,0 +1,459 @@
+//! The record of a merged stack: written into its metadata layer, read back, cross-checked with the mount it is in.
+//!
+//! *Layout* of `HIERARCHY/.systemd-sysext/` or `.systemd-confext/`, the top layer of every overlay made here:
+//!
+//! | file | content |
+//! |---|---|
+//! | `extensions` or `confexts` | names of the merged extensions, one a line |
+//! | `dev` | `MAJOR:MINOR` of the overlay: tells a live stack from a copy of its files |
+//! | `backing` | `MAJOR:MINOR` of the block device under the host's directory, where there is one |
+//! | `origin` | what systemd compares to see whether anything changed |
+//! | `provenance.json` | [`Record`] |
+//!
+//! The first four are what systemd writes and reads, so its programs and this library see each other's stacks.
+
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use confext_ddi::RootHash;
+use confext_ddi::id::Uuid;
+use confext_ddi::policy::Evidence;
+use confext_ddi::release::Class;
+use serde::{Deserialize, Serialize};
+
+use crate::directory;
+use crate::discover::Kind;
+use crate::error::{Error, Result};
+use crate::host::Host;
+use crate::sys::{self, OFlags, ResolveFlags};
+
+/// The version of [`Record`] that is written and read.
+pub const FORMAT: u32 = 1;
+/// A record is larger than this only if somebody else wrote it.
+const MOST_BYTES: u64 = 16 << 20;
+
+/// What a merged hierarchy is made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Record {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// The class of all layers.
+    pub class: Class,
+    /// The hierarchy: `usr`, `opt` or `etc`.
+    pub hierarchy: String,
+    /// When it was merged, seconds since 1970.
+    pub merged_at: u64,
+    /// The image policy it was merged under.
+    pub policy: String,
+    /// Whether the mount point was made for the merge.
+    pub created: bool,
+    /// All extensions of the stack, bottom first; not each has files in this hierarchy.
+    pub layers: Vec<Layer>,
+}
+
+/// One extension of a merged stack.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Layer {
+    /// The extension's name.
+    pub name: String,
+    /// Where the image or directory is, inside the root.
+    pub path: String,
+    /// What it is.
+    pub kind: Kind,
+    /// The version chosen from a `.v/` directory.
+    pub version: Option<String>,
+    /// What makes it the same extension at the next refresh.
+    pub identity: Identity,
+    /// What was checked when it was merged.
+    pub checked: Checked,
+    /// The partition of the image that is mounted.
+    pub partition: Option<Partition>,
+    /// The hierarchies it has files in.
+    pub hierarchies: Vec<String>,
+}
+
+/// The partition a layer is from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Partition {
+    /// `root` or `usr`.
+    pub designator: String,
+    /// Its place in the table, from 1.
+    pub number: Option<u32>,
+    /// Its identifier.
+    pub uuid: Option<Uuid>,
+}
+
+/// What tells whether an extension is still the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "test", rename_all = "kebab-case")]
+pub enum Identity {
+    /// The root hash: the content is the same wherever it is.
+    RootHash {
+        /// The top of the hash tree.
+        root_hash: RootHash,
+    },
+    /// An image without a hash tree: the file it is in.
+    File {
+        /// Major and minor number of the file system's device.
+        device: (u32, u32),
+        /// Inode number.
+        inode: u64,
+        /// Size in bytes.
+        size_bytes: u64,
+        /// Nanoseconds since 1970 of the last change of content.
+        modified_nsec: i128,
+        /// Nanoseconds since 1970 of the last change of anything about the file.
+        changed_nsec: i128,
+    },
+    /// A directory: itself, and the names, types, owners, modes, sizes and times of everything in it.
+    Directory {
+        /// Major and minor number of the file system's device.
+        device: (u32, u32),
+        /// Inode number.
+        inode: u64,
+        /// SHA-256 over all that, in hex.
+        listing: String,
+    },
+}
+
+impl Identity {
+    /// The name of the test: `root-hash`, `file` or `directory`.
+    #[must_use]
+    pub const fn test(&self) -> &'static str {
+        match self {
+            Self::RootHash { .. } => "root-hash",
+            Self::File { .. } => "file",
+            Self::Directory { .. } => "directory",
+        }
+    }
+}
+
+/// What was checked when a layer was merged: [`Evidence`] as it is written down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Checked {
+    /// Nothing.
+    None,
+    /// Every block against this root hash.
+    Verity {
+        /// The top of the hash tree.
+        root_hash: RootHash,
+    },
+    /// The same, and the root hash's signature.
+    Signed {
+        /// The top of the hash tree.
+        root_hash: RootHash,
+        /// Whose signature it was.
+        by: SignedBy,
+    },
+}
+
+/// Whose signature was checked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedBy {
+    /// The certificate's subject.
+    pub subject: String,
+    /// SHA-256 of the certificate, in hex.
+    pub fingerprint: String,
+    /// Start of the certificate's validity, seconds since 1970.
+    pub not_before: i64,
+    /// End of the certificate's validity, seconds since 1970.
+    pub not_after: i64,
+}
+
+impl Checked {
+    /// The root hash that was checked.
+    #[must_use]
+    pub const fn root_hash(&self) -> Option<&RootHash> {
+        match self {
+            Self::None => None,
+            Self::Verity { root_hash } | Self::Signed { root_hash, .. } => Some(root_hash),
+        }
+    }
+}
+
+impl From<&Evidence> for Checked {
+    fn from(evidence: &Evidence) -> Self {
+        match evidence {
+            Evidence::None => Self::None,
+            Evidence::Verity { root_hash } => Self::Verity { root_hash: *root_hash },
+            Evidence::Signed { root_hash, by } => Self::Signed {
+                root_hash: *root_hash,
+                by: SignedBy {
+                    subject: by.subject.clone(),
+                    fingerprint: by.fingerprint.to_string(),
+                    not_before: by.not_before,
+                    not_after: by.not_after,
+                },
+            },
+        }
+    }
+}
+
+/// The name of the metadata directory: `.systemd-sysext` or `.systemd-confext`.
+#[must_use]
+pub const fn metadata_directory(class: Class) -> &'static str {
+    match class {
+        Class::Sysext => ".systemd-sysext",
+        Class::Confext => ".systemd-confext",
+    }
+}
+
+/// The name of the list of extensions in it: `extensions` or `confexts`.
+#[must_use]
+pub const fn names_file(class: Class) -> &'static str {
+    match class {
+        Class::Sysext => "extensions",
+        Class::Confext => "confexts",
+    }
+}
+
+/// The file with the [`Record`].
+pub const RECORD_FILE: &str = "provenance.json";
+
+/// How one hierarchy stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Status {
+    /// The class that was looked for.
+    pub class: Class,
+    /// The hierarchy: `usr`, `opt` or `etc`.
+    pub hierarchy: &'static str,
+    /// Whether something is merged over it.
+    #[serde(flatten)]
+    pub state: HierarchyState,
+}
+
+/// Whether something is merged over a hierarchy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum HierarchyState {
+    /// The host has no such directory.
+    Missing,
+    /// Nothing is merged.
+    Bare,
+    /// A stack is merged.
+    Merged {
+        /// Its extensions, bottom first.
+        extensions: Vec<String>,
+        /// When it was merged, seconds since 1970.
+        since: i64,
+        /// What it is made of; `None` when another program merged it.
+        record: Option<Box<Record>>,
+        /// Where what is mounted is not as the record says.
+        doubts: Vec<Doubt>,
+    },
+}
+
+/// A property of the mount that is not what a merge gives it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Doubt {
+    /// Which property.
+    pub what: &'static str,
+    /// What it is.
+    pub found: String,
+    /// What it should be.
+    pub expected: String,
+}
+
+/// How the hierarchies of a class stand; needs no privilege.
+///
+/// # Errors
+///
+/// `os`; `stack-metadata` when the metadata of a stack cannot be understood.
+pub fn status(host: &Host, class: Class) -> Result<Vec<Status>> {
+    let one = |hierarchy: &&'static str| {
+        let state = match look(host, class, hierarchy)? {
+            Current::Missing => HierarchyState::Missing,
+            Current::Bare(_) => HierarchyState::Bare,
+            Current::Merged(merged) => HierarchyState::Merged {
+                doubts: cross_check(&merged, class)
+                    .map_err(|error| Error::os("ask about the mount of", *hierarchy, error))?,
+                extensions: merged.names,
+                since: merged.since,
+                record: merged.record.map(Box::new),
+            },
+        };
+        Ok(Status { class, hierarchy, state })
+    };
+    class.hierarchies().iter().map(one).collect()
+}
+
+/// Compares the mount with what a merge makes: the record says what somebody wrote, the kernel what there is.
+fn cross_check(merged: &Merged, class: Class) -> io::Result<Vec<Doubt>> {
+    let info = sys::mount_info(sys::mount_id(merged.top.as_fd())?)?;
+    let mut doubts = Vec::new();
+    let mut expect = |what, found: &[u8], expected: &str| {
+        if found != expected.as_bytes() {
+            let found = String::from_utf8_lossy(found).into_owned();
+            doubts.push(Doubt { what, found, expected: expected.to_owned() });
+        }
+    };
+    expect("file system", &info.fs_type, "overlay");
+    expect("root of the mount", &info.root, "/");
+    if let Some(source) = &info.source {
+        expect("source", source, class.as_str());
+    }
+    // Another program may have merged it writable, and may say so elsewhere.
+    if merged.record.is_some() {
+        let read_only = info.attributes.contains(sys::MountAttrFlags::MOUNT_ATTR_RDONLY);
+        expect("writing", if read_only { b"read-only" } else { b"writable" }, "read-only");
+        let names = merged.record.iter().flat_map(|record| &record.layers).map(|layer| layer.name.as_str());
+        let names: Vec<_> = names.collect();
+        expect("extensions", merged.names.join(" ").as_bytes(), &names.join(" "));
+    }
+    Ok(doubts)
+}
+
+/// A hierarchy of the host as it is now.
+#[derive(Debug)]
+pub(crate) enum Current {
+    /// There is no such directory.
+    Missing,
+    /// Nothing is merged over it.
+    Bare(OwnedFd),
+    /// A stack is merged over it.
+    Merged(Merged),
+}
+
+/// A live stack.
+#[derive(Debug)]
+pub(crate) struct Merged {
+    /// The root of the overlay.
+    pub(crate) top: OwnedFd,
+    /// The names of its extensions, bottom first.
+    pub(crate) names: Vec<String>,
+    /// Seconds since 1970 at which it was merged.
+    pub(crate) since: i64,
+    /// Our record; `None` when another program merged it.
+    pub(crate) record: Option<Record>,
+}
+
+/// Looks at a hierarchy of the host.
+///
+/// A stack is one only if the directory is the root of a mount *and* `dev` names that mount's device: a copy of a
+/// merged tree is just files.
+///
+/// # Errors
+///
+/// `os`; `stack-metadata` when the metadata cannot be understood.
+pub(crate) fn look(host: &Host, class: Class, hierarchy: &str) -> Result<Current> {
+    let fd = match host.open_path(Path::new(hierarchy), OFlags::DIRECTORY) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Current::Missing),
+        fd => fd.map_err(|error| Error::os("open", host.display(Path::new(hierarchy)), error))?,
+    };
+    if !is_stack(fd.as_fd(), class).map_err(|error| at(host, hierarchy, error))? {
+        return Ok(Current::Bare(fd));
+    }
+    let target = || host.display(Path::new(hierarchy));
+    let stat = directory::statx(fd.as_fd()).map_err(|error| Error::os("stat", target(), error))?;
+    let names = read(fd.as_fd(), class, names_file(class)).map_err(|error| at(host, hierarchy, error))?;
+    let names = String::from_utf8_lossy(&names.unwrap_or_default()).lines().map(str::to_owned).collect();
+    let record = match read(fd.as_fd(), class, RECORD_FILE).map_err(|error| at(host, hierarchy, error))? {
+        Some(bytes) => Some(parse(&bytes, class, hierarchy, &target())?),
+        None => None,
+    };
+    Ok(Current::Merged(Merged { top: fd, names, since: stat.stx_mtime.tv_sec, record }))
+}
+
+fn parse(bytes: &[u8], class: Class, hierarchy: &str, target: &str) -> Result<Record> {
+    let wrong = |found: String| {
+        Error::conflict(
+            "stack-metadata",
+            target,
+            found,
+            format!("a record of format {FORMAT} for {class} in {hierarchy}"),
+        )
+    };
+    let record: Record = serde_json::from_slice(bytes).map_err(|error| wrong(error.to_string()))?;
+    if record.format != FORMAT || record.class != class || record.hierarchy != hierarchy {
+        return Err(wrong(format!("format {} for {} in {}", record.format, record.class, record.hierarchy)));
+    }
+    Ok(record)
+}
+
+/// Whether the directory is the root of a live stack of this class.
+pub(crate) fn is_stack(directory: BorrowedFd<'_>, class: Class) -> io::Result<bool> {
+    let stat = directory::statx(directory)?;
+    if !stat.stx_attributes.contains(rustix::fs::StatxAttributes::MOUNT_ROOT) {
+        return Ok(false);
+    }
+    let Some(text) = read(directory, class, "dev")? else { return Ok(false) };
+    Ok(text.trim_ascii() == format!("{}:{}", stat.stx_dev_major, stat.stx_dev_minor).as_bytes())
+}
+
+/// Reads a metadata file; `None` when there is none.
+fn read(directory: BorrowedFd<'_>, class: Class, name: &str) -> io::Result<Option<Vec<u8>>> {
+    let path = PathBuf::from(metadata_directory(class)).join(name);
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = match sys::open_beneath(directory, path.as_path(), flags, ResolveFlags::NO_SYMLINKS) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => std::fs::File::from(file?),
+    };
+    let mut bytes = Vec::new();
+    io::Read::read_to_end(&mut io::Read::take(file, MOST_BYTES), &mut bytes)?;
+    Ok(Some(bytes))
+}
+
+fn at(host: &Host, hierarchy: &str, error: io::Error) -> Error {
+    Error::os("read the metadata of", host.display(Path::new(hierarchy)), error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> Record {
+        Record {
+            format: FORMAT,
+            class: Class::Confext,
+            hierarchy: "etc".into(),
+            merged_at: 5,
+            policy: "root=signed".into(),
+            created: false,
+            layers: vec![Layer {
+                name: "a".into(),
+                path: "/run/confexts/a.raw".into(),
+                kind: Kind::Raw,
+                version: Some("1".into()),
+                identity: Identity::RootHash { root_hash: RootHash::from_bytes([7; 32]) },
+                checked: Checked::Verity { root_hash: RootHash::from_bytes([7; 32]) },
+                partition: Some(Partition { designator: "root".into(), number: Some(1), uuid: None }),
+                hierarchies: vec!["etc".into()],
+            }],
+        }
+    }
+
+    #[test]
+    fn a_record_is_read_as_it_was_written() {
+        let bytes = serde_json::to_vec(&record()).unwrap();
+        assert_eq!(parse(&bytes, Class::Confext, "etc", "/etc").unwrap(), record());
+    }
+
+    #[test]
+    fn a_record_that_does_not_fit_is_refused() {
+        let other = Record { format: 2, ..record() };
+        for bytes in [b"".to_vec(), b"{}".to_vec(), serde_json::to_vec(&other).unwrap()] {
+            assert_eq!(parse(&bytes, Class::Confext, "etc", "/etc").unwrap_err().code(), "stack-metadata");
+        }
+        let bytes = serde_json::to_vec(&record()).unwrap();
+        assert_eq!(parse(&bytes, Class::Sysext, "usr", "/usr").unwrap_err().code(), "stack-metadata");
+    }
+
+    #[test]
+    fn a_copy_of_a_merged_tree_is_no_stack() {
+        let root = tempfile::tempdir().unwrap();
+        let metadata = root.path().join("etc/.systemd-confext");
+        std::fs::create_dir_all(&metadata).unwrap();
+        let host = Host::open(root.path()).unwrap();
+        let stat =
+            directory::statx(host.open_path(Path::new("etc"), OFlags::empty()).unwrap().as_fd()).unwrap();
+        std::fs::write(metadata.join("dev"), format!("{}:{}\n", stat.stx_dev_major, stat.stx_dev_minor))
+            .unwrap();
+        assert!(matches!(look(&host, Class::Confext, "etc").unwrap(), Current::Bare(_)));
+        assert!(matches!(look(&host, Class::Sysext, "opt").unwrap(), Current::Missing));
+    }
+}
