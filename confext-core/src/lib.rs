@@ -46,6 +46,10 @@ pub mod stack;
 pub mod refresh;
 
 pub use admission::Options;
+
+#[cfg(feature = "cli")]
+pub mod cli;
+
 pub use error::{Error, Result};
 pub use host::Host;
 pub use refresh::refresh;

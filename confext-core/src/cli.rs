@@ -1,0 +1,96 @@
+//! The command `confext`: reads arguments, calls the library, prints. Nothing is decided here.
+
+mod build;
+mod failure;
+mod files;
+mod image;
+mod inspect;
+mod output;
+mod progress;
+mod text;
+mod trust;
+mod verify;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use confext_ddi::release::Class;
+
+use failure::Failure;
+use output::Output;
+
+const AFTER_HELP: &str = "\
+Exit status:
+  0  done
+  1  an image is corrupt, unverified or refused, or has not what was asked for
+  2  the command line is wrong
+  3  the host, a file or the kernel stands against it
+  run exits with the status of its command, and 125 to 127 when confext itself fails.
+
+With --json every verb prints one JSON document; an error is {\"error\": {\"code\": …, \"message\": …, \"hint\": …}}.";
+
+/// Build, verify, attach, stack and trace Discoverable Disk Images used as extension images.
+#[derive(Debug, Parser)]
+#[command(name = "confext", version, after_help = AFTER_HELP, disable_help_subcommand = true)]
+struct Command {
+    /// Prints one JSON document instead of text, also for an error.
+    #[arg(long, global = true)]
+    json: bool,
+    /// Prints no progress, and no summary of what was done.
+    #[arg(long, short, global = true)]
+    quiet: bool,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Build(build::Arguments),
+    Inspect(inspect::Arguments),
+    Verify(verify::Arguments),
+    Ls(files::ListArguments),
+    Cat(files::CatArguments),
+}
+
+/// Runs the command and returns its exit status.
+///
+/// `arguments` start with the program's name, as those of [`std::env::args_os`] do.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    ExitCode::from(exit_status(arguments))
+}
+
+/// As [`main`], for callers that end the process themselves.
+pub fn exit_status(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let command = match Command::try_parse_from(&arguments) {
+        Ok(command) => command,
+        Err(error) => return failure::syntax(&error, &arguments),
+    };
+    let output = Output::new(command.json, command.quiet);
+    match command.verb.run(&output) {
+        Ok(status) => status,
+        Err(failure) => failure.report(&output),
+    }
+}
+
+impl Verb {
+    fn run(&self, output: &Output) -> Result<u8, Failure> {
+        match self {
+            Self::Build(arguments) => build::run(arguments, output),
+            Self::Inspect(arguments) => inspect::run(arguments, output),
+            Self::Verify(arguments) => verify::run(arguments, output),
+            Self::Ls(arguments) => files::list(arguments, output),
+            Self::Cat(arguments) => files::cat(arguments, output),
+        }
+        .map(|()| 0)
+    }
+}
+
+/// The argument `--class`.
+fn class(text: &str) -> Result<Class, String> {
+    [Class::Confext, Class::Sysext]
+        .into_iter()
+        .find(|class| class.as_str() == text)
+        .ok_or_else(|| "expected confext or sysext".to_owned())
+}

@@ -1,0 +1,186 @@
+//! `build`: a directory becomes a signed image.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{ArgGroup, Args};
+use confext_ddi::build::{Builder, Built, DirectoryOptions, ReleaseFields, Tree};
+use confext_ddi::dps::Architecture;
+use confext_ddi::id::Uuid;
+use confext_ddi::release::Class;
+use confext_ddi::signature::{KeyPair, Sign};
+use serde::Serialize;
+
+use super::failure::Failure;
+use super::image::architecture;
+use super::output::{Output, View};
+use super::text::{Clean, Size};
+use crate::error::Error;
+
+/// Builds an image from a directory. The same directory, seed and time give the same bytes.
+#[derive(Debug, Args)]
+#[group(skip)]
+#[command(group = ArgGroup::new("signing").required(true))]
+pub(super) struct Arguments {
+    /// What it extends: confext (/etc) or sysext (/usr and /opt).
+    #[arg(long, value_parser = super::class)]
+    class: Class,
+    /// The extension's name, without version: hosts look for extension-release.NAME.
+    #[arg(long)]
+    name: String,
+    /// The directory whose content becomes the image.
+    #[arg(long, value_name = "DIR")]
+    source: PathBuf,
+    /// The image to write; one that is there is replaced when the new one is complete.
+    #[arg(long, short, value_name = "FILE")]
+    output: PathBuf,
+    /// Signs with this private key (PEM, not encrypted).
+    #[arg(long, value_name = "FILE", group = "signing", requires = "certificate")]
+    key: Option<PathBuf>,
+    /// The certificate that goes with the key (PEM).
+    #[arg(long, value_name = "FILE", requires = "key")]
+    certificate: Option<PathBuf>,
+    /// Leaves out the signature: hosts accept such an image only by explicit choice.
+    #[arg(long, group = "signing")]
+    unsigned: bool,
+    /// A field of the release file, like ID=debian; ID=_any goes with every system. Can be given again. Without any, the
+    /// directory must have its own release file.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = field)]
+    release: Vec<(String, String)>,
+    /// The architecture; without it, that of this program.
+    #[arg(long, value_parser = architecture)]
+    architecture: Option<Architecture>,
+    /// What identifiers are made from, a UUID.
+    #[arg(long, value_parser = uuid)]
+    seed: Option<Uuid>,
+    /// No file is newer than this, in seconds since 1970.
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
+    source_date_epoch: Option<i64>,
+}
+
+pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
+    let signer = arguments.signer()?;
+    let tree = Tree::from_directory(&arguments.source, &DirectoryOptions::default())?;
+    let builder = arguments.builder(tree);
+    let built = replace(&arguments.output, |file| {
+        let signer = signer.as_ref().map(|signer| -> &dyn Sign { signer });
+        Ok(builder.build(file, signer)?)
+    })?;
+    output.summary(&Summary {
+        image: arguments.output.display().to_string(),
+        name: &arguments.name,
+        class: arguments.class,
+        built,
+    })
+}
+
+impl Arguments {
+    fn signer(&self) -> Result<Option<KeyPair>, Failure> {
+        let (Some(key), Some(certificate)) = (&self.key, &self.certificate) else { return Ok(None) };
+        let failed = |error| Failure::Argument { name: "--key", error };
+        let read = |path: &Path| {
+            std::fs::read(path)
+                .map_err(|source| failed(Error::os("read", path.display().to_string(), source)))
+        };
+        let pair = KeyPair::from_pem(&read(key)?, &read(certificate)?);
+        Ok(Some(pair.map_err(|error| failed(error.into()))?))
+    }
+
+    fn builder(&self, tree: Tree) -> Builder {
+        let mut builder = Builder::new(self.class, &self.name).tree(tree);
+        if self.unsigned {
+            builder = builder.unsigned();
+        }
+        if let Some(architecture) = self.architecture {
+            builder = builder.architecture(architecture);
+        }
+        if let Some(seed) = self.seed {
+            builder = builder.seed(seed);
+        }
+        if let Some(seconds) = self.source_date_epoch {
+            builder = builder.source_date_epoch(seconds);
+        }
+        match self.release_fields() {
+            Some(fields) => builder.release(fields),
+            None => builder,
+        }
+    }
+
+    /// Without any, the directory has to have its own release file.
+    fn release_fields(&self) -> Option<ReleaseFields> {
+        let (level, scope) = (self.class.level_key(), self.class.scope_key());
+        let id = self.release.iter().find(|(key, _)| key == "ID").map_or("", |(_, id)| id);
+        let add = |fields: ReleaseFields, (key, value): &(String, String)| match key.as_str() {
+            "ID" => fields,
+            key if key == level => fields.level(value),
+            key if key == scope => fields.scope(value),
+            key => fields.field(key, value),
+        };
+        (!self.release.is_empty()).then(|| self.release.iter().fold(ReleaseFields::new(id), add))
+    }
+}
+
+/// Has `write` make a file next to `path` and puts it there when it is complete.
+///
+/// Programs that look for images pass over names that start with `.#`.
+fn replace<T>(path: &Path, write: impl FnOnce(&mut File) -> Result<T, Error>) -> Result<T, Failure> {
+    let failed = |operation| move |source| Error::os(operation, path.display().to_string(), source);
+    let Some(name) = path.file_name() else {
+        return Err(failed("write")(io::ErrorKind::IsADirectory.into()).into());
+    };
+    let mut partial = std::ffi::OsString::from(".#");
+    partial.push(name);
+    partial.push(format!(".{}", std::process::id()));
+    let partial = path.with_file_name(partial);
+    let mut file =
+        File::options().read(true).write(true).create_new(true).open(&partial).map_err(failed("create"))?;
+    let written = write(&mut file).and_then(|written| {
+        file.sync_all().map_err(failed("write"))?;
+        std::fs::rename(&partial, path).map_err(failed("put in place"))?;
+        Ok(written)
+    });
+    if written.is_err() {
+        // The first failure is the one to report.
+        let _ = std::fs::remove_file(&partial);
+    }
+    Ok(written?)
+}
+
+#[derive(Serialize)]
+struct Summary<'a> {
+    image: String,
+    name: &'a str,
+    class: Class,
+    #[serde(flatten)]
+    built: Built,
+}
+
+impl View for Summary<'_> {
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(
+            out,
+            "{}: {} {}, {}",
+            Clean(&self.image),
+            self.class,
+            Clean(self.name),
+            Size(self.built.size_bytes)
+        )?;
+        writeln!(out, "  root hash    {}", self.built.root_hash)?;
+        match &self.built.signed {
+            Some(fingerprint) => writeln!(out, "  signed by    certificate {fingerprint}"),
+            None => writeln!(out, "  not signed"),
+        }
+    }
+}
+
+fn field(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
+        None => Err("expected KEY=VALUE".to_owned()),
+    }
+}
+
+fn uuid(text: &str) -> Result<Uuid, String> {
+    Uuid::parse(text).map_err(|error| error.to_string())
+}

@@ -1,0 +1,86 @@
+//! The image a verb is about: opened, judged, its files.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use confext_ddi::Limits;
+use confext_ddi::dps::Architecture;
+use confext_ddi::error::Unsupported;
+use confext_ddi::fs::{self, FileSystem};
+use confext_ddi::fstype;
+use confext_ddi::image::{self, Foreign, Image};
+use confext_ddi::policy::Admitted;
+use confext_ddi::read::ReadAt as _;
+
+use super::failure::Failure;
+use super::trust;
+use crate::error::Error;
+use crate::image_file;
+
+/// An image whose files are of interest: it has to be admitted first.
+#[derive(Debug, Args)]
+#[group(skip)]
+pub(super) struct Arguments {
+    /// The image.
+    pub(super) image: PathBuf,
+    /// The architecture the image is for; without it, that of this program.
+    #[arg(long, value_parser = architecture)]
+    architecture: Option<Architecture>,
+    #[command(flatten)]
+    trust: trust::Arguments,
+}
+
+impl Arguments {
+    /// Opens the image and has the policy judge it.
+    pub(super) fn admit(&self) -> Result<Admitted<File>, Failure> {
+        let policy = self.trust.policy()?;
+        let certificates = self.trust.certificates()?;
+        let mut options = image::Options::default();
+        if let Some(architecture) = self.architecture {
+            options = options.architecture(architecture);
+        }
+        let image = open(&self.image, &options)?;
+        let verifier = trust::verifier(&policy, &certificates);
+        policy.judge(image, verifier).map_err(|source| fault(&self.image, source))
+    }
+
+    /// What an error of the image's bytes is to the caller.
+    pub(super) fn fault(&self, source: confext_ddi::Error) -> Failure {
+        fault(&self.image, source)
+    }
+}
+
+/// The files of an admitted image.
+pub(super) fn files<'a>(
+    admitted: &'a Admitted<File>,
+    limits: &Limits,
+) -> confext_ddi::Result<Box<dyn FileSystem + 'a>> {
+    let data = admitted.data();
+    // By the magic in the bytes that are used: what was seen when the image was opened was not checked.
+    match fstype::probe(data)? {
+        Some(found) => fs::open(data, found.fs_type, limits),
+        None => Err(Unsupported::NotAnImage { size: data.size_bytes()? }.into()),
+    }
+}
+
+/// Opens an image for a look at it, whatever architecture it is for.
+pub(super) fn open_any(path: &Path) -> Result<Image<File>, Failure> {
+    open(path, &image::Options::default().foreign(Foreign::Accept))
+}
+
+fn open(path: &Path, options: &image::Options) -> Result<Image<File>, Failure> {
+    Image::open(image_file::open(path)?, options).map_err(|source| fault(path, source))
+}
+
+fn fault(path: &Path, source: confext_ddi::Error) -> Failure {
+    Error::Image { image: path.display().to_string(), source }.into()
+}
+
+/// The argument `--architecture`.
+pub(super) fn architecture(text: &str) -> Result<Architecture, String> {
+    Architecture::ALL.into_iter().find(|known| known.as_str() == text).ok_or_else(|| {
+        let known: Vec<&str> = Architecture::ALL.iter().map(|known| known.as_str()).collect();
+        format!("expected one of {}", known.join(", "))
+    })
+}

@@ -1,0 +1,122 @@
+//! `inspect`: what an image says of itself.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+use confext_ddi::gpt::{BackupState, Source};
+use confext_ddi::id::Guid;
+use confext_ddi::image::{Claim, Partition, Skipped};
+use confext_ddi::read::ReadAt as _;
+use confext_ddi::units::SectorSize;
+use serde::Serialize;
+
+use super::failure::Failure;
+use super::image;
+use super::output::{Output, View};
+use super::text::{Clean, Size};
+
+/// Shows partitions, file system and claim of an image. Nothing of it is checked; see verify.
+#[derive(Debug, Args)]
+#[group(skip)]
+pub(super) struct Arguments {
+    /// The image.
+    image: PathBuf,
+}
+
+pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
+    let image = image::open_any(&arguments.image)?;
+    output.answer(&Inspection {
+        image: arguments.image.display().to_string(),
+        size_bytes: image.reader().size_bytes()?,
+        table: image.table().map(|table| Table {
+            sector_size: table.sector_size,
+            disk_guid: table.disk_guid,
+            source: &table.source,
+        }),
+        partitions: image.partitions(),
+        skipped: image.skipped(),
+        claim: image.claim(),
+    })
+}
+
+#[derive(Serialize)]
+struct Inspection<'a> {
+    image: String,
+    size_bytes: u64,
+    table: Option<Table<'a>>,
+    partitions: &'a [Partition],
+    skipped: &'a [Skipped],
+    claim: &'a Claim,
+}
+
+#[derive(Serialize)]
+struct Table<'a> {
+    sector_size: SectorSize,
+    disk_guid: Guid,
+    source: &'a Source,
+}
+
+impl View for Inspection<'_> {
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "image        {}, {}", Clean(&self.image), Size(self.size_bytes))?;
+        match &self.table {
+            Some(table) => {
+                let sector_bytes = table.sector_size.bytes();
+                writeln!(
+                    out,
+                    "table        GPT {}, sectors of {sector_bytes} bytes{}",
+                    table.disk_guid,
+                    state(table.source)
+                )?;
+            }
+            None => writeln!(out, "table        none: a bare file system")?,
+        }
+        for partition in self.partitions {
+            write_partition(partition, out)?;
+        }
+        for Skipped { number, because, .. } in self.skipped {
+            writeln!(out, "partition {number}  not used: {}", because.as_str())?;
+        }
+        match self.claim {
+            Claim::None => writeln!(out, "claims       nothing: its content is not protected"),
+            Claim::Verity { root_hash, .. } => {
+                writeln!(out, "claims       root hash {root_hash}")?;
+                writeln!(out, "             without a signature")
+            }
+            Claim::Signed { root_hash, fingerprint, .. } => {
+                writeln!(out, "claims       root hash {root_hash}")?;
+                match fingerprint {
+                    Some(fingerprint) => writeln!(out, "             signed by certificate {fingerprint}")?,
+                    None => writeln!(out, "             signed, it does not say by which certificate")?,
+                }
+                writeln!(out, "             nothing of this was checked: confext verify does it")
+            }
+        }
+    }
+}
+
+fn state(source: &Source) -> String {
+    match source {
+        Source::Primary { backup: BackupState::Same } => String::new(),
+        Source::Primary { backup: BackupState::Different } => ", the backup copy differs".to_owned(),
+        Source::Primary { backup: BackupState::Missing } => ", no backup copy".to_owned(),
+        Source::Primary { backup: BackupState::Damaged } => ", the backup copy is damaged".to_owned(),
+        Source::Backup { reason } => format!(", from the backup copy: the primary one has {reason}"),
+    }
+}
+
+fn write_partition(partition: &Partition, out: &mut dyn Write) -> io::Result<()> {
+    let number = partition.number.map_or_else(|| "-".to_owned(), |number| number.to_string());
+    let architecture = partition.architecture.map_or("any", |architecture| architecture.as_str());
+    let size = Size(partition.range.len_bytes()).to_string();
+    let fs = partition.fs.map_or("-", |fs| fs.as_str());
+    let label = partition.label.as_deref().unwrap_or("-");
+    writeln!(
+        out,
+        "partition {number}  {:<16} {architecture:<8} at {:<8} {size:>12}  {fs:<8} {}",
+        partition.designator.as_str(),
+        partition.range.start(),
+        Clean(label)
+    )
+}

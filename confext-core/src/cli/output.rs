@@ -1,0 +1,54 @@
+//! Where results go: text or one JSON document on standard output.
+
+use std::io::{self, IsTerminal as _, Write};
+
+use serde::Serialize;
+
+use super::failure::Failure;
+
+/// A result that can be shown both ways.
+pub(super) trait View: Serialize {
+    /// Writes it for people.
+    fn text(&self, out: &mut dyn Write) -> io::Result<()>;
+}
+
+/// How this call wants its results.
+#[derive(Debug)]
+pub(super) struct Output {
+    json: bool,
+    quiet: bool,
+}
+
+impl Output {
+    pub(super) const fn new(json: bool, quiet: bool) -> Self {
+        Self { json, quiet }
+    }
+
+    pub(super) const fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Whether somebody watches who wants to see how far long work is.
+    pub(super) fn wants_progress(&self) -> bool {
+        !self.json && !self.quiet && io::stderr().is_terminal()
+    }
+
+    /// Prints what was asked for.
+    pub(super) fn answer(&self, view: &impl View) -> Result<(), Failure> {
+        let mut out = io::BufWriter::new(io::stdout().lock());
+        if self.json { json(view, &mut out) } else { view.text(&mut out) }
+            .and_then(|()| out.flush())
+            .map_err(Failure::Output)
+    }
+
+    /// Prints what was done; quiet calls do not want to know, unless as JSON.
+    pub(super) fn summary(&self, view: &impl View) -> Result<(), Failure> {
+        if self.quiet && !self.json { Ok(()) } else { self.answer(view) }
+    }
+}
+
+/// One document and a line break.
+pub(super) fn json(value: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, value)?;
+    out.write_all(b"\n")
+}

@@ -1,0 +1,57 @@
+//! The arguments that say whose signatures count and what an image must have.
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use clap::Args;
+use confext_ddi::dps::Designator;
+use confext_ddi::policy::{Policy, Protection};
+use confext_ddi::signature::{Certificates, Time, Verifier};
+
+use super::failure::Failure;
+use crate::error::Error;
+
+#[derive(Debug, Args)]
+#[group(skip)]
+pub(super) struct Arguments {
+    /// Accepts signatures of this certificate (PEM), besides those in verity.d of the system. Can be given again.
+    #[arg(long, value_name = "FILE")]
+    certificate: Vec<PathBuf>,
+    /// What an image must have: signed, verity, unprotected, or an image policy like root=signed:usr=signed.
+    #[arg(long, default_value = "signed")]
+    policy: String,
+}
+
+impl Arguments {
+    /// The policy, which is never weaker than what was asked for.
+    pub(super) fn policy(&self) -> Result<Policy, Failure> {
+        Ok(match self.policy.as_str() {
+            "signed" => Policy::signed(),
+            "verity" => Policy::verity(),
+            "unprotected" => Policy::unprotected(),
+            text => Policy::parse(text)
+                .map_err(|error| Failure::Argument { name: "--policy", error: error.into() })?,
+        })
+    }
+
+    /// The certificates whose signatures count now.
+    pub(super) fn certificates(&self) -> Result<Certificates, Failure> {
+        let mut certificates = Certificates::new(Time::from(SystemTime::now()));
+        for path in &self.certificate {
+            let target = path.display().to_string();
+            let failed = |error| Failure::Argument { name: "--certificate", error };
+            let pem = std::fs::read(path).map_err(|source| failed(Error::os("read", &target, source)))?;
+            certificates
+                .add_pem_bundle(&pem)
+                .map_err(|source| failed(Error::Image { image: target, source }))?;
+        }
+        Ok(certificates)
+    }
+}
+
+/// Who checks signatures. Nobody, when there is no certificate and the policy is content with less than a signature.
+pub(super) fn verifier<'a>(policy: &Policy, certificates: &'a Certificates) -> Option<&'a dyn Verifier> {
+    let content =
+        [Designator::Root, Designator::Usr].iter().any(|part| policy.admits(*part, Protection::Verity));
+    (!certificates.is_empty() || !content).then_some(certificates)
+}

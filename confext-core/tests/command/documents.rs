@@ -1,0 +1,229 @@
+//! Every verb's JSON has the fields that `docs/command.md` lists, and no others.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::fixture::{Scratch, confext};
+
+/// The fields that the document lists for a verb: those that are always there, and those that may be.
+pub struct Documented {
+    always: BTreeSet<String>,
+    sometimes: BTreeSet<String>,
+}
+
+impl Documented {
+    pub fn read(verb: &str) -> Self {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("docs/command.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        let start = format!("<!-- fields of {verb} -->\n");
+        let (_, rest) = text.split_once(&start).unwrap_or_else(|| panic!("no {start:?}"));
+        let (table, _) = rest.split_once("\n<!-- end -->").unwrap();
+        let (mut always, mut sometimes) = (BTreeSet::new(), BTreeSet::new());
+        for row in table.lines().filter(|row| row.starts_with("| `")) {
+            let name = row.trim_start_matches("| `").split('`').next().unwrap().to_owned();
+            if row.contains("| may be missing:") {
+                sometimes.insert(name)
+            } else {
+                always.insert(name)
+            };
+        }
+        assert!(!always.is_empty(), "{verb}");
+        Self { always, sometimes }
+    }
+
+    /// Compares with documents that together show every field.
+    pub fn check(&self, documents: &[Value]) {
+        let mut seen = BTreeSet::new();
+        for document in documents {
+            let mut fields = BTreeSet::new();
+            collect("", document, &mut fields);
+            for field in &fields {
+                assert!(
+                    self.always.contains(field) || self.sometimes.contains(field),
+                    "not documented: {field}"
+                );
+            }
+            seen.extend(fields);
+        }
+        for field in self.always.iter().chain(&self.sometimes) {
+            assert!(seen.contains(field), "documented, but not there: {field}");
+        }
+        for document in documents {
+            for field in self.always.iter().filter(|field| !field.contains(['.', '['])) {
+                assert!(document.get(field).is_some(), "always there, says the document: {field}");
+            }
+        }
+    }
+}
+
+/// Names like `evidence.by.subject` and `entries[].path`.
+fn collect(prefix: &str, value: &Value, fields: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map {
+                let name = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+                fields.insert(name.clone());
+                collect(&name, value, fields);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| collect(&format!("{prefix}[]"), item, fields)),
+        _ => {}
+    }
+}
+
+#[test]
+fn build() {
+    let scratch = Scratch::new();
+    let (image, signed) = scratch.build("a.raw", &scratch.vendor.signing(), &["--release", "ID=_any"]);
+    let unsigned = ["--unsigned".as_ref()];
+    let (_, unsigned) = scratch.build("b.raw", &unsigned, &["--release", "ID=_any"]);
+    Documented::read("build").check(&[signed.clone(), unsigned.clone()]);
+    assert_eq!(signed["size_bytes"], std::fs::metadata(&image).unwrap().len());
+    assert_eq!(signed["image"], image.to_str().unwrap());
+    assert_eq!(signed["partitions"].as_array().unwrap().len(), 3);
+    assert!(signed["signed"].is_string() && unsigned["signed"].is_null());
+    assert_eq!(signed["root_hash"], unsigned["root_hash"]);
+}
+
+#[test]
+fn the_same_call_builds_the_same_bytes() {
+    let scratch = Scratch::new();
+    let more = ["--release", "ID=_any", "--source-date-epoch", "1000", "--seed"];
+    let build = |name: &str, seed: &str| {
+        let more: Vec<&str> = more.into_iter().chain([seed]).collect();
+        let (image, _) = scratch.build(name, &scratch.vendor.signing(), &more);
+        std::fs::read(image).unwrap()
+    };
+    let (one, two) = ("11111111-2222-4333-8444-555555555555", "11111111-2222-4333-8444-555555555556");
+    let first = build("a.raw", one);
+    assert!(first == build("b.raw", one));
+    assert!(first == build("a.raw", one), "an image that is there is replaced");
+    assert!(first != build("c.raw", two));
+    let left: Vec<_> =
+        std::fs::read_dir(scratch.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.iter().all(|name| !name.to_str().unwrap().starts_with('.')), "{left:?}");
+}
+
+#[test]
+fn inspect() {
+    let scratch = Scratch::new();
+    let signed =
+        confext(["--json".as_ref(), "inspect".as_ref(), scratch.signed("a.raw").as_os_str()]).ok().json();
+    let (unsigned, _) = scratch.build("b.raw", &["--unsigned".as_ref()], &["--release", "ID=_any"]);
+    let bare = bare_file_system(&scratch, &unsigned);
+    let unsigned = confext(["inspect".as_ref(), unsigned.as_os_str(), "--json".as_ref()]).ok().json();
+    let bare = confext(["inspect".as_ref(), bare.as_os_str(), "--json".as_ref()]).ok().json();
+    let skipped =
+        confext(["inspect".as_ref(), with_unused_partition(&scratch).as_os_str(), "--json".as_ref()])
+            .ok()
+            .json();
+    assert_eq!(signed["claim"]["kind"], "signed");
+    assert_eq!(unsigned["claim"]["kind"], "verity");
+    assert_eq!(bare["claim"]["kind"], "none");
+    assert!(bare["table"].is_null());
+    assert_eq!(signed["partitions"][0]["designator"], "root");
+    assert_eq!(signed["partitions"][0]["fs"], "erofs");
+    assert_eq!(skipped["skipped"][0]["because"], "no-auto");
+    Documented::read("inspect").check(&[signed, unsigned, bare, skipped]);
+}
+
+/// The file system of an image without the table around it.
+fn bare_file_system(scratch: &Scratch, image: &Path) -> std::path::PathBuf {
+    let document = confext(["--json".as_ref(), "inspect".as_ref(), image.as_os_str()]).ok().json();
+    let range = &document["partitions"][0]["range"];
+    let (start, end) = (range["start"].as_u64().unwrap() as usize, range["end"].as_u64().unwrap() as usize);
+    scratch.file("bare.raw", &std::fs::read(image).unwrap()[start..end])
+}
+
+/// An unsigned image whose third partition is marked as not to be used.
+fn with_unused_partition(scratch: &Scratch) -> std::path::PathBuf {
+    let mut bytes = std::fs::read(scratch.signed("unused.raw")).unwrap();
+    crate::faults::edit_entry(&mut bytes, 2, |entry| entry[55] |= 0x80);
+    scratch.file("unused.raw", bytes)
+}
+
+#[test]
+fn verify() {
+    let scratch = Scratch::new();
+    let signed = scratch.signed("a.raw");
+    let [flag, certificate] = scratch.vendor.trust();
+    let verify = |more: &[&str], image: &Path| {
+        let arguments = ["--json", "verify"].iter().chain(more).copied().chain([image.to_str().unwrap()]);
+        confext(arguments).ok().json()
+    };
+    let (unsigned, _) = scratch.build("b.raw", &["--unsigned".as_ref()], &["--release", "ID=_any"]);
+    let bare = bare_file_system(&scratch, &unsigned);
+    let documents = [
+        verify(&[flag, certificate], &signed),
+        verify(&["--policy", "verity"], &unsigned),
+        verify(&["--policy", "unprotected"], &bare),
+    ];
+    assert_eq!(documents[0]["evidence"]["kind"], "signed");
+    assert!(documents[0]["evidence"]["by"]["subject"].as_str().unwrap().contains("vendor"));
+    assert_eq!(documents[1]["evidence"]["kind"], "verity");
+    assert_eq!(documents[2]["evidence"]["kind"], "none");
+    assert!(documents[0]["checked_bytes"].as_u64().unwrap() > 0);
+    Documented::read("verify").check(&documents);
+}
+
+#[test]
+fn ls() {
+    let scratch = Scratch::new();
+    let image = scratch.signed("a.raw");
+    let [flag, certificate] = scratch.vendor.trust();
+    let image = image.to_str().unwrap();
+    let document = confext(["--json", "ls", flag, certificate, image, "/etc/app"]).ok().json();
+    Documented::read("ls").check(std::slice::from_ref(&document));
+    let entries = document["entries"].as_array().unwrap();
+    let paths: Vec<&str> = entries.iter().map(|entry| entry["path"].as_str().unwrap()).collect();
+    assert_eq!(paths, ["/etc/app/app.conf", "/etc/app/b\u{fffd}n", "/etc/app/link"]);
+    assert_eq!(entries[1]["path_base64"], "ZXRjL2FwcC9i/24=");
+    assert_eq!(entries[2]["target"], "/etc/app/app.conf");
+    let recursive = confext(["--json", "ls", "-R", flag, certificate, image]).ok().json();
+    let paths: Vec<String> =
+        recursive["entries"].as_array().unwrap().iter().map(|entry| entry["path"].to_string()).collect();
+    assert!(paths.contains(&"\"/etc/extension-release.d/extension-release.app\"".to_owned()), "{paths:?}");
+}
+
+#[test]
+fn cat() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let scratch = Scratch::new();
+    let image = scratch.signed("a.raw");
+    let [flag, certificate] = scratch.vendor.trust();
+    let image = image.to_str().unwrap();
+    let text = confext(["--json", "cat", flag, certificate, image, "etc/app/link"]).ok().json();
+    assert_eq!((&text["path"], &text["text"]), (&"/etc/app/app.conf".into(), &"version = 1\n".into()));
+    let odd = std::ffi::OsStr::from_bytes(b"etc/app/b\xffn");
+    let arguments = ["--json", "cat", flag, certificate, image].map(std::ffi::OsStr::new);
+    let binary = confext(arguments.into_iter().chain([odd])).ok().json();
+    assert_eq!(binary["base64"], "/wA=");
+    Documented::read("cat").check(&[text, binary]);
+    let raw =
+        confext(["cat", flag, certificate, image].map(std::ffi::OsStr::new).into_iter().chain([odd])).ok();
+    assert_eq!(raw.stdout, [0xff, 0]);
+}
+
+#[test]
+fn errors() {
+    let scratch = Scratch::new();
+    let missing = confext(["--json".as_ref(), "verify".as_ref(), scratch.path("none.raw").as_os_str()]);
+    // More than one block, or the one there is would be compared with the root hash itself.
+    scratch.file("tree-1/etc/app/large", vec![b'x'; 100_000]);
+    let mut bytes = std::fs::read(scratch.signed("a.raw")).unwrap();
+    let at = bytes.windows(11).position(|window| window == b"version = 1").unwrap();
+    bytes[at] = b'V';
+    let [flag, certificate] = scratch.vendor.trust();
+    let bad = scratch.file("bad.raw", bytes);
+    let damaged = confext(["--json", "verify", flag, certificate, bad.to_str().unwrap()]);
+    let usage = confext(["verify", "--no-such-option", "--json"]);
+    assert_eq!((missing.status, damaged.status, usage.status), (3, 1, 2));
+    let documents = [missing.json(), damaged.json(), usage.json()];
+    assert_eq!(documents[2]["error"]["code"], "usage");
+    assert_eq!(documents[1]["error"]["code"], "data-block");
+    assert_eq!(documents[1]["error"]["image"], bad.to_str().unwrap());
+    assert!(documents[1]["error"]["offset"].as_u64().unwrap() <= at as u64);
+    Documented::read("error").check(&documents);
+}
