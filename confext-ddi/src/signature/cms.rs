@@ -47,15 +47,6 @@ impl DigestAlgorithm {
         }
     }
 
-    /// shaNWithRSAEncryption.
-    const fn with_rsa_oid(self) -> &'static [u8] {
-        match self {
-            Self::Sha256 => &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 11],
-            Self::Sha384 => &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 12],
-            Self::Sha512 => &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 13],
-        }
-    }
-
     /// ecdsa-with-SHAn.
     const fn with_ecdsa_oid(self) -> &'static [u8] {
         match self {
@@ -244,7 +235,9 @@ fn parse_digest(field: Element<'_>) -> Result<DigestAlgorithm> {
 
 fn check_algorithm(field: Element<'_>, digest: DigestAlgorithm) -> Result<()> {
     let (identifier, parameters) = parse_algorithm(field)?;
-    if ![RSA, digest.with_rsa_oid(), digest.with_ecdsa_oid()].contains(&identifier.content) {
+    // Not shaNWithRSAEncryption: it would mean the same, but the kernel does not take it in a signer's place, and a
+    // signature has one form.
+    if ![RSA, digest.with_ecdsa_oid()].contains(&identifier.content) {
         let fault = Unverified::SignatureAlgorithm { found: oid_text(identifier.content) };
         return Err(Error::from(fault).at_offset(identifier.offset()));
     }
@@ -258,6 +251,7 @@ mod tests {
 
     const SHA1: &[u8] = &[0x2b, 0x0e, 3, 2, 0x1a];
     const MD5: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 2, 5];
+    const SHA256_WITH_RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 11];
     const PSS: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 10];
 
     fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
@@ -359,7 +353,7 @@ mod tests {
         let bare = Parts { certificates: vec![], ..Parts::new() };
         assert!(SignedData::parse(&bare.der()).is_ok());
         for digest in DigestAlgorithm::ALL {
-            for oid in [RSA, digest.with_rsa_oid(), digest.with_ecdsa_oid()] {
+            for oid in [RSA, digest.with_ecdsa_oid()] {
                 let parts = Parts {
                     digests: tlv(SET, &[&algorithm(digest.oid())]),
                     digest: tlv(SEQUENCE, &[&tlv(OID, &[digest.oid()])]),
@@ -421,6 +415,7 @@ mod tests {
             (Parts { digest: sha384, ..good.clone() }, "signature-der"),
             (Parts { attributes: tlv(CONTEXT_0, &[]), ..good.clone() }, "signature-attributes"),
             (Parts { algorithm: algorithm(PSS), ..good.clone() }, "signature-algorithm"),
+            (Parts { algorithm: algorithm(SHA256_WITH_RSA), ..good.clone() }, "signature-algorithm"),
             (
                 Parts { algorithm: algorithm(DigestAlgorithm::Sha512.with_ecdsa_oid()), ..good.clone() },
                 "signature-algorithm",
