@@ -10,7 +10,7 @@ use crate::signature::{self, Fingerprint};
 use serde::Serialize;
 
 /// What an image says of its own protection. Nothing in it was checked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Claim {
     /// No hash tree.
@@ -41,6 +41,22 @@ impl Claim {
         match self {
             Self::None => None,
             Self::Verity { root_hash } | Self::Signed { root_hash, .. } => Some(root_hash),
+        }
+    }
+}
+
+impl std::fmt::Debug for Claim {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::None => f.write_str("None"),
+            Self::Verity { root_hash } => f.debug_struct("Verity").field("root_hash", root_hash).finish(),
+            // The signature's bytes would bury the rest.
+            Self::Signed { root_hash, signature_der, fingerprint } => f
+                .debug_struct("Signed")
+                .field("root_hash", root_hash)
+                .field("signature_bytes", &signature_der.len())
+                .field("fingerprint", fingerprint)
+                .finish(),
         }
     }
 }
