@@ -3,10 +3,15 @@
 mod build;
 mod failure;
 mod files;
+mod host;
 mod image;
 mod inspect;
+mod list;
+mod merge;
 mod output;
 mod progress;
+mod run;
+mod status;
 mod text;
 mod trust;
 mod verify;
@@ -51,6 +56,12 @@ enum Verb {
     Verify(verify::Arguments),
     Ls(files::ListArguments),
     Cat(files::CatArguments),
+    List(list::Arguments),
+    Merge(merge::MergeArguments),
+    Refresh(merge::RefreshArguments),
+    Unmerge(merge::UnmergeArguments),
+    Status(status::Arguments),
+    Run(run::Arguments),
 }
 
 /// Runs the command and returns its exit status.
@@ -70,7 +81,10 @@ pub fn exit_status(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let output = Output::new(command.json, command.quiet);
     match command.verb.run(&output) {
         Ok(status) => status,
-        Err(failure) => failure.report(&output),
+        Err(failure) => {
+            let status = failure.report(&output);
+            if let Verb::Run(_) = command.verb { run::failed(&failure) } else { status }
+        }
     }
 }
 
@@ -82,6 +96,12 @@ impl Verb {
             Self::Verify(arguments) => verify::run(arguments, output),
             Self::Ls(arguments) => files::list(arguments, output),
             Self::Cat(arguments) => files::cat(arguments, output),
+            Self::List(arguments) => list::run(arguments, output),
+            Self::Merge(arguments) => merge::merge(arguments, output),
+            Self::Refresh(arguments) => merge::refresh(arguments, output),
+            Self::Unmerge(arguments) => merge::unmerge(arguments, output),
+            Self::Status(arguments) => status::run(arguments, output),
+            Self::Run(arguments) => return run::run(arguments),
         }
         .map(|()| 0)
     }

@@ -45,11 +45,10 @@ pub mod stack;
 
 pub mod refresh;
 
-pub use admission::Options;
-
 #[cfg(feature = "cli")]
 pub mod cli;
 
+pub use admission::Options;
 pub use error::{Error, Result};
 pub use host::Host;
 pub use refresh::refresh;

@@ -16,6 +16,7 @@ use confext_ddi::read::ReadAt as _;
 use super::failure::Failure;
 use super::trust;
 use crate::error::Error;
+use crate::host::Host;
 use crate::image_file;
 
 /// An image whose files are of interest: it has to be admitted first.
@@ -27,6 +28,9 @@ pub(super) struct Arguments {
     /// The architecture the image is for; without it, that of this program.
     #[arg(long, value_parser = architecture)]
     architecture: Option<Architecture>,
+    /// The root directory of the system whose certificates in verity.d count.
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    root: PathBuf,
     #[command(flatten)]
     trust: trust::Arguments,
 }
@@ -35,7 +39,7 @@ impl Arguments {
     /// Opens the image and has the policy judge it.
     pub(super) fn admit(&self) -> Result<Admitted<File>, Failure> {
         let policy = self.trust.policy()?;
-        let certificates = self.trust.certificates()?;
+        let certificates = self.trust.certificates(&Host::open(&self.root)?)?;
         let mut options = image::Options::default();
         if let Some(architecture) = self.architecture {
             options = options.architecture(architecture);

@@ -1,15 +1,19 @@
 //! The arguments that say whose signatures count and what an image must have.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use clap::Args;
 use confext_ddi::dps::Designator;
 use confext_ddi::policy::{Policy, Protection};
-use confext_ddi::signature::{Certificates, Time, Verifier};
+use confext_ddi::signature::{Certificates, Verifier};
 
 use super::failure::Failure;
+use crate::admission::{self, Options};
 use crate::error::Error;
+use crate::host::Host;
+use crate::trust::Trust;
 
 #[derive(Debug, Args)]
 #[group(skip)]
@@ -34,9 +38,9 @@ impl Arguments {
         })
     }
 
-    /// The certificates whose signatures count now.
-    pub(super) fn certificates(&self) -> Result<Certificates, Failure> {
-        let mut certificates = Certificates::new(Time::from(SystemTime::now()));
+    /// The certificates whose signatures count now: those of the host, and those that were named.
+    pub(super) fn certificates(&self, host: &Host) -> Result<Certificates, Failure> {
+        let mut certificates = Trust::read(host, SystemTime::now())?.certificates;
         for path in &self.certificate {
             let target = path.display().to_string();
             let failed = |error| Failure::Argument { name: "--certificate", error };
@@ -46,6 +50,16 @@ impl Arguments {
                 .map_err(|source| failed(Error::Image { image: target, source }))?;
         }
         Ok(certificates)
+    }
+
+    /// Policy and trust of a merge.
+    pub(super) fn options(&self, host: &Host) -> Result<Options, Failure> {
+        let (policy, certificates) = (self.policy()?, self.certificates(host)?);
+        let trust = match verifier(&policy, &certificates) {
+            Some(_) => admission::Trust::Verifier(Arc::new(certificates)),
+            None => admission::Trust::Nobody,
+        };
+        Ok(Options { policy, trust, ..Options::default() })
     }
 }
 

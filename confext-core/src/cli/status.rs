@@ -1,0 +1,66 @@
+//! `status`: what is merged.
+
+use std::io::{self, Write};
+
+use clap::Args;
+use confext_ddi::release::Class;
+use confext_ddi::signature::Time;
+use serde::Serialize;
+
+use super::failure::Failure;
+use super::host;
+use super::merge::write_layer;
+use super::output::{Output, View};
+use super::text::Clean;
+use crate::state::{self, HierarchyState, Status};
+
+/// Shows what is merged over the directories of a host, and whether the mounts are what was written down.
+#[derive(Debug, Args)]
+#[group(skip)]
+pub(super) struct Arguments {
+    /// Which extensions: confext (/etc) or sysext (/usr and /opt). Without it, both.
+    #[arg(long, value_parser = super::class)]
+    class: Option<Class>,
+    #[command(flatten)]
+    host: host::Arguments,
+}
+
+pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
+    let host = arguments.host.open()?;
+    let both = [Class::Confext, Class::Sysext];
+    let classes = both.into_iter().filter(|class| arguments.class.is_none_or(|wanted| wanted == *class));
+    let mut hierarchies = Vec::new();
+    for class in classes {
+        hierarchies.extend(state::status(&host, class)?);
+    }
+    output.answer(&Answer { root: host.path().display().to_string(), hierarchies })
+}
+
+#[derive(Serialize)]
+struct Answer {
+    root: String,
+    hierarchies: Vec<Status>,
+}
+
+impl View for Answer {
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        for Status { class, hierarchy, state, .. } in &self.hierarchies {
+            match state {
+                HierarchyState::Missing => writeln!(out, "{hierarchy}: no such directory")?,
+                HierarchyState::Bare => writeln!(out, "{hierarchy}: no {class} merged")?,
+                HierarchyState::Merged { extensions, since, record, doubts } => {
+                    writeln!(out, "{hierarchy}: {class} merged since {}", Time::from_unix(*since))?;
+                    match record {
+                        Some(record) => record.layers.iter().try_for_each(|layer| write_layer(layer, out))?,
+                        None => writeln!(out, "  by another program: {}", Clean(&extensions.join(", ")))?,
+                    }
+                    for doubt in doubts {
+                        let (found, expected) = (Clean(&doubt.found), Clean(&doubt.expected));
+                        writeln!(out, "  doubt: {}: found {found}, expected {expected}", doubt.what)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
