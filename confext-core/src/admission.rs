@@ -20,6 +20,7 @@ use crate::directory::{self, Directory};
 use crate::discover::{Candidate, Kind, Severity};
 use crate::error::{Error, Result};
 use crate::host::Host;
+use crate::plan::VetoKind;
 use crate::state::{self, Checked, Identity};
 use crate::trust;
 
@@ -96,6 +97,8 @@ pub struct Options {
     pub replace: Replace,
     /// Caps for everything that is read. Default: [`Limits::default`].
     pub limits: Limits,
+    /// Objections that do not stop a merge. Default: none.
+    pub allow: Vec<VetoKind>,
     /// How long to wait for another writer. Default: 30 seconds.
     pub lock_wait: Duration,
 }
@@ -111,6 +114,7 @@ impl Default for Options {
             attach: Mode::SealedMemory,
             replace: Replace::default(),
             limits: Limits::default(),
+            allow: Vec::new(),
             lock_wait: Duration::from_secs(30),
         }
     }
@@ -122,7 +126,17 @@ pub struct Extension {
     candidate: Candidate,
     identity: Identity,
     evidence: Evidence,
+    matched: Matched,
     body: Body,
+}
+
+/// Whether an extension is known to be for the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Matched {
+    /// It is, or nobody asked.
+    Yes,
+    /// Only the kernel can read its file system: it is matched when it is mounted, before it is used.
+    WhenMounted,
 }
 
 /// Where an extension's files are.
@@ -193,6 +207,10 @@ impl Extension {
         }
     }
 
+    pub(crate) fn matched(&self) -> Matched {
+        self.matched
+    }
+
     pub(crate) fn into_parts(self) -> (Candidate, Body) {
         (self.candidate, self.body)
     }
@@ -216,15 +234,14 @@ impl From<Error> for LeftOut {
 /// What every extension of a run is compared with.
 pub struct Gate<'a> {
     host: &'a Host,
-    class: Class,
     options: &'a Options,
     verifier: Option<Arc<dyn Verifier>>,
-    release: Option<release::Host>,
+    matcher: Option<Matcher>,
 }
 
 impl std::fmt::Debug for Gate<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Gate").field("host", &self.host).field("class", &self.class).finish_non_exhaustive()
+        f.debug_struct("Gate").field("host", &self.host).finish_non_exhaustive()
     }
 }
 
@@ -235,8 +252,13 @@ impl<'a> Gate<'a> {
     ///
     /// `os` and `host-id-missing` when extensions must match a host that does not say what it is.
     pub fn open(host: &'a Host, class: Class, options: &'a Options) -> Result<Self> {
-        let release = match options.host_match {
-            HostMatch::Required => Some(host.release(&options.limits)?),
+        let matcher = match options.host_match {
+            HostMatch::Required => Some(Matcher {
+                class,
+                host: host.release(&options.limits)?,
+                strictness: options.strictness,
+                limits: options.limits.clone(),
+            }),
             HostMatch::Ignored => None,
         };
         let verifier = match &options.trust {
@@ -248,7 +270,7 @@ impl<'a> Gate<'a> {
                 Some(certificates)
             }
         };
-        Ok(Self { host, class, options, verifier, release })
+        Ok(Self { host, options, verifier, matcher })
     }
 
     /// Opens a candidate, judges it and matches it with the host.
@@ -272,11 +294,13 @@ impl<'a> Gate<'a> {
             let (found, expected) = (format!("{found:?}"), format!("{expected:?}, as at discovery"));
             return Err(Error::conflict("candidate-changed", target, found, expected).into());
         }
-        let extension = match candidate.kind {
+        let mut extension = match candidate.kind {
             Kind::Directory => self.admit_directory(candidate, fd)?,
             Kind::Raw | Kind::Block => self.admit_image(candidate, fd.into(), &stat)?,
         };
-        self.match_host(&extension)?;
+        if let Some(matcher) = &self.matcher {
+            extension.matched = matcher.match_extension(&extension)?;
+        }
         Ok(extension)
     }
 
@@ -294,7 +318,13 @@ impl<'a> Gate<'a> {
         let files = open_directory(&candidate, fd.as_fd(), &self.options.limits)?;
         let identity =
             directory_identity(&files, &self.options.limits).map_err(|e| in_image(&candidate, e))?;
-        Ok(Extension { candidate, identity, evidence: Evidence::None, body: Body::Directory(fd) })
+        Ok(Extension {
+            candidate,
+            identity,
+            evidence: Evidence::None,
+            matched: Matched::Yes,
+            body: Body::Directory(fd),
+        })
     }
 
     fn admit_image(&self, candidate: Candidate, file: File, stat: &crate::sys::Statx) -> Result<Extension> {
@@ -308,30 +338,54 @@ impl<'a> Gate<'a> {
             Some(root_hash) => Identity::RootHash { root_hash: *root_hash },
             None => file_identity(stat),
         };
-        Ok(Extension { candidate, identity, evidence, body: Body::Image(Box::new(admitted)) })
+        Ok(Extension {
+            candidate,
+            identity,
+            evidence,
+            matched: Matched::Yes,
+            body: Body::Image(Box::new(admitted)),
+        })
     }
 
-    fn match_host(&self, extension: &Extension) -> Result<(), LeftOut> {
-        let Some(host) = &self.release else { return Ok(()) };
-        let limits = &self.options.limits;
-        let files = extension.files(limits)?;
-        let name = &extension.candidate.name;
-        let in_image = |error| in_image(&extension.candidate, error);
-        let found = release::find(files.as_ref(), self.class, name, self.options.strictness, limits)
-            .map_err(in_image)?;
-        match release::matches(&found.release, host, self.class) {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                let severity =
-                    if error.family() == "refused" { Severity::Ignored } else { Severity::Refused };
-                Err(LeftOut { severity, error: in_image(error) })
-            }
+    /// What extensions are matched with; `None` when nobody asked.
+    pub(crate) fn into_matcher(self) -> Option<Matcher> {
+        self.matcher
+    }
+}
+
+/// The host as extensions are matched with it.
+#[derive(Debug)]
+pub(crate) struct Matcher {
+    class: Class,
+    host: release::Host,
+    strictness: Strictness,
+    limits: Limits,
+}
+
+impl Matcher {
+    fn match_extension(&self, extension: &Extension) -> Result<Matched, LeftOut> {
+        match extension.files(&self.limits) {
+            Ok(files) => self.match_files(&extension.candidate, files.as_ref()).map(|()| Matched::Yes),
+            Err(error) if error.code() == "file-system-unsupported" => Ok(Matched::WhenMounted),
+            Err(error) => Err(error.into()),
         }
+    }
+
+    /// Looks the release file up and compares it with the host.
+    pub(crate) fn match_files(&self, candidate: &Candidate, files: &dyn FileSystem) -> Result<(), LeftOut> {
+        let in_image = |error| in_image(candidate, error);
+        let found = release::find(files, self.class, &candidate.name, self.strictness, &self.limits)
+            .map_err(in_image)?;
+        release::matches(&found.release, &self.host, self.class).map_err(|error| {
+            // A sound extension for somebody else is nobody's fault.
+            let severity = if error.family() == "refused" { Severity::Ignored } else { Severity::Refused };
+            LeftOut { severity, error: in_image(error) }
+        })
     }
 }
 
 /// The files of an admitted image, where its partition would be mounted.
-fn image_files<'a>(
+pub(crate) fn image_files<'a>(
     admitted: &'a Admitted<File>,
     limits: &Limits,
 ) -> confext_ddi::Result<Box<dyn FileSystem + 'a>> {
@@ -358,7 +412,8 @@ fn in_image(candidate: &Candidate, source: confext_ddi::Error) -> Error {
     Error::Image { image: candidate.path.display().to_string(), source }
 }
 
-fn file_identity(stat: &crate::sys::Statx) -> Identity {
+/// A file is the same when it was not written to, replaced or given away.
+pub(crate) fn file_identity(stat: &crate::sys::Statx) -> Identity {
     let nsec = |time: rustix::fs::StatxTimestamp| {
         i128::from(time.tv_sec).saturating_mul(1_000_000_000).saturating_add(i128::from(time.tv_nsec))
     };

@@ -176,6 +176,15 @@ pub const CONFLICTS: &[(&str, &str)] = &[
     ("image-file-type", "pass the file of a disk image, or its block device"),
     // admission
     ("candidate-changed", "try again; something replaced the extension after it was found"),
+    // plan
+    ("type-change", "build the extension with the host's layout, or allow it by explicit choice"),
+    ("replaces-os-release", "take the file out of the extension, or allow it by explicit choice"),
+    ("nested-extensions", "ship the inner extensions by themselves, or allow it by explicit choice"),
+    ("brings-certificates", "install certificates by other means, or allow it by explicit choice"),
+    ("metadata-directory", "take the directory out of the extension"),
+    ("whiteout", "take the device 0:0 out of the extension, or allow it by explicit choice"),
+    ("overlay-attribute", "build the extension from a tree that is no overlay's upper directory"),
+    ("layer-unreadable", "build the extension again"),
     // stack
     ("already-merged", "refresh instead, or unmerge first"),
     ("locked", "wait for the other program that merges, or pass a longer wait"),
@@ -185,6 +194,8 @@ pub const CONFLICTS: &[(&str, &str)] = &[
     ("too-many-layers", "merge fewer extensions; build small ones into one image"),
     ("submount-point", "unmount what is mounted there first, or remove the extension that is in its way"),
     ("rollback", "look at the mounts of the hierarchy, then unmerge and merge again"),
+    // trace
+    ("layer-changed", "refresh the stack, or put the image back that was merged"),
 ];
 
 /// The advice that goes with a code of this crate.

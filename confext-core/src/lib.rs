@@ -35,6 +35,8 @@ pub mod exec;
 
 pub mod image_file;
 
+pub mod plan;
+
 pub mod state;
 
 pub mod trust;
@@ -45,6 +47,8 @@ pub mod stack;
 
 pub mod refresh;
 
+pub mod trace;
+
 #[cfg(feature = "cli")]
 pub mod cli;
 
@@ -52,5 +56,6 @@ pub use admission::Options;
 pub use error::{Error, Result};
 pub use host::Host;
 pub use refresh::refresh;
-pub use stack::{Stack, merge, unmerge};
+pub use stack::{Stack, list, merge, plan, unmerge};
 pub use state::status;
+pub use trace::trace;

@@ -3,33 +3,33 @@
 
 mod bare;
 mod lock;
+mod make;
 mod origin;
 mod overlay;
 mod place;
+mod preview;
+mod select;
 mod submounts;
 
-use std::collections::BTreeMap;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use confext_ddi::release::Class;
-use confext_ddi::version;
 use serde::Serialize;
 
-use crate::admission::{Body, Extension, Gate, OnBad, Options};
-use crate::attach::attach;
-use crate::directory;
-use crate::discover::{Rejection, Severity, discover};
+use crate::admission::Options;
+use crate::discover::Rejection;
 use crate::error::{Error, Result};
 use crate::exec::Placement;
 use crate::host::Host;
-use crate::layer::{self, Layer};
-use crate::state::{self, Current, FORMAT, Record};
+use crate::plan::Plan;
+use crate::state::{self, Current};
 
 pub(crate) use bare::look_under;
 pub(crate) use lock::Lock;
 use place::{Step, place, remove};
-use submounts::Submount;
+pub use preview::{Listed, Listing, Merged, list, plan};
+pub use select::{Selection, select};
 
 /// The overlay of one hierarchy, not in place yet.
 #[derive(Debug)]
@@ -56,16 +56,7 @@ pub(crate) enum MountPoint {
 pub struct Stack {
     trees: Vec<Tree>,
     layers: Vec<state::Layer>,
-    refused: Vec<Rejection>,
-}
-
-/// Extensions that may be used, in the order they are stacked, bottom first; and what is left out.
-#[derive(Debug)]
-pub struct Selection {
-    /// Those that passed.
-    pub extensions: Vec<Extension>,
-    /// Those that did not, and everything that is no extension.
-    pub refused: Vec<Rejection>,
+    plan: Plan,
 }
 
 /// What a change of a stack came to.
@@ -159,39 +150,6 @@ pub struct Report {
     pub layers: Vec<state::Layer>,
     /// What was found and is not used.
     pub refused: Vec<Rejection>,
-}
-
-/// Finds, opens, judges and orders the extensions of a class. Changes nothing and needs no privilege.
-///
-/// # Errors
-///
-/// With [`OnBad::RefuseAll`] the first fault of an extension; else only what keeps all of them from being found.
-pub fn select(host: &Host, class: Class, options: &Options) -> Result<Selection> {
-    let found = discover(host, class)?;
-    let gate = Gate::open(host, class, options)?;
-    let mut refused = found.refused;
-    if let (OnBad::RefuseAll, Some(bad)) =
-        (options.on_bad, refused.iter().find(|rejection| rejection.severity == Severity::Refused))
-    {
-        return Err(bad.clone().into_error());
-    }
-    let mut extensions = Vec::new();
-    for candidate in found.candidates {
-        match gate.admit(candidate.clone()) {
-            Ok(extension) => extensions.push(extension),
-            Err(out) if out.severity == Severity::Refused && options.on_bad == OnBad::RefuseAll => {
-                return Err(out.error);
-            }
-            Err(out) => refused.push(Rejection::of(&candidate, out.severity, &out.error)),
-        }
-    }
-    extensions.sort_by(|a, b| order(&a.candidate().name, &b.candidate().name));
-    Ok(Selection { extensions, refused })
-}
-
-/// The order of layers, bottom first: by version comparison of the names, equal ones by their bytes.
-fn order(a: &str, b: &str) -> std::cmp::Ordering {
-    version::compare(a, b).then_with(|| a.cmp(b))
 }
 
 /// Merges the extensions of a class.
@@ -292,10 +250,10 @@ impl Stack {
         &self.layers
     }
 
-    /// What was found and is not used.
+    /// What it changes, path by path, and what was found and is not used.
     #[must_use]
-    pub fn refused(&self) -> &[Rejection] {
-        &self.refused
+    pub fn plan(&self) -> &Plan {
+        &self.plan
     }
 
     /// The assembled mounts and where they go.
@@ -305,56 +263,9 @@ impl Stack {
         self.trees.into_iter().map(placement).collect()
     }
 
-    /// Attaches, mounts and assembles; nothing is put in place.
-    pub(crate) fn make(host: &Host, class: Class, options: &Options, selection: Selection) -> Result<Self> {
-        host.capabilities().require_stacking()?;
-        let Selection { extensions, mut refused } = selection;
-        let mut mounted = Vec::new();
-        for extension in extensions {
-            let (candidate, record) = (extension.candidate().clone(), extension.record());
-            match Mounted::new(host, class, options, extension, record) {
-                Ok(layer) => mounted.push(layer),
-                Err(error) if options.on_bad == OnBad::RefuseAll => return Err(error),
-                Err(error) => refused.push(Rejection::of(&candidate, Severity::Refused, &error)),
-            }
-        }
-        let layers: Vec<_> = mounted.iter().map(|layer| layer.record.clone()).collect();
-        let origin = origin::text(&layers)?;
-        let mut trees = Vec::new();
-        for hierarchy in class.hierarchies() {
-            let directories: Vec<_> =
-                mounted.iter_mut().filter_map(|layer| layer.directories.remove(hierarchy)).collect();
-            if directories.is_empty() {
-                continue;
-            }
-            let ground = Ground::look(host, class, hierarchy)?;
-            let record = Record {
-                format: FORMAT,
-                class,
-                hierarchy: (*hierarchy).to_owned(),
-                merged_at: now(),
-                policy: options.policy.to_string(),
-                created: ground.created,
-                layers: layers.clone(),
-            };
-            let mount = overlay::assemble(&overlay::Parts {
-                class,
-                hierarchy,
-                layers: directories,
-                base: ground.base.as_ref(),
-                submounts: &ground.submounts,
-                record: &record,
-                origin: &origin,
-            })?;
-            let Ground { replaces, mount_point, .. } = ground;
-            trees.push(Tree { hierarchy, mount, replaces, mount_point });
-        }
-        Ok(Self { trees, layers, refused })
-    }
-
     /// Puts all trees in place, and takes stacks away that this one has no tree for.
     pub(crate) fn put(self, host: &Host, class: Class, outcome: Outcome) -> Result<Report> {
-        let Self { trees, layers, refused } = self;
+        let Self { trees, layers, plan: Plan { refused, .. } } = self;
         if trees.is_empty() {
             return unmerge_locked(host, class, refused);
         }
@@ -377,88 +288,8 @@ impl Stack {
     }
 }
 
-/// An extension as a mount, with the directories it has for each hierarchy.
-struct Mounted {
-    record: state::Layer,
-    directories: BTreeMap<&'static str, OwnedFd>,
-    /// Held until the overlay has its own hold on the mount.
-    _layer: Layer,
-}
-
-impl Mounted {
-    fn new(
-        host: &Host,
-        class: Class,
-        options: &Options,
-        extension: Extension,
-        mut record: state::Layer,
-    ) -> Result<Self> {
-        let (candidate, body) = extension.into_parts();
-        let path = host.display(&candidate.path);
-        let layer_options = layer::Options::new(candidate.name.as_str(), class, path);
-        let layer = match body {
-            Body::Image(admitted) => Layer::mount(attach(*admitted, options.attach)?, layer_options)?,
-            Body::Directory(fd) => Layer::from_directory(fd.as_fd(), layer_options)?,
-        };
-        let mut directories = BTreeMap::new();
-        for found in layer.hierarchies()? {
-            let names = directory::names(found.directory.as_fd());
-            let names = names.map_err(|errno| Error::os("list", host.display(&candidate.path), errno))?;
-            if !names.is_empty() {
-                record.hierarchies.push(found.path.to_owned());
-                directories.insert(found.path, found.directory);
-            }
-        }
-        Ok(Self { record, directories, _layer: layer })
-    }
-}
-
-/// What a stack of a hierarchy goes over.
-struct Ground {
-    /// The host's own directory.
-    base: Option<OwnedFd>,
-    submounts: Vec<Submount>,
-    replaces: Option<OwnedFd>,
-    mount_point: MountPoint,
-    /// Whether the directory is there only because a merge made it, or will.
-    created: bool,
-}
-
-impl Ground {
-    fn look(host: &Host, class: Class, hierarchy: &str) -> Result<Self> {
-        Ok(match state::look(host, class, hierarchy)? {
-            Current::Missing => Self {
-                base: None,
-                submounts: Vec::new(),
-                replaces: None,
-                mount_point: MountPoint::Missing,
-                created: true,
-            },
-            Current::Bare(directory) => Self {
-                base: Some(bare::copy(&directory)?),
-                submounts: submounts::copy(directory.as_fd())?,
-                replaces: None,
-                mount_point: MountPoint::Present,
-                created: false,
-            },
-            Current::Merged(merged) => Self {
-                base: Some(look_under(host, class, hierarchy)?.directory),
-                submounts: submounts::copy(merged.top.as_fd())?,
-                created: merged.record.is_some_and(|record| record.created),
-                replaces: Some(merged.top),
-                mount_point: MountPoint::Present,
-            },
-        })
-    }
-}
-
 impl Report {
     fn nothing(class: Class, refused: Vec<Rejection>) -> Self {
         Self { class, outcome: Outcome::Nothing, hierarchies: Vec::new(), layers: Vec::new(), refused }
     }
-}
-
-/// Seconds since 1970.
-fn now() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

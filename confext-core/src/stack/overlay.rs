@@ -25,9 +25,9 @@ pub(crate) struct Parts<'a> {
     pub(crate) class: Class,
     pub(crate) hierarchy: &'static str,
     /// The directories of the extensions, bottom first.
-    pub(crate) layers: Vec<OwnedFd>,
+    pub(crate) layers: Vec<BorrowedFd<'a>>,
     /// The host's directory; `None` where it had to be made.
-    pub(crate) base: Option<&'a OwnedFd>,
+    pub(crate) base: Option<BorrowedFd<'a>>,
     /// The mounts to carry over.
     pub(crate) submounts: &'a [Submount],
     /// What is written down about it.

@@ -1,0 +1,261 @@
+//! [`Plan`]: what a merge would do, path by path, and what speaks against it. A dry run is a value.
+
+mod veto;
+
+use std::collections::BTreeMap;
+
+use confext_ddi::fs::{self, FileSystem, FileType, Metadata};
+use confext_ddi::limits::Limits;
+use confext_ddi::release::Class;
+use serde::Serialize;
+
+use crate::directory::{join, lookup};
+use crate::discover::Rejection;
+use crate::error::{Error, Result};
+
+pub use veto::{Veto, VetoKind};
+
+/// What a merge would do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Plan {
+    /// The class.
+    pub class: Class,
+    /// The hierarchies that would be merged; those no extension has files in are left alone.
+    pub hierarchies: Vec<Hierarchy>,
+    /// What speaks against it, in the order of layers and paths.
+    pub vetoes: Vec<Veto>,
+    /// What was found and would not be used.
+    pub refused: Vec<Rejection>,
+}
+
+/// What a merge would do to one hierarchy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Hierarchy {
+    /// `usr`, `opt` or `etc`.
+    pub path: &'static str,
+    /// The extensions with files in it, bottom first.
+    pub layers: Vec<String>,
+    /// Every path that would be different, sorted by bytes.
+    pub changes: Vec<Change>,
+}
+
+/// A path that would be different.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Change {
+    /// Below the hierarchy.
+    #[serde(serialize_with = "lossy")]
+    pub path: Vec<u8>,
+    /// What would be there.
+    pub file_type: FileType,
+    /// The extension it would come from.
+    pub layer: String,
+    /// What happens to the path.
+    #[serde(flatten)]
+    pub effect: Effect,
+    /// What would no longer be seen there, topmost first.
+    pub shadows: Vec<Shadowed>,
+}
+
+/// What happens to a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(tag = "effect", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Effect {
+    /// Nothing was there.
+    Added,
+    /// Something of the same type was there.
+    Shadowed,
+    /// Something of another type was there.
+    TypeChanged {
+        /// What was there.
+        found: FileType,
+    },
+    /// A directory of the host stays, with other owner or mode.
+    AttributesChanged {
+        /// Those of the host.
+        found: Attributes,
+        /// Those of the extension.
+        becomes: Attributes,
+    },
+    /// The extension takes away what was there.
+    Hidden,
+}
+
+/// Owner and mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Attributes {
+    /// Permission, set-id and sticky bits.
+    pub mode: u16,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
+/// Something that is no longer seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Shadowed {
+    /// Whose it is: an extension's, or with `None` the host's.
+    pub layer: Option<String>,
+    /// What it is.
+    pub file_type: FileType,
+}
+
+/// An extension's files for one hierarchy.
+pub struct LayerFiles<'a> {
+    /// The extension's name.
+    pub name: &'a str,
+    /// Where the files are.
+    pub files: &'a dyn FileSystem,
+    /// The hierarchy's directory in there.
+    pub root: &'a [u8],
+}
+
+/// What one hierarchy would be made of.
+pub struct Input<'a> {
+    /// `usr`, `opt` or `etc`.
+    pub hierarchy: &'static str,
+    /// The extensions with files in it, bottom first.
+    pub layers: Vec<LayerFiles<'a>>,
+    /// The host's directory, if it has it.
+    pub base: Option<&'a dyn FileSystem>,
+}
+
+impl Plan {
+    /// Works out what merging would do. Looks at every file of the extensions, and at the host only where they have
+    /// something.
+    ///
+    /// # Errors
+    ///
+    /// When the host's files cannot be looked at. What keeps an extension from being read is a [`VetoKind::Unreadable`].
+    pub fn new(class: Class, inputs: &[Input<'_>], limits: &Limits) -> Result<Self> {
+        let mut plan = Self { class, hierarchies: Vec::new(), vetoes: Vec::new(), refused: Vec::new() };
+        for input in inputs {
+            let holders = collect(input, limits, &mut plan.vetoes);
+            let mut changes = Vec::new();
+            for (path, holders) in &holders {
+                let base = match input.base {
+                    Some(base) => lookup(base, path).map_err(|error| error.within(input.hierarchy))?,
+                    None => None,
+                };
+                plan.vetoes.extend(veto::of_path(input, path, holders, base.as_ref()));
+                changes.extend(change(input, path, holders, base.as_ref()));
+            }
+            let layers = input.layers.iter().map(|layer| layer.name.to_owned()).collect();
+            plan.hierarchies.push(Hierarchy { path: input.hierarchy, layers, changes });
+        }
+        Ok(plan)
+    }
+
+    /// The first thing that speaks against it and is not in `allowed`.
+    #[must_use]
+    pub fn objection(&self, allowed: &[VetoKind]) -> Option<&Veto> {
+        self.vetoes.iter().find(|veto| !veto.kind.is_allowed_by(allowed))
+    }
+}
+
+impl Veto {
+    /// As an error, where it stops a merge.
+    #[must_use]
+    pub fn to_error(&self) -> Error {
+        let path = String::from_utf8_lossy(&self.path);
+        let target = format!("{}: {}/{path}", self.layer, self.hierarchy);
+        Error::conflict(self.kind.code(), target, self.found.as_str(), self.expected.as_str())
+    }
+}
+
+/// What an extension has at a path; the index is its place among the layers.
+struct Holder {
+    layer: usize,
+    metadata: Metadata,
+}
+
+/// Every path any extension has, with all that have it, topmost first.
+fn collect(input: &Input<'_>, limits: &Limits, vetoes: &mut Vec<Veto>) -> BTreeMap<Vec<u8>, Vec<Holder>> {
+    let mut found: BTreeMap<Vec<u8>, Vec<Holder>> = BTreeMap::new();
+    for (layer, files) in input.layers.iter().enumerate().rev() {
+        let unreadable = |path: &[u8], error: &confext_ddi::Error| {
+            Veto::new(VetoKind::Unreadable, input, layer, path, (error.to_string(), "files that can be read"))
+        };
+        let walk = match fs::walk(files.files, files.root, limits) {
+            Ok(walk) => walk,
+            Err(error) => {
+                vetoes.push(unreadable(b"", &error));
+                continue;
+            }
+        };
+        for entry in walk {
+            match entry {
+                Ok((path, metadata)) => {
+                    let path = below(files.root, path);
+                    vetoes.extend(veto::of_attributes(input, layer, &path, &metadata));
+                    found.entry(path).or_default().push(Holder { layer, metadata });
+                }
+                Err(error) => vetoes.push(unreadable(b"", &error)),
+            }
+        }
+    }
+    found
+}
+
+/// A path of the walk, relative to where it started.
+fn below(root: &[u8], path: Vec<u8>) -> Vec<u8> {
+    let inside = path.strip_prefix(root).and_then(|rest| rest.strip_prefix(b"/"));
+    match inside {
+        Some(inside) if !root.is_empty() => inside.to_vec(),
+        _ => path,
+    }
+}
+
+fn change(input: &Input<'_>, path: &[u8], holders: &[Holder], base: Option<&Metadata>) -> Option<Change> {
+    let (top, others) = holders.split_first()?;
+    let name = |layer: usize| input.layers.get(layer).map(|layer| layer.name.to_owned());
+    let mut shadows: Vec<Shadowed> = others
+        .iter()
+        .map(|holder| Shadowed { layer: name(holder.layer), file_type: holder.metadata.file_type })
+        .collect();
+    shadows.extend(base.map(|base| Shadowed { layer: None, file_type: base.file_type }));
+    let file_type = top.metadata.file_type;
+    let effect = if veto::is_whiteout(&top.metadata) {
+        Effect::Hidden
+    } else if file_type == FileType::Directory && shadows.iter().all(|s| s.file_type == FileType::Directory) {
+        // Directories are merged: nothing in them is lost.
+        shadows.clear();
+        match base.map(|base| (Attributes::of(base), Attributes::of(&top.metadata))) {
+            None => Effect::Added,
+            Some((found, becomes)) if found != becomes => Effect::AttributesChanged { found, becomes },
+            Some(_) => return None,
+        }
+    } else {
+        match shadows.first() {
+            None => Effect::Added,
+            Some(first) if first.file_type == file_type => Effect::Shadowed,
+            Some(first) => Effect::TypeChanged { found: first.file_type },
+        }
+    };
+    Some(Change { path: path.to_vec(), file_type, layer: name(top.layer)?, effect, shadows })
+}
+
+impl Attributes {
+    fn of(metadata: &Metadata) -> Self {
+        Self { mode: metadata.mode, uid: metadata.uid, gid: metadata.gid }
+    }
+}
+
+impl Input<'_> {
+    /// The path of a file of a layer, where that layer has it.
+    fn in_layer(&self, layer: usize, path: &[u8]) -> Option<(&dyn FileSystem, Vec<u8>)> {
+        let layer = self.layers.get(layer)?;
+        Some((layer.files, join(layer.root, path)))
+    }
+}
+
+fn lossy<S: serde::Serializer>(path: &[u8], serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.collect_str(&String::from_utf8_lossy(path))
+}
+
+#[cfg(test)]
+mod tests;

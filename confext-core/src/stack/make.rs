@@ -1,0 +1,240 @@
+//! From extensions to assembled trees: attach, mount, plan, overlay.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use confext_ddi::dps::Designator;
+use confext_ddi::fs::FileSystem;
+use confext_ddi::release::Class;
+
+use super::overlay::{self, Parts};
+use super::submounts::{self, Submount};
+use super::{MountPoint, Selection, Stack, Tree, bare, origin};
+use crate::admission::{Body, Extension, LeftOut, Matched, Matcher, OnBad, Options};
+use crate::attach::attach;
+use crate::directory::{self, Below, Directory};
+use crate::discover::{Candidate, Rejection, Severity};
+use crate::error::{Error, Result};
+use crate::host::Host;
+use crate::layer::{self, Layer};
+use crate::plan::{Input, LayerFiles, Plan};
+use crate::state::{self, Current, FORMAT, Record};
+
+impl Stack {
+    /// Attaches, mounts, plans and assembles; nothing is put in place.
+    pub(crate) fn make(host: &Host, class: Class, options: &Options, selection: Selection) -> Result<Self> {
+        host.capabilities().require_stacking()?;
+        let Selection { extensions, mut refused, matcher } = selection;
+        let mut mounted = Vec::new();
+        for extension in extensions {
+            let candidate = extension.candidate().clone();
+            match Mounted::new(host, class, options, extension, matcher.as_ref()) {
+                Ok(layer) => mounted.push(layer),
+                Err(out) if out.severity == Severity::Refused && options.on_bad == OnBad::RefuseAll => {
+                    return Err(out.error);
+                }
+                Err(out) => refused.push(Rejection::of(&candidate, out.severity, &out.error)),
+            }
+        }
+        let grounds = Ground::look_at_all(host, class, options, &mounted)?;
+        let mut plan = settle(class, options, &mut mounted, &grounds, &mut refused)?;
+        plan.refused = refused;
+        let layers: Vec<_> = mounted.iter().map(|layer| layer.record.clone()).collect();
+        let origin = origin::text(&layers)?;
+        let mut trees = Vec::new();
+        for ground in grounds {
+            let directories: Vec<_> = mounted
+                .iter()
+                .filter_map(|layer| layer.directories.get(ground.hierarchy))
+                .map(Directory::fd)
+                .collect();
+            if directories.is_empty() {
+                continue;
+            }
+            let record = Record {
+                format: FORMAT,
+                class,
+                hierarchy: ground.hierarchy.to_owned(),
+                merged_at: now(),
+                policy: options.policy.to_string(),
+                created: ground.created,
+                layers: layers.clone(),
+            };
+            let mount = overlay::assemble(&Parts {
+                class,
+                hierarchy: ground.hierarchy,
+                layers: directories,
+                base: ground.base.as_ref().map(Directory::fd),
+                submounts: &ground.submounts,
+                record: &record,
+                origin: &origin,
+            })?;
+            let Ground { hierarchy, replaces, mount_point, .. } = ground;
+            trees.push(Tree { hierarchy, mount, replaces, mount_point });
+        }
+        Ok(Self { trees, layers, plan })
+    }
+}
+
+/// Plans, and leaves out what there is an objection to until there is none; or fails with the first objection.
+fn settle(
+    class: Class,
+    options: &Options,
+    mounted: &mut Vec<Mounted>,
+    grounds: &[Ground],
+    refused: &mut Vec<Rejection>,
+) -> Result<Plan> {
+    loop {
+        let inputs: Vec<_> = grounds.iter().filter_map(|ground| ground.input(mounted)).collect();
+        let plan = Plan::new(class, &inputs, &options.limits)?;
+        let Some(veto) = plan.objection(&options.allow) else { return Ok(plan) };
+        let error = veto.to_error();
+        let objectionable = mounted.iter().position(|layer| layer.record.name == veto.layer);
+        match objectionable {
+            Some(at) if options.on_bad == OnBad::Skip => {
+                let layer = mounted.remove(at);
+                refused.push(Rejection::of(&layer.candidate, Severity::Refused, &error));
+            }
+            _ => return Err(error),
+        }
+    }
+}
+
+/// An extension as a mount, with the directories it has for each hierarchy.
+struct Mounted {
+    candidate: Candidate,
+    record: state::Layer,
+    directories: BTreeMap<&'static str, Directory>,
+    /// Held until the overlay has its own hold on the mount.
+    _layer: Layer,
+}
+
+impl Mounted {
+    fn new(
+        host: &Host,
+        class: Class,
+        options: &Options,
+        extension: Extension,
+        matcher: Option<&Matcher>,
+    ) -> Result<Self, LeftOut> {
+        let (mut record, matched) = (extension.record(), extension.matched());
+        let (candidate, body) = extension.into_parts();
+        let layer_options =
+            layer::Options::new(candidate.name.as_str(), class, host.display(&candidate.path));
+        let layer = match body {
+            Body::Image(admitted) => {
+                let attached =
+                    attach(*admitted, options.attach).map_err(|error| of_image(&candidate, error))?;
+                Layer::mount(attached, layer_options)?
+            }
+            Body::Directory(fd) => Layer::from_directory(fd.as_fd(), layer_options)?,
+        };
+        if let (Matched::WhenMounted, Some(matcher)) = (matched, matcher) {
+            matcher.match_files(&candidate, whole(&layer, options)?.as_ref())?;
+        }
+        let mut directories = BTreeMap::new();
+        for found in layer.hierarchies()? {
+            let names = directory::names(found.directory.as_fd());
+            let names = names.map_err(|errno| Error::os("list", host.display(&candidate.path), errno))?;
+            if !names.is_empty() {
+                record.hierarchies.push(found.path.to_owned());
+                directories.insert(found.path, Directory::new(found.directory, &options.limits));
+            }
+        }
+        Ok(Self { candidate, record, directories, _layer: layer })
+    }
+}
+
+/// Names the image in an error that is about its bytes.
+fn of_image(candidate: &Candidate, error: Error) -> Error {
+    match error {
+        Error::Ddi(source) => Error::Image { image: candidate.path.display().to_string(), source },
+        other => other,
+    }
+}
+
+/// All files of a mounted layer, where they would be mounted.
+fn whole(layer: &Layer, options: &Options) -> Result<Box<dyn FileSystem>> {
+    let mount = layer.mount_fd().try_clone_to_owned();
+    let mount = mount.map_err(|error| Error::os("open", layer.path().display().to_string(), error))?;
+    let files = Directory::new(mount, &options.limits);
+    Ok(match layer.source() {
+        layer::Source::Image { origin, .. } if origin.partition.designator == Designator::Usr => {
+            Box::new(Below::new("usr", Box::new(files)))
+        }
+        _ => Box::new(files),
+    })
+}
+
+/// What a stack of a hierarchy goes over.
+struct Ground {
+    hierarchy: &'static str,
+    /// The host's own directory.
+    base: Option<Directory>,
+    submounts: Vec<Submount>,
+    replaces: Option<OwnedFd>,
+    mount_point: MountPoint,
+    /// Whether the directory is there only because a merge made it, or will.
+    created: bool,
+}
+
+impl Ground {
+    /// Looks at the hierarchies that extensions have files in.
+    fn look_at_all(host: &Host, class: Class, options: &Options, mounted: &[Mounted]) -> Result<Vec<Self>> {
+        let used = |hierarchy: &&&'static str| {
+            mounted.iter().any(|layer| layer.directories.contains_key(**hierarchy))
+        };
+        class
+            .hierarchies()
+            .iter()
+            .filter(used)
+            .map(|hierarchy| Self::look(host, class, options, hierarchy))
+            .collect()
+    }
+
+    fn look(host: &Host, class: Class, options: &Options, hierarchy: &'static str) -> Result<Self> {
+        let base = |directory| Some(Directory::new(directory, &options.limits));
+        Ok(match state::look(host, class, hierarchy)? {
+            Current::Missing => Self {
+                hierarchy,
+                base: None,
+                submounts: Vec::new(),
+                replaces: None,
+                mount_point: MountPoint::Missing,
+                created: true,
+            },
+            Current::Bare(directory) => Self {
+                hierarchy,
+                base: base(bare::copy(&directory)?),
+                submounts: submounts::copy(directory.as_fd())?,
+                replaces: None,
+                mount_point: MountPoint::Present,
+                created: false,
+            },
+            Current::Merged(merged) => Self {
+                hierarchy,
+                base: base(bare::look_under(host, class, hierarchy)?.directory),
+                submounts: submounts::copy(merged.top.as_fd())?,
+                created: merged.record.is_some_and(|record| record.created),
+                replaces: Some(merged.top),
+                mount_point: MountPoint::Present,
+            },
+        })
+    }
+
+    /// For the plan; `None` when no extension has files here any more.
+    fn input<'a>(&'a self, mounted: &'a [Mounted]) -> Option<Input<'a>> {
+        let layer = |layer: &'a Mounted| {
+            let files = layer.directories.get(self.hierarchy)?;
+            Some(LayerFiles { name: &layer.record.name, files, root: b"" })
+        };
+        let layers: Vec<_> = mounted.iter().filter_map(layer).collect();
+        let base = self.base.as_ref().map(|base| -> &dyn FileSystem { base });
+        (!layers.is_empty()).then_some(Input { hierarchy: self.hierarchy, layers, base })
+    }
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

@@ -1,0 +1,163 @@
+//! What a merge would do and what there is to merge: nothing is changed.
+
+use confext_ddi::fs::{FileSystem, FileType};
+use confext_ddi::release::Class;
+use serde::Serialize;
+
+use super::{Selection, bare, select};
+use crate::admission::{Extension, OnBad, Options};
+use crate::directory::{Directory, lookup};
+use crate::discover::{Candidate, Rejection, Severity};
+use crate::error::{Error, Result};
+use crate::host::Host;
+use crate::plan::{Input, LayerFiles, Plan};
+use crate::state::{self, Current};
+
+/// Works out what [`merge`](super::merge) or a refresh would do. A bad extension is in [`Plan::refused`], whatever
+/// [`Options::on_bad`] says: a dry run tells everything it finds.
+///
+/// Images are read without mounting them. Needs no privilege unless a stack is merged: what is under it then is seen only
+/// with `CAP_SYS_ADMIN`.
+///
+/// # Errors
+///
+/// What keeps all extensions from being found, or the host from being looked at.
+pub fn plan(host: &Host, class: Class, options: &Options) -> Result<Plan> {
+    let Selection { extensions, mut refused, .. } = select(host, class, &tolerant(options))?;
+    let mut readable: Vec<(&Extension, Box<dyn FileSystem + '_>)> = Vec::new();
+    for extension in &extensions {
+        match extension.files(&options.limits).and_then(|files| check_types(class, extension, files)) {
+            Ok(files) => readable.push((extension, files)),
+            Err(error) => refused.push(Rejection::of(extension.candidate(), Severity::Refused, &error)),
+        }
+    }
+    let mut bases = Vec::new();
+    for hierarchy in class.hierarchies() {
+        let base = match state::look(host, class, hierarchy)? {
+            Current::Missing => None,
+            // Without the mounts below, as a merge sees it; who may not copy mounts may still look.
+            Current::Bare(directory) => Some(bare::copy(&directory).unwrap_or(directory)),
+            Current::Merged(_) => Some(bare::look_under(host, class, hierarchy)?.directory),
+        };
+        bases.push((*hierarchy, base.map(|base| Directory::new(base, &options.limits))));
+    }
+    let mut inputs = Vec::new();
+    for (hierarchy, base) in &bases {
+        let mut layers = Vec::new();
+        for (extension, files) in &readable {
+            let files = files.as_ref();
+            if has_files(files, hierarchy).map_err(|error| in_image(extension, error))? {
+                layers.push(LayerFiles {
+                    name: &extension.candidate().name,
+                    files,
+                    root: hierarchy.as_bytes(),
+                });
+            }
+        }
+        if !layers.is_empty() {
+            let base = base.as_ref().map(|base| -> &dyn FileSystem { base });
+            inputs.push(Input { hierarchy, layers, base });
+        }
+    }
+    let mut plan = Plan::new(class, &inputs, &options.limits)?;
+    plan.refused = refused;
+    Ok(plan)
+}
+
+/// Refuses an extension whose hierarchy is no directory, as mounting it would.
+fn check_types<'a>(
+    class: Class,
+    extension: &Extension,
+    files: Box<dyn FileSystem + 'a>,
+) -> Result<Box<dyn FileSystem + 'a>> {
+    for hierarchy in class.hierarchies() {
+        let found =
+            lookup(files.as_ref(), hierarchy.as_bytes()).map_err(|error| in_image(extension, error))?;
+        if let Some(found) = found.filter(|found| found.file_type != FileType::Directory) {
+            let target = format!("{hierarchy} in {}", extension.candidate().path.display());
+            return Err(Error::conflict("layer-type", target, found.file_type.as_str(), "a directory"));
+        }
+    }
+    Ok(files)
+}
+
+fn has_files(files: &dyn FileSystem, hierarchy: &str) -> confext_ddi::Result<bool> {
+    match lookup(files, hierarchy.as_bytes())? {
+        Some(_) => Ok(!files.read_dir(hierarchy.as_bytes())?.is_empty()),
+        None => Ok(false),
+    }
+}
+
+fn in_image(extension: &Extension, source: confext_ddi::Error) -> Error {
+    Error::Image { image: extension.candidate().path.display().to_string(), source }
+}
+
+fn tolerant(options: &Options) -> Options {
+    Options { on_bad: OnBad::Skip, ..options.clone() }
+}
+
+/// The extensions of a class on a host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Listing {
+    /// Those that could be merged, bottom first.
+    pub extensions: Vec<Listed>,
+    /// Everything else that was found, with the reason.
+    pub refused: Vec<Rejection>,
+}
+
+/// An extension that could be merged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Listed {
+    /// Where it was found.
+    pub candidate: Candidate,
+    /// What was checked of it just now, and what tells it from another.
+    pub layer: state::Layer,
+    /// Whether it is merged.
+    pub merged: Merged,
+}
+
+/// Whether an extension is part of the merged stack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Merged {
+    /// No.
+    No,
+    /// Another one of its name is.
+    Other,
+    /// Yes.
+    Yes,
+    /// One of its name is, merged by another program that does not say which.
+    Unknown,
+}
+
+/// Lists what there is, what of it could be merged, and what is.
+///
+/// # Errors
+///
+/// What keeps all extensions from being found.
+pub fn list(host: &Host, class: Class, options: &Options) -> Result<Listing> {
+    let Selection { extensions, refused, .. } = select(host, class, &tolerant(options))?;
+    let mut stacks = Vec::new();
+    for hierarchy in class.hierarchies() {
+        if let Current::Merged(merged) = state::look(host, class, hierarchy)? {
+            stacks.push((merged.names, merged.record));
+        }
+    }
+    let merged = |layer: &state::Layer| {
+        let Some((_, record)) = stacks.iter().find(|(names, _)| names.contains(&layer.name)) else {
+            return Merged::No;
+        };
+        match record.iter().flat_map(|record| &record.layers).find(|found| found.name == layer.name) {
+            None => Merged::Unknown,
+            Some(found) if found.identity == layer.identity => Merged::Yes,
+            Some(_) => Merged::Other,
+        }
+    };
+    let extensions = extensions.iter().map(|extension| {
+        let layer = extension.record();
+        Listed { candidate: extension.candidate().clone(), merged: merged(&layer), layer }
+    });
+    Ok(Listing { extensions: extensions.collect(), refused })
+}

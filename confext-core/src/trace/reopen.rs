@@ -1,0 +1,93 @@
+//! Opening a merged extension again, and making sure that it is the same one.
+
+use std::fs::File;
+use std::os::fd::AsFd as _;
+use std::path::Path;
+
+use confext_ddi::fs::Metadata;
+use confext_ddi::image::{self, Image};
+use confext_ddi::limits::Limits;
+use confext_ddi::policy::Policy;
+
+use crate::admission::{directory_identity, file_identity, image_files};
+use crate::directory::{self, Directory, lookup};
+use crate::error::{Error, Result};
+use crate::host::Host;
+use crate::state::{Identity, Layer};
+use crate::sys::{self, Depth};
+
+/// What a recorded extension has at `path` (from its root); `None` when nothing.
+///
+/// # Errors
+///
+/// `layer-changed` when it is no longer the one that was merged; whatever keeps it from being opened and read.
+pub(super) fn look(host: &Host, layer: &Layer, path: &[u8], limits: &Limits) -> Result<Option<Metadata>> {
+    let place = Path::new(&layer.path);
+    let in_image = |source| Error::Image { image: layer.path.clone(), source };
+    let file = host.open_file(place).map_err(|error| Error::os("open", host.display(place), error))?;
+    match &layer.identity {
+        Identity::Directory { .. } => {
+            // As it was merged: without the mounts below it, where that can be had.
+            let file = sys::clone_tree(file.as_fd(), c"", Depth::Single).unwrap_or(file);
+            let files = Directory::new(file, limits);
+            let found = directory_identity(&files, limits).map_err(in_image)?;
+            same(layer, &found)?;
+            lookup(&files, path).map_err(in_image)
+        }
+        Identity::File { .. } => {
+            let stat = directory::statx(file.as_fd());
+            let stat = stat.map_err(|error| Error::os("stat", host.display(place), error))?;
+            same(layer, &file_identity(&stat))?;
+            look_inside(host, file.into(), &Policy::unprotected(), path, limits)
+                .map_err(in_image)
+                .map(|(_, found)| found)
+        }
+        Identity::RootHash { .. } => {
+            // Who signed it was checked at the merge; what counts now is that it is the same tree of hashes.
+            let (identity, found) =
+                look_inside(host, file.into(), &Policy::verity(), path, limits).map_err(in_image)?;
+            match identity {
+                Some(identity) => same(layer, &identity).map(|()| found),
+                None => Err(changed(layer, "no hash tree".to_owned())),
+            }
+        }
+    }
+}
+
+type Found = (Option<Identity>, Option<Metadata>);
+
+fn look_inside(
+    host: &Host,
+    file: File,
+    policy: &Policy,
+    path: &[u8],
+    limits: &Limits,
+) -> confext_ddi::Result<Found> {
+    let mut options = image::Options::default().limits(limits.clone());
+    options.architecture = host.architecture();
+    let admitted = policy.judge(Image::open(file, &options)?, None)?;
+    let identity = admitted.root_hash().map(|root_hash| Identity::RootHash { root_hash: *root_hash });
+    let files = image_files(&admitted, limits)?;
+    Ok((identity, lookup(files.as_ref(), path)?))
+}
+
+fn same(layer: &Layer, found: &Identity) -> Result<()> {
+    if *found == layer.identity {
+        return Ok(());
+    }
+    Err(changed(layer, show(found)))
+}
+
+fn changed(layer: &Layer, found: String) -> Error {
+    Error::conflict("layer-changed", layer.path.as_str(), found, show(&layer.identity))
+}
+
+fn show(identity: &Identity) -> String {
+    match identity {
+        Identity::RootHash { root_hash } => format!("root hash {root_hash}"),
+        Identity::File { inode, size_bytes, .. } => {
+            format!("inode {inode} of {size_bytes} bytes or other times")
+        }
+        Identity::Directory { inode, listing, .. } => format!("inode {inode} with listing {listing}"),
+    }
+}
