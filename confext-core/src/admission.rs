@@ -175,7 +175,7 @@ impl Extension {
     pub fn files(&self, limits: &Limits) -> Result<Box<dyn FileSystem + '_>> {
         match &self.body {
             Body::Image(admitted) => {
-                image_files(admitted, limits).map_err(|error| in_image(&self.candidate, error))
+                admitted.file_system(limits).map_err(|error| in_image(&self.candidate, error))
             }
             Body::Directory(fd) => Ok(Box::new(open_directory(&self.candidate, fd.as_fd(), limits)?)),
         }
@@ -381,24 +381,6 @@ impl Matcher {
             let severity = if error.family() == "refused" { Severity::Ignored } else { Severity::Refused };
             LeftOut { severity, error: in_image(error) }
         })
-    }
-}
-
-/// The files of an admitted image, where its partition would be mounted.
-pub(crate) fn image_files<'a>(
-    admitted: &'a Admitted<File>,
-    limits: &Limits,
-) -> confext_ddi::Result<Box<dyn FileSystem + 'a>> {
-    let data = admitted.data();
-    // The magic is read from the bytes that are used; what the image said when it was opened was not checked.
-    let fs_type = confext_ddi::fstype::probe(data)?.map(|superblock| superblock.fs_type);
-    let Some(fs_type) = fs_type else {
-        return Err(confext_ddi::error::Unsupported::FileSystem { found: "no known file system" }.into());
-    };
-    let files = fs::open(data, fs_type, limits)?;
-    match admitted.image().data().designator {
-        Designator::Usr => Ok(Box::new(directory::Below::new("usr", files))),
-        _ => Ok(files),
     }
 }
 

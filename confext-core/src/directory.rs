@@ -1,9 +1,5 @@
 //! [`Directory`]: the files below a directory of this machine, read like those of an image.
 
-mod below;
-
-pub use below::Below;
-
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt as _;

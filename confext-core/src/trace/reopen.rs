@@ -9,7 +9,7 @@ use confext_ddi::image::{self, Image};
 use confext_ddi::limits::Limits;
 use confext_ddi::policy::Policy;
 
-use crate::admission::{directory_identity, file_identity, image_files};
+use crate::admission::{directory_identity, file_identity};
 use crate::directory::{self, Directory, lookup};
 use crate::error::{Error, Result};
 use crate::host::Host;
@@ -67,7 +67,7 @@ fn look_inside(
     options.architecture = host.architecture();
     let admitted = policy.judge(Image::open(file, &options)?, None)?;
     let identity = admitted.root_hash().map(|root_hash| Identity::RootHash { root_hash: *root_hash });
-    let files = image_files(&admitted, limits)?;
+    let files = admitted.file_system(limits)?;
     Ok((identity, lookup(files.as_ref(), path)?))
 }
 
