@@ -53,7 +53,7 @@ pub(super) fn list(arguments: &ListArguments, output: &Output) -> Result<(), Fai
     let admitted = arguments.image.admit()?;
     let limits = Limits::default();
     let listing = || {
-        let files = image::files(&admitted, &limits)?;
+        let files = admitted.file_system(&limits)?;
         let path = fs::resolve(files.as_ref(), arguments.path.as_bytes(), &limits)?;
         let entries = entries(files.as_ref(), &path, arguments.recursive, &limits)?;
         Ok((path, entries))
@@ -94,7 +94,7 @@ pub(super) fn cat(arguments: &CatArguments, output: &Output) -> Result<(), Failu
     let admitted = arguments.image.admit()?;
     let limits = Limits::default();
     let fault = |error| arguments.image.fault(error);
-    let files = image::files(&admitted, &limits).map_err(fault)?;
+    let files = admitted.file_system(&limits).map_err(fault)?;
     let path = fs::resolve(files.as_ref(), arguments.path.as_bytes(), &limits).map_err(fault)?;
     let metadata = files.stat(&path).map_err(fault)?;
     if metadata.file_type != FileType::Regular {

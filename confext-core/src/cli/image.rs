@@ -4,14 +4,9 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use confext_ddi::Limits;
 use confext_ddi::dps::Architecture;
-use confext_ddi::error::Unsupported;
-use confext_ddi::fs::{self, FileSystem};
-use confext_ddi::fstype;
 use confext_ddi::image::{self, Foreign, Image};
 use confext_ddi::policy::Admitted;
-use confext_ddi::read::ReadAt as _;
 
 use super::failure::Failure;
 use super::trust;
@@ -52,19 +47,6 @@ impl Arguments {
     /// What an error of the image's bytes is to the caller.
     pub(super) fn fault(&self, source: confext_ddi::Error) -> Failure {
         fault(&self.image, source)
-    }
-}
-
-/// The files of an admitted image.
-pub(super) fn files<'a>(
-    admitted: &'a Admitted<File>,
-    limits: &Limits,
-) -> confext_ddi::Result<Box<dyn FileSystem + 'a>> {
-    let data = admitted.data();
-    // By the magic in the bytes that are used: what was seen when the image was opened was not checked.
-    match fstype::probe(data)? {
-        Some(found) => fs::open(data, found.fs_type, limits),
-        None => Err(Unsupported::NotAnImage { size: data.size_bytes()? }.into()),
     }
 }
 

@@ -83,7 +83,10 @@ pub(super) fn version(version: Option<&str>) -> String {
 }
 
 /// What is left out, and why.
-pub(super) fn write_refused(refused: &[Rejection], out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn write_refused<'a>(
+    refused: impl IntoIterator<Item = &'a Rejection>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     for rejection in refused {
         let word = match rejection.severity {
             Severity::Ignored => "ignored",

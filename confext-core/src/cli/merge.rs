@@ -11,6 +11,7 @@ use super::list::{version, write_refused};
 use super::output::{Output, View};
 use super::text::Clean;
 use crate::admission::Options;
+use crate::discover::Severity;
 use crate::refresh::refresh as exchange;
 use crate::stack;
 use crate::stack::{Change, Outcome, Report};
@@ -81,7 +82,9 @@ impl View for Report {
         for layer in &self.layers {
             write_layer(layer, out)?;
         }
-        write_refused(&self.refused, out)
+        // What is left out as intended is for list to show.
+        let bad = self.refused.iter().filter(|rejection| rejection.severity == Severity::Refused);
+        write_refused(bad, out)
     }
 }
 
