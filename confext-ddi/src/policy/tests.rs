@@ -375,7 +375,7 @@ mod with_real_keys {
         let found = admitted.release(Class::Confext, "app", Strictness::Strict).unwrap();
         assert_eq!(found.release.get("ID"), Some("_any"));
         let missing = admitted.release(Class::Confext, "other", Strictness::Strict).unwrap_err();
-        assert_eq!(missing.code(), "release-missing");
+        assert_eq!(missing.code(), "release-name");
     }
 
     #[test]

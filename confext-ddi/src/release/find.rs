@@ -35,7 +35,7 @@ const STRICT_XATTR: &[u8] = b"user.extension-release.strict";
 ///
 /// # Errors
 ///
-/// `release-missing`, `release-not-unique`, faults of [`Release::parse`], and whatever reading meets.
+/// `release-missing`, `release-name`, `release-not-unique`, faults of [`Release::parse`], and whatever reading meets.
 ///
 /// *Spec:* UAPI.4, "Extension image metadata".
 pub fn find(
@@ -98,8 +98,11 @@ fn search(
             Err(Corrupt::ReleaseNotUnique { expected: expected(), first, second }.into())
         }
         (None, _) => {
-            let found = others.first().map_or_else(|| "none".to_owned(), |name| format!("{PREFIX}{name}"));
-            Err(Corrupt::ReleaseMissing { expected: expected(), found }.into())
+            let expected = expected();
+            Err(match others.first() {
+                Some(name) => Corrupt::ReleaseName { expected, found: format!("{PREFIX}{name}") }.into(),
+                None => Corrupt::ReleaseMissing { expected, found: "none".to_owned() }.into(),
+            })
         }
     }
 }
@@ -232,7 +235,7 @@ mod tests {
             let mut fs = with(&["other"]);
             fs.xattr(&format!("{DIR}/extension-release.other"), "user.extension-release.strict", value);
             let found = lookup(&fs, "app").map_err(|error| error.code());
-            let expected = if expected { Ok("other:other".to_owned()) } else { Err("release-missing") };
+            let expected = if expected { Ok("other:other".to_owned()) } else { Err("release-name") };
             assert_eq!(found, expected, "{value}");
         }
     }
@@ -249,11 +252,11 @@ mod tests {
     #[test]
     fn faults_have_codes() {
         let missing = lookup(&with(&["other"]), "app").unwrap_err();
-        assert_eq!(missing.code(), "release-missing");
+        assert_eq!(missing.code(), "release-name");
         let text = missing.to_string();
         assert!(text.contains("extension-release.other") && text.contains("extension-release.app"), "{text}");
         assert_eq!(lookup(&MemoryFs::new(), "app").unwrap_err().code(), "release-missing");
-        assert_eq!(lookup(&with(&["app"]), "../app").unwrap_err().code(), "release-missing");
+        assert_eq!(lookup(&with(&["app"]), "../app").unwrap_err().code(), "release-name");
 
         let mut two = with(&["app", "other"]);
         two.xattr(&format!("{DIR}/extension-release.other"), "user.extension-release.strict", "0");
