@@ -1,3 +1,4 @@
 //! The library behind the fuzz targets.
 
+pub mod reseal;
 pub mod targets;

@@ -5,7 +5,9 @@
 use confext_ddi::image::{self, Image};
 use confext_ddi::policy::Policy;
 use confext_ddi::release::{Class, Release};
-use confext_ddi::vpick::{self, Accept, ArchitectureRule, Entry, EntryKind, Filter, TriesRule, VersionedImage};
+use confext_ddi::vpick::{
+    self, Accept, ArchitectureRule, Entry, EntryKind, Filter, TriesRule, VersionedImage,
+};
 use confext_ddi::{Limits, dps, fs, fstype, gpt, signature, verity, version};
 
 /// A target: the name of its corpus directory and the function it runs.

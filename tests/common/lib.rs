@@ -1,5 +1,8 @@
 //! What several test tiers share: images made by code, scratch places, and the sweep for leaked kernel objects.
 
+pub mod images;
 pub mod namespace;
+#[path = "../../fuzz/src/reseal.rs"]
+pub mod reseal;
 pub mod source;
 pub mod sweep;
