@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use confext_ddi::dps::Designator;
-use confext_ddi::fs::FileSystem;
+use confext_ddi::fs::{Below, FileSystem};
 use confext_ddi::release::Class;
 
 use super::overlay::{self, Parts};
@@ -12,7 +12,7 @@ use super::submounts::{self, Submount};
 use super::{MountPoint, Selection, Stack, Tree, bare, origin};
 use crate::admission::{Body, Extension, LeftOut, Matched, Matcher, OnBad, Options};
 use crate::attach::attach;
-use crate::directory::{self, Below, Directory};
+use crate::directory::{self, Directory};
 use crate::discover::{Candidate, Rejection, Severity};
 use crate::error::{Error, Result};
 use crate::host::Host;
@@ -160,7 +160,7 @@ fn whole(layer: &Layer, options: &Options) -> Result<Box<dyn FileSystem>> {
     let files = Directory::new(mount, &options.limits);
     Ok(match layer.source() {
         layer::Source::Image { origin, .. } if origin.partition.designator == Designator::Usr => {
-            Box::new(Below::new("usr", Box::new(files)))
+            Box::new(Below::new("usr", Box::new(files), &options.limits))
         }
         _ => Box::new(files),
     })
