@@ -4,5 +4,6 @@ pub mod images;
 pub mod namespace;
 #[path = "../../fuzz/src/reseal.rs"]
 pub mod reseal;
+pub mod peer;
 pub mod source;
 pub mod sweep;

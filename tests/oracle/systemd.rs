@@ -1,0 +1,333 @@
+//! Images that systemd builds are read and checked here; images of ours are accepted by systemd, file by file.
+
+use confext_ddi::gpt::Table;
+use confext_ddi::image::{self, Claim, Image};
+use confext_ddi::policy::{Admitted, Evidence, Policy};
+use confext_ddi::release::{Class, Strictness};
+use confext_ddi::signature::Sign as _;
+use confext_ddi::verity::{self, Superblock};
+use confext_ddi::{Limits, ReadAt as _, Result};
+use confext_tests::peer::{self, NAME, Place, Protect, record_files};
+use confext_tests::source::{self, Entry};
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
+use std::fs::File;
+
+const CLASSES: [Class; 2] = [Class::Confext, Class::Sysext];
+/// File systems that systemd-repart is told to make, as its environment variable says it.
+const SQUASHFS: &str = "SYSTEMD_REPART_OVERRIDE_FSTYPE=squashfs";
+
+fn open(place: &Place, name: &str) -> Image<File> {
+    Image::open(File::open(place.path(name)).unwrap(), &image::Options::default()).unwrap()
+}
+
+fn judge(place: &Place, name: &str, policy: &Policy) -> Result<Admitted<File>> {
+    policy.judge(open(place, name), Some(&place.certificates()))
+}
+
+fn files(admitted: &Admitted<File>) -> BTreeMap<Vec<u8>, Entry> {
+    record_files(admitted.file_system(&Limits::default()).unwrap().as_ref())
+}
+
+/// The part of a record that an image of a class is about: below its hierarchies.
+fn inside(class: Class, mut record: BTreeMap<Vec<u8>, Entry>) -> BTreeMap<Vec<u8>, Entry> {
+    let of = |path: &[u8]| path.split(|byte| *byte == b'/').next().unwrap_or_default().to_vec();
+    record.retain(|path, _| class.hierarchies().iter().any(|name| name.as_bytes() == of(path)));
+    record
+}
+
+#[test]
+#[ignore = "needs root"]
+fn signed_images_of_systemd_are_verified_and_read_like_their_source() {
+    let place = Place::create();
+    for class in CLASSES {
+        let source = format!("{class}-tree");
+        place.populate(class, &source);
+        let expected = inside(class, source::record(&place.path(&source)));
+        for settings in [&[][..], &[SQUASHFS]] {
+            let image = format!("{class}-{}.raw", settings.len());
+            let root_hash = place.repart(class, Protect::Signed, (&source, &image), settings);
+
+            let opened = open(&place, &image);
+            let Claim::Signed { root_hash: claimed, fingerprint, .. } = opened.claim() else {
+                panic!("{:?}", opened.claim())
+            };
+            assert_eq!((*claimed, *fingerprint), (root_hash, Some(place.key().certificate_fingerprint())));
+            let ids: Vec<String> = [opened.data(), opened.hash().unwrap()]
+                .map(|partition| partition.uuid.unwrap().to_string().replace('-', ""))
+                .into();
+            assert_eq!(ids.concat(), root_hash.to_hex());
+
+            let admitted = judge(&place, &image, &Policy::signed()).unwrap();
+            let Evidence::Signed { root_hash: checked, by } = admitted.evidence() else {
+                panic!("{:?}", admitted.evidence())
+            };
+            assert_eq!((*checked, by.fingerprint), (root_hash, place.key().certificate_fingerprint()));
+            assert!(by.subject.contains("confext-test vendor"), "{}", by.subject);
+            let confext_ddi::policy::Data::Checked(reader) = admitted.data() else { panic!("not checked") };
+            verity::verify(reader).unwrap();
+
+            let release = admitted.release(class, NAME, Strictness::Strict).unwrap();
+            assert_eq!(release.release.get("ID"), Some("_any"));
+            let mut found = inside(class, files(&admitted));
+            let mut expected = expected.clone();
+            if settings.contains(&SQUASHFS) {
+                found.values_mut().chain(expected.values_mut()).for_each(as_squashfs_keeps_it);
+            }
+            source::assert_same(&found, &expected);
+        }
+    }
+}
+
+/// Squashfs has no fractions of seconds.
+fn as_squashfs_keeps_it(entry: &mut Entry) {
+    entry.mtime.1 = 0;
+}
+
+#[test]
+#[ignore = "needs root"]
+fn unsigned_images_of_systemd_are_for_those_who_ask_for_less() {
+    let place = Place::create();
+    for class in CLASSES {
+        let source = format!("{class}-tree");
+        place.populate(class, &source);
+        let image = format!("{class}.raw");
+        let root_hash = place.repart(class, Protect::Verity, (&source, &image), &[]);
+        assert!(
+            matches!(open(&place, &image).claim(), Claim::Verity { root_hash: claimed, .. } if *claimed == root_hash)
+        );
+        assert_eq!(judge(&place, &image, &Policy::signed()).unwrap_err().code(), "policy");
+        let admitted = judge(&place, &image, &Policy::verity()).unwrap();
+        assert_eq!(admitted.evidence(), &Evidence::Verity { root_hash });
+        let expected = inside(class, source::record(&place.path(&source)));
+        source::assert_same(&inside(class, files(&admitted)), &expected);
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_signed_image_of_systemd_is_refused_when_anything_is_wrong() {
+    let place = Place::create();
+    place.populate(Class::Confext, "tree");
+    place.repart(Class::Confext, Protect::Signed, ("tree", "app.raw"), &[]);
+    let stranger = peer::trust(&peer::make_key("confext-test stranger"));
+    let refused = Policy::signed().judge(open(&place, "app.raw"), Some(&stranger)).unwrap_err();
+    assert_eq!(refused.code(), "unknown-signer");
+
+    let data = open(&place, "app.raw").data().range;
+    let original = std::fs::read(place.path("app.raw")).unwrap();
+    for at in [data.start() + 1024, data.start() + 5 * 4096 + 17] {
+        let mut bytes = original.clone();
+        bytes[usize::try_from(at).unwrap()] ^= 1;
+        std::fs::write(place.path("changed.raw"), bytes).unwrap();
+        let admitted =
+            Image::open(File::open(place.path("changed.raw")).unwrap(), &image::Options::default())
+                .and_then(|image| Policy::signed().judge(image, Some(&place.certificates())));
+        // Where the change is in the first block, the file system is not recognised and the gate already says so.
+        let error = match admitted {
+            Err(error) => error,
+            Ok(admitted) => {
+                let confext_ddi::policy::Data::Checked(reader) = admitted.data() else {
+                    panic!("not checked")
+                };
+                verity::verify(reader).unwrap_err()
+            }
+        };
+        assert_eq!(error.code(), "data-block", "byte {at}: {error}");
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn images_of_ours_are_what_systemd_says_they_are() {
+    let place = Place::create();
+    for class in CLASSES {
+        let source = format!("{class}-tree");
+        place.populate(class, &source);
+        for (tree, protect, verity) in [
+            (peer::settings(class), Protect::Signed, "signed"),
+            (peer::large(class), Protect::Signed, "signed"),
+            (peer::tree_of(&place.path(&source)), Protect::Signed, "signed"),
+            (peer::large(class), Protect::Verity, "yes"),
+        ] {
+            let built = place.build(class, protect, tree, "app.raw");
+            let validate = |policy| {
+                let output = place.attempt(&["systemd-dissect", "--validate", policy, "app.raw"]);
+                output.status.success() && output.stdout == b"OK\n"
+            };
+            assert_eq!(validate("--image-policy=root=signed"), protect == Protect::Signed);
+            assert!(validate("--image-policy=root=verity"));
+            assert!(!validate("--image-policy=root=encrypted"));
+
+            let text = place.peer(&["systemd-dissect", "--json=short", "app.raw"]);
+            let json: serde_json::Value = serde_json::from_str(text.trim()).unwrap();
+            assert_eq!(json["sectorSize"], 512, "{json}");
+            assert_eq!(json["size"], built.size_bytes, "{json}");
+            assert_eq!(json["useConfigurationExtension"], class == Class::Confext, "{json}");
+            assert_eq!(json["useSystemExtension"], class == Class::Sysext, "{json}");
+            assert_eq!(json[format!("{class}Release")][0], "ID=_any", "{json}");
+            let mounts = json["mounts"].as_array().unwrap();
+            assert_eq!(mounts.len(), built.partitions.len(), "{json}");
+            for (mount, partition) in mounts.iter().zip(&built.partitions) {
+                assert_eq!(mount["partition_uuid"], partition.unique_guid.to_string(), "{json}");
+                assert_eq!(mount["partition_label"], partition.label, "{json}");
+                assert_eq!(mount["rw"], "ro", "{json}");
+            }
+            let root = &mounts[0];
+            assert_eq!(root["designator"], "root", "{json}");
+            assert_eq!((&root["fstype"], &root["verity"]), (&"erofs".into(), &verity.into()), "{json}");
+        }
+    }
+}
+
+/// What systemd lists of an image's files, one line for each, as it would list them of ours.
+fn manifest(place: &Place, image: &str) -> BTreeMap<String, String> {
+    let text = place.peer(&[
+        "env",
+        "SYSTEMD_DISSECT_VERITY_EMBEDDED=0",
+        "SYSTEMD_DISSECT_VERITY_GUESS=0",
+        "SYSTEMD_DISSECT_VERITY_SIDECAR=0",
+        "systemd-dissect",
+        "--mtree",
+        "--image-policy=root=unprotected+absent",
+        image,
+    ]);
+    text.lines().map(|line| line.split_once(' ').unwrap_or((line, ""))).map(own).collect()
+}
+
+fn own((name, rest): (&str, &str)) -> (String, String) {
+    (name.to_owned(), rest.to_owned())
+}
+
+/// The same list, from what is read here.
+fn our_manifest(admitted: &Admitted<File>) -> BTreeMap<String, String> {
+    let limits = Limits::default();
+    let files = admitted.file_system(&limits).unwrap();
+    let mut lines = BTreeMap::new();
+    let root = (Vec::new(), files.stat(b"").unwrap());
+    let below = confext_ddi::fs::walk(files.as_ref(), b"", &limits).unwrap().map(Result::unwrap);
+    for (path, meta) in std::iter::once(root).chain(below) {
+        use confext_ddi::fs::FileType;
+        let kind = match meta.file_type {
+            FileType::Regular => "file",
+            FileType::Directory => "dir",
+            FileType::Symlink => "link",
+            FileType::CharDevice => "char",
+            FileType::BlockDevice => "block",
+            FileType::Fifo => "fifo",
+            FileType::Socket => "socket",
+        };
+        let slash = if meta.file_type == FileType::Directory && !path.is_empty() { "/" } else { "" };
+        let name = format!("./{}{slash}", escape(&path));
+        // It leaves out the set-id and sticky bits, and the mode of a link.
+        let mode = match meta.file_type {
+            FileType::Symlink => String::new(),
+            _ => format!(" mode=0{:03o}", meta.mode & 0o777),
+        };
+        let mut line = format!("type={kind}{mode} uid={} gid={}", meta.uid, meta.gid);
+        match meta.file_type {
+            FileType::Regular => {
+                line += &format!(" size={}", meta.size_bytes);
+                if meta.size_bytes > 0 {
+                    let hash = Sha256::digest(files.read(&path).unwrap());
+                    line += &format!(" sha256sum={}", hex(&hash));
+                }
+            }
+            FileType::Symlink => line += &format!(" link={}", escape(&files.read_link(&path).unwrap())),
+            _ => {}
+        }
+        lines.insert(name, line);
+    }
+    lines
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn escape(bytes: &[u8]) -> String {
+    let plain = |byte: &u8| byte.is_ascii_graphic() && *byte != b'\\';
+    bytes
+        .iter()
+        .map(|byte| if plain(byte) { char::from(*byte).into() } else { format!("\\x{byte:02x}") })
+        .collect()
+}
+
+#[test]
+#[ignore = "needs root"]
+fn systemd_lists_the_files_of_our_images_as_we_do() {
+    let place = Place::create();
+    for class in CLASSES {
+        let source = format!("{class}-tree");
+        place.populate(class, &source);
+        for tree in [peer::large(class), peer::tree_of(&place.path(&source))] {
+            place.build(class, Protect::Signed, tree, "app.raw");
+            let ours = our_manifest(&judge(&place, "app.raw", &Policy::signed()).unwrap());
+            let theirs = manifest(&place, "app.raw");
+            for (name, line) in &theirs {
+                assert_eq!(ours.get(name), Some(line), "{name}");
+            }
+            assert_eq!(ours.len(), theirs.len());
+        }
+    }
+}
+
+/// What follows from seed, class and architecture, whatever is in the image.
+#[derive(Debug, PartialEq)]
+struct Derived {
+    disk: String,
+    /// Of each partition: type, label, attributes.
+    kinds: Vec<String>,
+    /// Of the signature partition.
+    signature: Option<String>,
+    salt: String,
+    superblock: String,
+    file_system: Vec<u8>,
+    first_partition: u64,
+}
+
+fn derived(place: &Place, name: &str) -> Derived {
+    let image = std::fs::read(place.path(name)).unwrap();
+    let limits = Limits::default();
+    let table = Table::read(&image, &limits).unwrap().unwrap();
+    let [data, hash, rest @ ..] = table.partitions.as_slice() else { panic!("{table:?}") };
+    let mut superblock = vec![0; Superblock::BYTES];
+    image.read_exact_at(hash.range.start(), &mut superblock).unwrap();
+    let superblock = Superblock::parse(&superblock, &limits).unwrap();
+    let mut file_system = vec![0; 16];
+    image.read_exact_at(data.range.start() + 1024 + 48, &mut file_system).unwrap();
+    Derived {
+        disk: table.disk_guid.to_string(),
+        kinds: table
+            .partitions
+            .iter()
+            .map(|partition| {
+                format!("{} {} {:?}", partition.type_guid, partition.label, partition.attributes)
+            })
+            .collect(),
+        signature: rest.first().map(|partition| partition.unique_guid.to_string()),
+        salt: hex(superblock.salt.as_bytes()),
+        superblock: superblock.uuid.to_string(),
+        file_system,
+        first_partition: data.range.start(),
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn from_one_source_and_seed_systemd_and_we_make_the_same_but_for_the_packing() {
+    let place = Place::create();
+    for class in CLASSES {
+        let source = format!("{class}-tree");
+        place.populate(class, &source);
+        for protect in [Protect::Signed, Protect::Verity] {
+            place.repart(class, protect, (&source, "theirs.raw"), &[]);
+            place.build(class, protect, peer::tree_of(&place.path(&source)), "ours.raw");
+            assert_eq!(derived(&place, "ours.raw"), derived(&place, "theirs.raw"));
+            let record = |name| files(&judge(&place, name, &Policy::verity()).unwrap());
+            source::assert_same(&inside(class, record("ours.raw")), &inside(class, record("theirs.raw")));
+            let size = |name| std::fs::metadata(place.path(name)).unwrap().len();
+            assert!(size("ours.raw") < size("theirs.raw"));
+        }
+    }
+}
