@@ -1,4 +1,4 @@
-//! [`admit`]: a candidate is opened once, judged by the policy and matched with the host; only what passes is used.
+//! [`Gate::admit`]: a candidate is opened once, judged by the policy and matched with the host; only what passes is used.
 
 use std::fs::File;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};

@@ -159,7 +159,7 @@ pub struct Report {
 ///
 /// # Errors
 ///
-/// `already-merged`; whatever keeps an extension from being used (see [`OnBad`]); nothing is changed then.
+/// `already-merged`; whatever keeps an extension from being used (see [`OnBad`](crate::admission::OnBad)); nothing is changed then.
 ///
 /// # Needs
 ///
