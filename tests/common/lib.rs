@@ -5,5 +5,6 @@ pub mod namespace;
 #[path = "../../fuzz/src/reseal.rs"]
 pub mod reseal;
 pub mod peer;
+pub mod root;
 pub mod source;
 pub mod sweep;

@@ -2,88 +2,20 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use confext_core::admission::{OnBad, Options, Replace};
-use confext_core::stack::{Change, Outcome, Report};
+use confext_core::plan::VetoKind;
+use confext_core::stack::{Change, Merged, Outcome};
 use confext_core::state::HierarchyState;
-use confext_core::{Error, Host, merge, refresh, status, unmerge};
+use confext_core::trace::{Answer, Presence, Shadow};
+use confext_core::{list, merge, plan, refresh, status, trace};
+use confext_ddi::limits::Limits;
 use confext_ddi::policy::Policy;
 use confext_ddi::release::Class;
+use confext_tests::root::{Root, unprotected};
 use confext_tests::sweep::isolated;
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
-
-/// A root directory of its own, with an `os-release`.
-struct Root(tempfile::TempDir);
-
-impl Root {
-    fn new() -> Self {
-        let root = Self(tempfile::Builder::new().prefix("confext-test-").tempdir().unwrap());
-        root.file("usr/lib/os-release", "ID=test\nVERSION_ID=1\n").file("etc/base", "base");
-        root
-    }
-
-    fn path(&self, path: &str) -> PathBuf {
-        self.0.path().join(path)
-    }
-
-    fn file(&self, path: &str, content: &str) -> &Self {
-        let path = self.path(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, content).unwrap();
-        self
-    }
-
-    fn read(&self, path: &str) -> Option<String> {
-        fs::read_to_string(self.path(path)).ok()
-    }
-
-    /// A directory extension with a release file and one more file.
-    fn confext(&self, name: &str, path: &str, content: &str) -> &Self {
-        let tree = format!("var/lib/confexts/{name}");
-        self.file(&format!("{tree}/etc/extension-release.d/extension-release.{name}"), "ID=_any\n");
-        self.file(&format!("{tree}/{path}"), content)
-    }
-
-    fn sysext(&self, name: &str, path: &str, content: &str) -> &Self {
-        let tree = format!("var/lib/extensions/{name}");
-        self.file(&format!("{tree}/usr/lib/extension-release.d/extension-release.{name}"), "ID=_any\n");
-        self.file(&format!("{tree}/{path}"), content)
-    }
-
-    fn host(&self) -> Host {
-        Host::open(self.0.path()).unwrap()
-    }
-
-    fn merge(&self, class: Class) -> Result<Report, Error> {
-        merge(&self.host(), class, &unprotected())
-    }
-
-    fn refresh(&self, class: Class) -> Result<Report, Error> {
-        refresh(&self.host(), class, &unprotected())
-    }
-
-    fn unmerge(&self, class: Class) -> Report {
-        unmerge(&self.host(), class, &unprotected()).unwrap()
-    }
-
-    fn mounts(&self) -> Vec<String> {
-        let text = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
-        let root = self.0.path().to_str().unwrap().to_owned();
-        text.lines()
-            .filter_map(|line| line.split(' ').nth(4))
-            .filter_map(|point| point.strip_prefix(&root))
-            .map(str::to_owned)
-            .collect()
-    }
-}
-
-/// Directories have no protection: they are used by explicit choice only.
-fn unprotected() -> Options {
-    let mut options = Options::default();
-    options.policy = Policy::unprotected();
-    options
-}
 
 fn tmpfs(at: &Path) {
     rustix::mount::mount("tmpfs", at, "tmpfs", MountFlags::empty(), None).unwrap();
@@ -282,8 +214,8 @@ fn mounts_below_survive() {
         for shared in [false, true] {
             let root = Root::new();
             root.confext("a", "etc/a", "a").file("etc/sub/inner/hidden", "").file("etc/late/x", "");
-            tmpfs(root.0.path());
-            rustix::mount::unmount(root.0.path(), UnmountFlags::empty()).unwrap();
+            tmpfs(&root.path(""));
+            rustix::mount::unmount(root.path(""), UnmountFlags::empty()).unwrap();
             if shared {
                 let kind = MountPropagationFlags::SHARED | MountPropagationFlags::REC;
                 rustix::mount::mount_change("/", kind).unwrap();
@@ -419,5 +351,110 @@ fn parallel_refreshes_leave_one_stack() {
         assert_eq!(root.mounts(), ["/etc"]);
         root.unmerge(Class::Confext);
         assert_eq!(root.mounts(), [""; 0]);
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn an_objection_stops_all_or_leaves_one_out() {
+    isolated(|| {
+        let root = Root::new();
+        root.file("usr/bin/tool", "host").sysext("good", "usr/bin/more", "x");
+        symlink("bin", root.path("usr/sbin")).unwrap();
+        root.sysext("bad", "usr/sbin/daemon", "x");
+        let found = plan(&root.host(), Class::Sysext, &unprotected()).unwrap();
+        let veto = found.objection(&[]).unwrap();
+        assert_eq!((veto.layer.as_str(), veto.kind), ("bad", VetoKind::TypeChange));
+        assert_eq!(root.mounts(), [""; 0], "a plan changed something");
+
+        let error = root.merge(Class::Sysext).unwrap_err();
+        assert_eq!(error.code(), "type-change");
+        assert_eq!(error.to_string(), "bad: usr/sbin: found directory, expected symbolic link");
+        assert_eq!(root.mounts(), [""; 0]);
+
+        let mut options = unprotected();
+        options.on_bad = OnBad::Skip;
+        let report = merge(&root.host(), Class::Sysext, &options).unwrap();
+        assert_eq!(report.layers.len(), 1);
+        assert_eq!(report.refused.last().unwrap().code, "type-change");
+        root.unmerge(Class::Sysext);
+
+        let mut options = unprotected();
+        options.allow.push(VetoKind::TypeChange);
+        assert_eq!(merge(&root.host(), Class::Sysext, &options).unwrap().layers.len(), 2);
+        assert_eq!(root.read("usr/sbin/daemon").as_deref(), Some("x"));
+        root.unmerge(Class::Sysext);
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_plan_is_the_same_before_and_after_the_merge() {
+    isolated(|| {
+        let root = Root::new();
+        root.confext("a", "etc/base", "a").confext("b", "etc/new/x", "b");
+        let before = plan(&root.host(), Class::Confext, &unprotected()).unwrap();
+        assert_eq!(before.hierarchies[0].layers, ["a", "b"]);
+        assert_eq!(before.objection(&[]), None);
+        root.merge(Class::Confext).unwrap();
+        assert_eq!(plan(&root.host(), Class::Confext, &unprotected()).unwrap(), before);
+        root.unmerge(Class::Confext);
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_list_says_what_is_merged() {
+    isolated(|| {
+        let root = Root::new();
+        root.confext("a", "etc/a", "a").confext("b", "etc/b", "b");
+        root.merge(Class::Confext).unwrap();
+        root.confext("c", "etc/c", "c").confext("b", "etc/b2", "changed");
+        let listing = list(&root.host(), Class::Confext, &unprotected()).unwrap();
+        let found: Vec<_> =
+            listing.extensions.iter().map(|e| (e.candidate.name.as_str(), e.merged)).collect();
+        assert_eq!(found, [("a", Merged::Yes), ("b", Merged::Other), ("c", Merged::No)]);
+        root.unmerge(Class::Confext);
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_trace_answers_for_every_kind_of_place() {
+    isolated(|| {
+        let root = Root::new();
+        root.confext("a", "etc/base", "a").confext("b", "etc/base", "bb").confext("b", "etc/dir/b", "b");
+        root.file("etc/dir/host", "h").file("etc/mnt/x", "").file("srv/y", "");
+        symlink("base", root.path("etc/link")).unwrap();
+        let ask = |path: &str| trace(&root.host(), path, &Limits::default()).unwrap();
+        assert_eq!(ask("/etc/base").answer, Answer::NotMerged);
+        root.merge(Class::Confext).unwrap();
+        tmpfs(&root.path("etc/mnt"));
+
+        assert_eq!(ask("/etc/nothing").answer, Answer::Absent);
+        assert_eq!(ask("/srv/y").answer, Answer::NotMerged);
+        assert_eq!(ask("/etc/dir/host").answer, Answer::Base { hierarchy: "etc" });
+        assert_eq!(ask("/etc/link").answer, Answer::Base { hierarchy: "etc" });
+        assert_eq!(ask("/etc/mnt").answer, Answer::Submount { hierarchy: "etc" });
+        assert_eq!(ask("/etc/.systemd-confext/dev").answer, Answer::Metadata { hierarchy: "etc" });
+        let Answer::Directory { sources, base, .. } = ask("/etc/dir").answer else { panic!() };
+        assert_eq!((sources[0].layer.as_str(), sources.len(), base), ("b", 1, Presence::Present));
+        let Answer::Layer { source, shadows, .. } = ask("/etc/dir/../base").answer else { panic!() };
+        assert_eq!((source.layer.as_str(), source.confirmed_by), ("b", "directory"));
+        assert_eq!(source.image, "/var/lib/confexts/b");
+        assert_eq!(shadows.len(), 2);
+        assert!(matches!(&shadows[0], Shadow::Layer { source } if source.layer == "a"));
+        assert_eq!(shadows[1], Shadow::Base);
+
+        // The extension below changes: it is no longer known what the merged one has. The one on top still is.
+        root.confext("a", "etc/other", "x");
+        let Answer::Layer { shadows, .. } = ask("/etc/base").answer else { panic!() };
+        assert!(matches!(&shadows[0], Shadow::Unknown { unknown } if unknown.code == "layer-changed"));
+        // The one on top goes: it could have any path.
+        fs::remove_dir_all(root.path("var/lib/confexts/b")).unwrap();
+        let Answer::CannotTell { unknown, .. } = ask("/etc/base").answer else { panic!() };
+        assert_eq!((unknown[0].layer.as_str(), unknown.len()), ("b", 2));
+        rustix::mount::unmount(root.path("etc/mnt"), UnmountFlags::DETACH).unwrap();
+        root.unmerge(Class::Confext);
     });
 }
