@@ -48,6 +48,8 @@ build_two_versions() {
         mkdir -p "$WORK/tree-$version/etc/quickstart"
         printf 'version = %d\ngreeting = hello from version %d\n' $version $version \
             >"$WORK/tree-$version/etc/quickstart/app.conf"
+        # Enough for more than one block.
+        seq -f '10.0.%g.0/24 deny' 0 999 >"$WORK/tree-$version/etc/quickstart/networks"
         { cat /etc/issue 2>/dev/null || :; echo "configured by quickstart $version"; } >"$WORK/tree-$version/etc/issue"
         run "$PROGRAM" build --class confext --name quickstart --release ID=_any --source "$WORK/tree-$version" \
             --key "$WORK/key.pem" --certificate "$WORK/cert.pem" --output "$WORK/quickstart_$version.raw"

@@ -9,10 +9,12 @@ mod inspect;
 mod list;
 mod merge;
 mod output;
+mod plan;
 mod progress;
 mod run;
 mod status;
 mod text;
+mod trace;
 mod trust;
 mod verify;
 
@@ -57,10 +59,12 @@ enum Verb {
     Ls(files::ListArguments),
     Cat(files::CatArguments),
     List(list::Arguments),
+    Plan(plan::Arguments),
     Merge(merge::MergeArguments),
     Refresh(merge::RefreshArguments),
     Unmerge(merge::UnmergeArguments),
     Status(status::Arguments),
+    Trace(trace::Arguments),
     Run(run::Arguments),
 }
 
@@ -97,10 +101,12 @@ impl Verb {
             Self::Ls(arguments) => files::list(arguments, output),
             Self::Cat(arguments) => files::cat(arguments, output),
             Self::List(arguments) => list::run(arguments, output),
+            Self::Plan(arguments) => plan::run(arguments, output),
             Self::Merge(arguments) => merge::merge(arguments, output),
             Self::Refresh(arguments) => merge::refresh(arguments, output),
             Self::Unmerge(arguments) => merge::unmerge(arguments, output),
             Self::Status(arguments) => status::run(arguments, output),
+            Self::Trace(arguments) => trace::run(arguments, output),
             Self::Run(arguments) => return run::run(arguments),
         }
         .map(|()| 0)

@@ -3,7 +3,6 @@
 use std::io::{self, Write};
 
 use clap::Args;
-use confext_ddi::policy::Evidence;
 use confext_ddi::release::Class;
 use serde::Serialize;
 
@@ -11,9 +10,9 @@ use super::failure::Failure;
 use super::host;
 use super::output::{Output, View};
 use super::text::Clean;
-use crate::admission::OnBad;
-use crate::discover::{Candidate, Rejection, Severity};
-use crate::stack;
+use crate::discover::{Rejection, Severity};
+use crate::stack::{self, Listed, Listing, Merged};
+use crate::state::Checked;
 
 /// Lists the extensions of a host that a merge would use, and what it would leave out, with the reason.
 #[derive(Debug, Args)]
@@ -24,56 +23,47 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
-    let (host, mut options) = arguments.stack.open()?;
-    options.on_bad = OnBad::Skip;
-    let selection = stack::select(&host, arguments.stack.class, &options)?;
-    let used = selection.extensions.iter();
-    output.answer(&Listing {
-        root: host.path().display().to_string(),
-        class: arguments.stack.class,
-        extensions: used
-            .map(|extension| Used { candidate: extension.candidate(), evidence: extension.evidence() })
-            .collect(),
-        refused: &selection.refused,
-    })
+    let (host, options) = arguments.stack.open()?;
+    let class = arguments.stack.class;
+    let listing = stack::list(&host, class, &options)?;
+    output.answer(&Answer { root: host.path().display().to_string(), class, listing })
 }
 
 #[derive(Serialize)]
-struct Listing<'a> {
+struct Answer {
     root: String,
     class: Class,
-    extensions: Vec<Used<'a>>,
-    refused: &'a [Rejection],
-}
-
-#[derive(Serialize)]
-struct Used<'a> {
     #[serde(flatten)]
-    candidate: &'a Candidate,
-    evidence: &'a Evidence,
+    listing: Listing,
 }
 
-impl View for Listing<'_> {
+impl View for Answer {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
-        if self.extensions.is_empty() {
+        if self.listing.extensions.is_empty() {
             writeln!(out, "no {} for this host", self.class)?;
         }
-        for Used { candidate, evidence } in &self.extensions {
-            let path = candidate.path.to_string_lossy();
-            writeln!(out, "{}{}", Clean(&candidate.name), version(candidate.version.as_deref()))?;
-            writeln!(out, "  from     {}", Clean(&path))?;
-            match evidence {
-                Evidence::None => writeln!(out, "  checked  nothing")?,
-                Evidence::Verity { root_hash } => {
+        for Listed { layer, merged, .. } in &self.listing.extensions {
+            writeln!(out, "{}{}", Clean(&layer.name), version(layer.version.as_deref()))?;
+            writeln!(out, "  from     {}", Clean(&layer.path))?;
+            match &layer.checked {
+                Checked::None => writeln!(out, "  checked  nothing")?,
+                Checked::Verity { root_hash } => {
                     writeln!(out, "  checked  root hash {root_hash}, no signature")?
                 }
-                Evidence::Signed { root_hash, by } => {
+                Checked::Signed { root_hash, by } => {
                     writeln!(out, "  checked  root hash {root_hash}")?;
                     writeln!(out, "           signed by {}", Clean(&by.subject))?;
                 }
             }
+            let merged = match merged {
+                Merged::No => "no",
+                Merged::Other => "another one of this name",
+                Merged::Yes => "yes",
+                Merged::Unknown => "one of this name, by another program",
+            };
+            writeln!(out, "  merged   {merged}")?;
         }
-        write_refused(self.refused, out)
+        write_refused(&self.listing.refused, out)
     }
 }
 

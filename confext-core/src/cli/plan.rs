@@ -1,0 +1,85 @@
+//! `plan`: what a merge would change, and what speaks against it.
+
+use std::io::{self, Write};
+
+use clap::Args;
+use confext_ddi::fs::FileType;
+use serde::Serialize;
+
+use super::failure::Failure;
+use super::host;
+use super::list::write_refused;
+use super::output::{Output, View};
+use super::text::{Clean, Path};
+use crate::discover::Severity;
+use crate::plan::{Attributes, Change, Effect, Plan};
+use crate::stack;
+
+/// Shows what a merge would change, path by path, and what speaks against it. Changes nothing.
+#[derive(Debug, Args)]
+#[group(skip)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    stack: host::StackArguments,
+}
+
+pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
+    let (host, options) = arguments.stack.open()?;
+    let plan = stack::plan(&host, arguments.stack.class, &options)?;
+    output.answer(&Preview { root: host.path().display().to_string(), plan })
+}
+
+#[derive(Serialize)]
+struct Preview {
+    root: String,
+    #[serde(flatten)]
+    plan: Plan,
+}
+
+impl View for Preview {
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        if self.plan.hierarchies.is_empty() {
+            writeln!(out, "{}: nothing would be merged", self.plan.class)?;
+        }
+        for hierarchy in &self.plan.hierarchies {
+            let layers = hierarchy.layers.join(", ");
+            writeln!(out, "{}: {} of {}, bottom first", hierarchy.path, self.plan.class, Clean(&layers))?;
+            for change in &hierarchy.changes {
+                write_change(hierarchy.path, change, out)?;
+            }
+        }
+        for veto in &self.plan.vetoes {
+            writeln!(out, "objection [{}] to {}", veto.kind.code(), Clean(&veto.layer))?;
+            writeln!(out, "  path     {}/{}", veto.hierarchy, Path(&veto.path))?;
+            writeln!(out, "  reason   found {}, expected {}", Clean(&veto.found), Clean(&veto.expected))?;
+        }
+        let bad = self.plan.refused.iter().filter(|rejection| rejection.severity == Severity::Refused);
+        write_refused(bad, out)
+    }
+}
+
+fn write_change(hierarchy: &str, change: &Change, out: &mut dyn Write) -> io::Result<()> {
+    let slash = if change.file_type == FileType::Directory { "/" } else { "" };
+    let (path, layer) = (Path(&change.path), Clean(&change.layer));
+    let effect = match &change.effect {
+        Effect::Added => "added",
+        Effect::Shadowed => "replaced",
+        Effect::TypeChanged { .. } => "changes type",
+        Effect::AttributesChanged { .. } => "other owner or mode",
+        Effect::Hidden => "taken away",
+    };
+    write!(out, "  {effect:<20} {hierarchy}/{path}{slash} by {layer}")?;
+    match &change.effect {
+        Effect::TypeChanged { found } => {
+            writeln!(out, ": {} becomes {}", found.as_str(), change.file_type.as_str())
+        }
+        Effect::AttributesChanged { found, becomes } => {
+            writeln!(out, ": {} becomes {}", attributes(*found), attributes(*becomes))
+        }
+        _ => writeln!(out),
+    }
+}
+
+fn attributes(attributes: Attributes) -> String {
+    format!("{:04o} {}:{}", attributes.mode, attributes.uid, attributes.gid)
+}
