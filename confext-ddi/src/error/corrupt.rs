@@ -300,6 +300,11 @@ family! {
         ReleaseName { expected: String, found: String } = "release-name",
             "release file of another image: found {found}, expected {expected}",
             "name the release file after the image, or rename the image";
+            "write the release file: without one no host knows whether the image is for it";
+        /// The image has release files, but none of its name.
+        ReleaseName { expected: String, found: String } = "release-name",
+            "release file of another image: found {found}, expected {expected}",
+            "rename the image to what its release file is named after, or build it under this name";
         /// The image has several release files that could be meant.
         ReleaseNotUnique { expected: String, first: String, second: String } = "release-not-unique",
             "more than one release file could be meant: found {first} and {second}, expected {expected} or one only",
