@@ -163,7 +163,8 @@ pub fn digest(size: u64, mut read: impl FnMut(u64, &mut [u8])) -> Vec<u8> {
 /// Records everything below `dir`, itself under the empty path, by `lstat` of every name.
 pub fn record(dir: &Path) -> BTreeMap<Vec<u8>, Entry> {
     let mut out = BTreeMap::new();
-    let mut first_names: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
+    // An overlay shows files of several file systems.
+    let mut first_names: BTreeMap<(u64, u64), Vec<u8>> = BTreeMap::new();
     let mut waiting = vec![Vec::new()];
     while let Some(name) = waiting.pop() {
         let path = if name.is_empty() { dir.to_owned() } else { dir.join(OsStr::from_bytes(&name)) };
@@ -199,7 +200,7 @@ pub fn record(dir: &Path) -> BTreeMap<Vec<u8>, Entry> {
             device: is_device.then(|| (fs::major(meta.rdev()), fs::minor(meta.rdev()))),
             xattrs: xattrs(&path),
             content,
-            first_name: first_names.entry(meta.ino()).or_insert_with(|| name.clone()).clone(),
+            first_name: first_names.entry((meta.dev(), meta.ino())).or_insert_with(|| name.clone()).clone(),
         };
         out.insert(name, entry);
     }
