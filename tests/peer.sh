@@ -46,7 +46,7 @@ shift
 cd "$PEER_ROOT"
 mount -t tmpfs -o mode=755 peer mnt
 mkdir mnt/upper mnt/work mnt/root mnt/shared
-mount --bind "$workdir" mnt/shared
+mount --rbind "$workdir" mnt/shared
 mount -t overlay -o "lowerdir=$PEER_ROOT,upperdir=mnt/upper,workdir=mnt/work" peer mnt/root
 root=$PEER_ROOT/mnt/root
 mount -t proc proc "$root/proc"

@@ -12,6 +12,7 @@ use confext_tests::namespace::run;
 use confext_tests::peer::{NAME, Place, Protect, settings_path, tree_of};
 use confext_tests::source::{self, Entry};
 use confext_tests::sweep::isolated;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -197,6 +198,39 @@ fn systemd_merges_the_same_files_from_our_images() {
             unmerge(&host, class, &Options::default()).unwrap();
             source::assert_same(&ours, &theirs);
             assert!(ours.len() > before.len() + 300);
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn systemd_knows_a_stack_of_ours_and_takes_it_down() {
+    isolated(|| {
+        for class in CLASSES {
+            let (place, host) = host();
+            place.populate(class, "tree");
+            let path = format!("{}/{NAME}.raw", images(class));
+            place.build(class, Protect::Signed, tree_of(&place.path("tree")), &path);
+            merge(&host, class, &Options::default()).unwrap();
+            let merged = record(host.path(), class);
+
+            let (program, root) = (format!("systemd-{class}"), format!("--root={}", place.text("root")));
+            let status: Value =
+                serde_json::from_str(&place.peer(&[&program, &root, "--json=short", "status"])).unwrap();
+            let status = status.as_array().unwrap();
+            assert_eq!(status.len(), class.hierarchies().len());
+            for row in status {
+                assert_eq!(row["extensions"], Value::from([NAME].as_slice()), "{row}");
+            }
+            assert!(!place.attempt(&[&program, &root, "--no-reload", "merge"]).status.success());
+            // Here only: its namespace ends with it.
+            let list = "find root/etc root/usr root/opt -path 'root/*/.systemd-*' -o -print";
+            let script = format!("{program} {root} --no-reload unmerge >&2 && {list}");
+            let left = place.peer(&["sh", "-c", &script]);
+            assert!(left.contains("/own") && !left.contains("size-4096"), "{left}");
+
+            source::assert_same(&record(host.path(), class), &merged);
+            unmerge(&host, class, &Options::default()).unwrap();
         }
     });
 }
