@@ -295,11 +295,6 @@ family! {
         /// The image has no release file of its name.
         ReleaseMissing { expected: String, found: String } = "release-missing",
             "no release file for this image: found {found}, expected {expected}",
-            "build the image with a release file, named after the image";
-        /// The image has a release file, but of another name.
-        ReleaseName { expected: String, found: String } = "release-name",
-            "release file of another image: found {found}, expected {expected}",
-            "name the release file after the image, or rename the image";
             "write the release file: without one no host knows whether the image is for it";
         /// The image has release files, but none of its name.
         ReleaseName { expected: String, found: String } = "release-name",
