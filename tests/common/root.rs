@@ -14,6 +14,12 @@ use confext_ddi::signature::{KeyPair, Sign, Time};
 /// A root directory of its own, with an `os-release`.
 pub struct Root(tempfile::TempDir);
 
+impl Default for Root {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Root {
     /// A root with an `os-release` and one file in `/etc`.
     pub fn new() -> Self {
