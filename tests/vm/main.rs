@@ -1,5 +1,8 @@
-//! dm-verity of Debian's kernel, in a virtual machine, on images of systemd: the check that ours have to pass.
+//! dm-verity of Debian's kernel, in a virtual machine: it accepts images of systemd and of ours, and no changed ones.
 
+use confext_ddi::build::Built;
+use confext_ddi::release::Class;
+use confext_tests::peer::{self, Place, Protect, SETTINGS, settings_path};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -124,6 +127,55 @@ fn the_check_fails_for_a_changed_image() {
     let (status, text) = machine(dir.path(), &["--disk", "demo.confext.raw", CHECK, "etc/demo.conf"]);
     assert_eq!(status, Some(1), "{text}");
     assert!(text.contains("verity.sh: the kernel refused to mount the image"), "{text}");
+}
+
+/// Checks an image of ours for the certificate of `signer`.
+fn check(place: &Place, class: Class, signer: &str) -> (Option<i32>, String) {
+    let arguments = ["--disk", "ours.raw", "--file", signer, CHECK, settings_path(class), signer];
+    machine(place.dir(), &arguments)
+}
+
+#[test]
+#[ignore = "needs root"]
+fn the_kernel_accepts_our_images_and_our_signatures() {
+    let place = Place::create();
+    for class in [Class::Confext, Class::Sysext] {
+        for tree in [peer::settings(class), peer::large(class)] {
+            place.build(class, Protect::Signed, tree, "ours.raw");
+            let (status, text) = check(&place, class, "signer.pem");
+            assert_eq!(status, Some(0), "{text}");
+            assert!(text.contains(SETTINGS), "{text}");
+            assert!(text.contains("verified (with signature)"), "{text}");
+            assert!(text.ends_with("verity.sh: accepted, and refused when changed\n"), "{text}");
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn the_kernel_refuses_our_images_when_signer_data_or_tree_are_not_right() {
+    let place = Place::create();
+    let stranger = peer::make_key("confext-test stranger");
+    fs::write(place.path("stranger.pem"), stranger.certificate_pem().unwrap()).unwrap();
+    let built = place.build(Class::Confext, Protect::Signed, peer::large(Class::Confext), "ours.raw");
+    let (status, text) = check(&place, Class::Confext, "stranger.pem");
+    assert_eq!(status, Some(1), "{text}");
+    assert!(text.contains("verity.sh: the kernel refused the signature"), "{text}");
+
+    let original = fs::read(place.path("ours.raw")).unwrap();
+    for (index, offset) in [(0, 1 << 20), (1, 3 * 4096)] {
+        let mut image = original.clone();
+        image[byte(&built, index, offset)] ^= 1;
+        fs::write(place.path("ours.raw"), image).unwrap();
+        let (status, text) = check(&place, Class::Confext, "signer.pem");
+        assert_eq!(status, Some(1), "{text}");
+        assert!(text.contains("verity.sh: not every block of the unchanged image can be read"), "{text}");
+    }
+}
+
+/// Where byte `offset` of the partition at `index` is.
+fn byte(built: &Built, index: usize, offset: u64) -> usize {
+    usize::try_from(built.partitions[index].range.start() + offset).unwrap()
 }
 
 #[test]
