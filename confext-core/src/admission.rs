@@ -396,15 +396,12 @@ fn in_image(candidate: &Candidate, source: confext_ddi::Error) -> Error {
 
 /// A file is the same when it was not written to, replaced or given away.
 pub(crate) fn file_identity(stat: &crate::sys::Statx) -> Identity {
-    let nsec = |time: rustix::fs::StatxTimestamp| {
-        i128::from(time.tv_sec).saturating_mul(1_000_000_000).saturating_add(i128::from(time.tv_nsec))
-    };
     Identity::File {
         device: (stat.stx_dev_major, stat.stx_dev_minor),
         inode: stat.stx_ino,
         size_bytes: stat.stx_size,
-        modified_nsec: nsec(stat.stx_mtime),
-        changed_nsec: nsec(stat.stx_ctime),
+        modified: (stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec),
+        changed: (stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec),
     }
 }
 

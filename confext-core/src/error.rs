@@ -188,7 +188,10 @@ pub const CONFLICTS: &[(&str, &str)] = &[
     // stack
     ("already-merged", "refresh instead, or unmerge first"),
     ("locked", "wait for the other program that merges, or pass a longer wait"),
-    ("stack-metadata", "unmerge the stack with the program that merged it"),
+    (
+        "stack-metadata",
+        "refresh or unmerge the stack: it was merged by another version, or its record is damaged",
+    ),
     ("no-extensions", "put an extension for this host into one of the directories that are searched"),
     ("hierarchy-missing", "make the directory in the root first"),
     ("too-many-layers", "merge fewer extensions; build small ones into one image"),

@@ -13,14 +13,14 @@ use rustix::io::Errno;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::sys::{self, FsContext, OFlags, ResolveFlags};
+use crate::sys::{self, ContextError, FsContext, MountAttrFlags, OFlags, ResolveFlags, Sharing};
 
 /// What the running kernel lets this process do; probed, not concluded from a version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Capabilities {
-    /// Overlay layers given as file descriptors (Linux 6.13).
-    pub overlay_layer_by_fd: Ability,
+    /// Overlay layers that are detached mounts, given as file descriptors (Linux 6.15).
+    pub detached_layers: Ability,
     /// A mount put beneath another one (Linux 6.5): what an exchange without a gap needs.
     pub mount_beneath: Ability,
     /// Mounting EROFS.
@@ -178,10 +178,7 @@ fn inside(path: &Path) -> &Path {
 
 impl Capabilities {
     fn probe(root: BorrowedFd<'_>) -> Self {
-        let overlay_layer_by_fd = match FsContext::open("overlay") {
-            Ok(context) => Ability::of(context.set_fd("lowerdir+", root).map_err(|error| error.source)),
-            Err(error) => Ability::of(Err(error.source)),
-        };
+        let detached_layers = Ability::of(try_overlay().map_err(|error| error.source));
         // An empty source path without the flag that allows one: a kernel that knows the placement gets as far as the
         // path and finds nothing there, one that does not refuses the flag.
         let beneath = rustix::mount::move_mount(
@@ -198,7 +195,7 @@ impl Capabilities {
         };
         let file_system = |name| Ability::of(FsContext::open(name).map(drop).map_err(|error| error.source));
         Self {
-            overlay_layer_by_fd,
+            detached_layers,
             mount_beneath,
             erofs: file_system("erofs"),
             squashfs: file_system("squashfs"),
@@ -211,19 +208,47 @@ impl Capabilities {
     ///
     /// `missing-capability`.
     pub(crate) fn require_stacking(&self) -> Result<()> {
-        let missing = |what, why: &str| Err(Error::Missing { what, why: why.to_owned() });
-        match self.overlay_layer_by_fd {
-            Ability::Present => Ok(()),
-            Ability::Absent => missing(
-                "overlayfs with layers by file descriptor",
-                "the kernel has no overlayfs, or one older than Linux 6.13",
-            ),
-            Ability::NotPermitted => missing("mounting", "the process lacks CAP_SYS_ADMIN"),
-        }
+        let what = "an overlay of detached mounts";
+        self.detached_layers.require(what, "the kernel has no overlayfs, or is older than Linux 6.15")
+    }
+
+    /// What exchanging a stack needs and this kernel or process does not have.
+    ///
+    /// # Errors
+    ///
+    /// `missing-capability`.
+    pub(crate) fn require_exchange(&self) -> Result<()> {
+        self.mount_beneath.require("a mount beneath another one", "the kernel is older than Linux 6.5")
     }
 }
 
+/// Makes a small overlay that nobody sees.
+fn try_overlay() -> std::result::Result<(), ContextError> {
+    let layer = || {
+        let context = FsContext::open("tmpfs")?;
+        context.create(Sharing::Shared)?;
+        context.mount(MountAttrFlags::empty())
+    };
+    let overlay = FsContext::open("overlay")?;
+    // Open until the overlay has its own hold on them: a detached mount goes with its last descriptor.
+    let layers = [layer()?, layer()?];
+    for layer in &layers {
+        overlay.set_fd("lowerdir+", layer.as_fd())?;
+    }
+    overlay.create(Sharing::Shared)
+}
+
 impl Ability {
+    fn require(self, what: &'static str, absent: &str) -> Result<()> {
+        match self {
+            Self::Present => Ok(()),
+            Self::Absent => Err(Error::Missing { what, why: absent.to_owned() }),
+            Self::NotPermitted => {
+                Err(Error::Missing { what, why: "the process lacks CAP_SYS_ADMIN".to_owned() })
+            }
+        }
+    }
+
     fn of(result: std::io::Result<()>) -> Self {
         match result {
             Ok(()) => Self::Present,

@@ -277,6 +277,9 @@ impl Stack {
                 steps.push(Step::Remove(hierarchy, merged.top));
             }
         }
+        if trees.iter().any(|tree| tree.replaces.is_some()) {
+            host.capabilities().require_exchange()?;
+        }
         let placed = trees.into_iter().map(|tree| match tree.replaces {
             Some(_) => Step::Exchange(tree),
             None => Step::Add(tree),

@@ -103,10 +103,10 @@ pub enum Identity {
         inode: u64,
         /// Size in bytes.
         size_bytes: u64,
-        /// Nanoseconds since 1970 of the last change of content.
-        modified_nsec: i128,
-        /// Nanoseconds since 1970 of the last change of anything about the file.
-        changed_nsec: i128,
+        /// When its content was changed last: seconds since 1970, and nanoseconds.
+        modified: (i64, u32),
+        /// When anything about it was changed last: seconds since 1970, and nanoseconds.
+        changed: (i64, u32),
     },
     /// A directory: itself, and the names, types, owners, modes, sizes and times of everything in it.
     Directory {
@@ -263,7 +263,7 @@ pub struct Doubt {
 ///
 /// # Errors
 ///
-/// `os`; `stack-metadata` when the metadata of a stack cannot be understood.
+/// `os`. That a record cannot be understood is a [`Doubt`].
 pub fn status(host: &Host, class: Class) -> Result<Vec<Status>> {
     let one = |hierarchy: &&'static str| {
         let state = match look(host, class, hierarchy)? {
@@ -297,6 +297,9 @@ fn cross_check(merged: &Merged, class: Class) -> io::Result<Vec<Doubt>> {
     if let Some(source) = &info.source {
         expect("source", source, class.as_str());
     }
+    if let Some(fault) = &merged.fault {
+        expect("record", fault.explain().as_bytes(), "one that can be understood");
+    }
     // Another program may have merged it writable, and may say so elsewhere.
     if merged.record.is_some() {
         let read_only = info.attributes.contains(sys::MountAttrFlags::MOUNT_ATTR_RDONLY);
@@ -316,7 +319,7 @@ pub(crate) enum Current {
     /// Nothing is merged over it.
     Bare(OwnedFd),
     /// A stack is merged over it.
-    Merged(Merged),
+    Merged(Box<Merged>),
 }
 
 /// A live stack.
@@ -328,8 +331,10 @@ pub(crate) struct Merged {
     pub(crate) names: Vec<String>,
     /// Seconds since 1970 at which it was merged.
     pub(crate) since: i64,
-    /// Our record; `None` when another program merged it.
+    /// Our record; `None` when another program merged it, or when it cannot be understood.
     pub(crate) record: Option<Record>,
+    /// Why the record cannot be understood.
+    pub(crate) fault: Option<Error>,
 }
 
 /// Looks at a hierarchy of the host.
@@ -339,7 +344,7 @@ pub(crate) struct Merged {
 ///
 /// # Errors
 ///
-/// `os`; `stack-metadata` when the metadata cannot be understood.
+/// `os`.
 pub(crate) fn look(host: &Host, class: Class, hierarchy: &str) -> Result<Current> {
     let fd = match host.open_path(Path::new(hierarchy), OFlags::DIRECTORY) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Current::Missing),
@@ -352,11 +357,15 @@ pub(crate) fn look(host: &Host, class: Class, hierarchy: &str) -> Result<Current
     let stat = directory::statx(fd.as_fd()).map_err(|error| Error::os("stat", target(), error))?;
     let names = read(fd.as_fd(), class, names_file(class)).map_err(|error| at(host, hierarchy, error))?;
     let names = String::from_utf8_lossy(&names.unwrap_or_default()).lines().map(str::to_owned).collect();
-    let record = match read(fd.as_fd(), class, RECORD_FILE).map_err(|error| at(host, hierarchy, error))? {
-        Some(bytes) => Some(parse(&bytes, class, hierarchy, &target())?),
-        None => None,
+    let bytes = read(fd.as_fd(), class, RECORD_FILE).map_err(|error| at(host, hierarchy, error))?;
+    // A record of another version of this library must not keep a stack from being taken away.
+    let (record, fault) = match bytes.map(|bytes| parse(&bytes, class, hierarchy, &target())) {
+        Some(Ok(record)) => (Some(record), None),
+        Some(Err(fault)) => (None, Some(fault)),
+        None => (None, None),
     };
-    Ok(Current::Merged(Merged { top: fd, names, since: stat.stx_mtime.tv_sec, record }))
+    let merged = Merged { top: fd, names, since: stat.stx_mtime.tv_sec, record, fault };
+    Ok(Current::Merged(Box::new(merged)))
 }
 
 fn parse(bytes: &[u8], class: Class, hierarchy: &str, target: &str) -> Result<Record> {
@@ -424,6 +433,25 @@ mod tests {
                 partition: Some(Partition { designator: "root".into(), number: Some(1), uuid: None }),
                 hierarchies: vec!["etc".into()],
             }],
+        }
+    }
+
+    #[test]
+    fn every_identity_is_read_as_it_was_written() {
+        let mut record = record();
+        for identity in [
+            Identity::File {
+                device: (1, 2),
+                inode: u64::MAX,
+                size_bytes: 3,
+                modified: (-1, 9),
+                changed: (5, 6),
+            },
+            Identity::Directory { device: (1, 2), inode: 4, listing: "00".into() },
+        ] {
+            record.layers[0].identity = identity;
+            let bytes = serde_json::to_vec(&record).unwrap();
+            assert_eq!(parse(&bytes, Class::Confext, "etc", "/etc").unwrap(), record);
         }
     }
 

@@ -164,8 +164,8 @@ pub enum Presence {
 ///
 /// # Errors
 ///
-/// `os` when the path cannot be looked up at all; `stack-metadata` when the record of a stack cannot be understood. That
-/// an image is gone is no error but part of the answer.
+/// `os` when the path cannot be looked up at all. That an image is gone or a record cannot be understood is no error but
+/// part of the answer.
 pub fn trace(host: &Host, path: impl AsRef<Path>, limits: &Limits) -> Result<Origin> {
     let Some(subject) = Subject::find(host, path.as_ref())? else {
         let path = path.as_ref().to_path_buf();
@@ -217,7 +217,7 @@ struct Stack<'a> {
     class: Class,
     hierarchy: &'static str,
     limits: &'a Limits,
-    merged: Merged,
+    merged: Box<Merged>,
 }
 
 /// What the extensions have at a path.
@@ -240,7 +240,11 @@ impl Stack<'_> {
             return Ok(Answer::Metadata { hierarchy });
         }
         let Some(record) = &self.merged.record else {
-            return Ok(self.cannot_tell(Vec::new(), "another program merged the stack and kept no record"));
+            let because = match self.merged.fault {
+                Some(_) => "the record of the stack cannot be understood",
+                None => "another program merged the stack and kept no record",
+            };
+            return Ok(self.cannot_tell(Vec::new(), because));
         };
         let holders = self.ask_layers(&record.layers, inside);
         if subject.metadata.file_type == FileType::Directory {

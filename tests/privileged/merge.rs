@@ -223,12 +223,14 @@ fn mounts_below_survive() {
             tmpfs(&root.path("etc/sub"));
             root.file("etc/sub/outer", "outer").file("etc/sub/inner/x", "");
             tmpfs(&root.path("etc/sub/inner"));
-            root.file("etc/sub/inner/deep", "deep");
+            root.file("etc/sub/inner/deep", "deep").file("bound", "bound");
+            rustix::mount::mount_bind(root.path("bound"), root.path("etc/base")).unwrap();
 
             root.merge(Class::Confext).unwrap();
             let check = |when: &str| {
                 assert_eq!(root.read("etc/sub/outer").as_deref(), Some("outer"), "{when}");
                 assert_eq!(root.read("etc/sub/inner/deep").as_deref(), Some("deep"), "{when}");
+                assert_eq!(root.read("etc/base").as_deref(), Some("bound"), "{when}");
             };
             check("merged");
             root.file("etc/sub/written", "while merged");
@@ -249,7 +251,7 @@ fn mounts_below_survive() {
             assert_eq!(root.read("etc/sub/inner/deep"), None);
             assert_eq!(root.read("etc/sub/outer").as_deref(), Some("outer"));
 
-            for path in ["etc/late", "etc/sub"] {
+            for path in ["etc/late", "etc/sub", "etc/base"] {
                 rustix::mount::unmount(root.path(path), UnmountFlags::DETACH).unwrap();
             }
             assert_eq!(root.mounts(), [""; 0]);
@@ -456,5 +458,77 @@ fn a_trace_answers_for_every_kind_of_place() {
         assert_eq!((unknown[0].layer.as_str(), unknown.len()), ("b", 2));
         rustix::mount::unmount(root.path("etc/mnt"), UnmountFlags::DETACH).unwrap();
         root.unmerge(Class::Confext);
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_second_hierarchy_that_fails_takes_the_first_back() {
+    isolated(|| {
+        let root = Root::new();
+        root.sysext("s", "usr/bin/tool", "1").file("run/x", "");
+        // The host has no /opt and cannot get one: its file system is read-only.
+        rustix::mount::mount_bind(root.path(""), root.path("")).unwrap();
+        let read_only =
+            |flags| rustix::mount::mount_remount(root.path(""), MountFlags::BIND | flags, c"").unwrap();
+        let host = || confext_core::Host::open(root.path("")).unwrap();
+        tmpfs(&root.path("run"));
+        let mounts = root.mounts();
+        root.sysext("s", "opt/app/x", "x");
+        read_only(MountFlags::RDONLY);
+
+        let error = merge(&host(), Class::Sysext, &unprotected()).unwrap_err();
+        assert_eq!(error.code(), "os");
+        assert!(error.to_string().contains("opt"), "{error}");
+        assert_eq!((root.read("usr/bin/tool"), root.mounts()), (None, mounts.clone()));
+
+        // With a stack on /usr, the one from before comes back.
+        read_only(MountFlags::empty());
+        fs::rename(root.path("var/lib/extensions/s/opt"), root.path("aside")).unwrap();
+        merge(&host(), Class::Sysext, &unprotected()).unwrap();
+        let merged = root.mounts();
+        root.sysext("s", "usr/bin/tool", "2");
+        fs::rename(root.path("aside"), root.path("var/lib/extensions/s/opt")).unwrap();
+        read_only(MountFlags::RDONLY);
+        assert_eq!(refresh(&host(), Class::Sysext, &unprotected()).unwrap_err().code(), "os");
+        assert_eq!(root.mounts(), merged);
+        let stack = status(&host(), Class::Sysext).unwrap().remove(0).state;
+        assert!(matches!(stack, HierarchyState::Merged { ref doubts, .. } if doubts.is_empty()), "{stack:?}");
+        read_only(MountFlags::empty());
+        assert_eq!(refresh(&host(), Class::Sysext, &unprotected()).unwrap().hierarchies, ["usr", "opt"]);
+        assert_eq!(root.read("usr/bin/tool").as_deref(), Some("2"));
+        root.unmerge(Class::Sysext);
+        assert_eq!(root.mounts(), mounts);
+        for path in ["run", ""] {
+            rustix::mount::unmount(root.path(path), UnmountFlags::DETACH).unwrap();
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_file_system_only_the_kernel_reads_is_matched_when_it_is_mounted() {
+    isolated(|| {
+        let root = Root::new();
+        root.confext("ext", "etc/a", "a").file("var/lib/confexts/other.raw", "");
+        fs::rename(root.path("var/lib/confexts/ext"), root.path("tree")).unwrap();
+        let image = |id: &str| {
+            root.file("tree/etc/extension-release.d/extension-release.ext", &format!("ID={id}\n"));
+            _ = fs::remove_file(root.path("var/lib/confexts/other.raw"));
+            let (tree, image) = (root.path("tree"), root.path("var/lib/confexts/ext.raw"));
+            _ = fs::remove_file(&image);
+            let arguments = ["-q", "-d", tree.to_str().unwrap(), image.to_str().unwrap(), "4M"];
+            confext_tests::namespace::run("mkfs.ext4", &arguments);
+        };
+        image("_any");
+        root.merge(Class::Confext).unwrap();
+        assert_eq!(root.read("etc/a").as_deref(), Some("a"));
+        root.unmerge(Class::Confext);
+
+        image("other");
+        let report = root.merge(Class::Confext).unwrap();
+        assert_eq!((report.outcome, report.layers.len()), (Outcome::Nothing, 0));
+        assert_eq!(report.refused[0].severity, confext_core::discover::Severity::Ignored);
+        assert_eq!(root.mounts(), [""; 0]);
     });
 }

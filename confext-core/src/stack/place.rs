@@ -88,9 +88,15 @@ fn take<'s>(host: &Host, class: Class, step: &'s Step) -> Result<Undo<'s>> {
             Ok(Undo::ExchangeBack(tree, copy))
         }
         Step::Remove(hierarchy, old) => {
-            let copy = copy(host, hierarchy, old)?;
-            remove(host, class, hierarchy)?;
-            Ok(Undo::AddBack(hierarchy, copy))
+            let undo = Undo::AddBack(hierarchy, copy(host, hierarchy, old)?);
+            match remove(host, class, hierarchy) {
+                Ok(()) => Ok(undo),
+                // It may be gone although setting the mounts below right failed.
+                Err(error) => match state::look(host, class, hierarchy) {
+                    Ok(Current::Merged(_)) => Err(error),
+                    _ => go_back(host, &undo, &error).and(Err(error)),
+                },
+            }
         }
     }
 }
@@ -99,7 +105,8 @@ fn go_back(host: &Host, undo: &Undo<'_>, cause: &Error) -> Result<()> {
     let done = match undo {
         Undo::Detach(tree) => detach(host, tree.hierarchy, tree.mount.as_fd()),
         Undo::ExchangeBack(tree, old) => exchange(host, old.as_fd(), tree.hierarchy, &tree.mount),
-        Undo::AddBack(hierarchy, old) => open(host, hierarchy)
+        Undo::AddBack(hierarchy, old) => make(host, hierarchy)
+            .and_then(|()| open(host, hierarchy))
             .and_then(|target| move_tree(host, old.as_fd(), hierarchy, &target, Place::OnTop)),
     };
     done.map_err(|error| {
