@@ -127,7 +127,11 @@ fn copy(host: &Host, hierarchy: &str, old: &OwnedFd) -> Result<OwnedFd> {
 fn exchange(host: &Host, new: BorrowedFd<'_>, hierarchy: &str, old: &OwnedFd) -> Result<()> {
     // Before the kernel could put a mount beneath another one there is no way without a gap or a leftover.
     move_tree(host, new, hierarchy, old, Place::Beneath)?;
-    detach(host, hierarchy, old.as_fd())
+    detach(host, hierarchy, old.as_fd()).inspect_err(|_| {
+        // The old one stays on top, so the new one must not stay beneath it. That this fails, too, is not worse than
+        // the first failure, which is the one to tell.
+        let _ = detach(host, hierarchy, new);
+    })
 }
 
 fn open(host: &Host, hierarchy: &str) -> Result<OwnedFd> {
