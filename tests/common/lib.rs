@@ -2,9 +2,9 @@
 
 pub mod images;
 pub mod namespace;
+pub mod peer;
 #[path = "../../fuzz/src/reseal.rs"]
 pub mod reseal;
-pub mod peer;
 pub mod root;
 pub mod source;
 pub mod sweep;

@@ -532,3 +532,55 @@ fn a_file_system_only_the_kernel_reads_is_matched_when_it_is_mounted() {
         assert_eq!(root.mounts(), [""; 0]);
     });
 }
+
+/// On most machines mounts propagate: what is merged must come and go in other namespaces, too, and looking under a stack
+/// must take nothing away there.
+#[test]
+#[ignore = "needs root"]
+fn other_namespaces_follow() {
+    isolated(|| {
+        let root = Root::new();
+        root.confext("a", "etc/a", "1").file("etc/sub/x", "");
+        rustix::mount::mount_bind(root.path(""), root.path("")).unwrap();
+        rustix::mount::mount_change(root.path(""), MountPropagationFlags::SHARED).unwrap();
+        tmpfs(&root.path("etc/sub"));
+        root.file("etc/sub/outer", "outer");
+        let (ask, asked) = std::sync::mpsc::channel::<&str>();
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            let root = &root;
+            scope.spawn(move || {
+                confext_core::sys::unshare_mounts().unwrap();
+                for path in asked {
+                    tell.send((root.read(path), root.mounts().len())).unwrap();
+                }
+            });
+            let there = |path| {
+                ask.send(path).unwrap();
+                told.recv().unwrap()
+            };
+            // The root, the mount below it.
+            assert_eq!(there("etc/sub/outer"), (Some("outer".into()), 2));
+            let host = confext_core::Host::open(root.path("")).unwrap();
+            merge(&host, Class::Confext, &unprotected()).unwrap();
+            assert_eq!(there("etc/a").0.as_deref(), Some("1"));
+            assert_eq!(there("etc/sub/outer"), (Some("outer".into()), 4));
+            for turn in 2..5 {
+                root.confext("a", "etc/a", &turn.to_string());
+                refresh(&host, Class::Confext, &unprotected()).unwrap();
+                assert_eq!(there("etc/a").0, Some(turn.to_string()));
+                assert_eq!(there("etc/sub/outer"), (Some("outer".into()), 4));
+                assert_eq!(root.read("etc/a"), Some(turn.to_string()));
+                assert_eq!(root.mounts().len(), 4);
+            }
+            root.unmerge(Class::Confext);
+            assert_eq!(there("etc/a").0, None);
+            assert_eq!(there("etc/sub/outer"), (Some("outer".into()), 2));
+            drop(ask);
+        });
+        assert_eq!(root.read("etc/sub/outer").as_deref(), Some("outer"));
+        for path in ["etc/sub", ""] {
+            rustix::mount::unmount(root.path(path), UnmountFlags::DETACH).unwrap();
+        }
+    });
+}
