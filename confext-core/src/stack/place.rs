@@ -18,7 +18,7 @@ use confext_ddi::release::Class;
 use super::submounts::{self, Difference};
 use super::{MountPoint, Tree, bare};
 use crate::error::{Error, Result};
-use crate::host::Host;
+use crate::host::{Host, fd_path};
 use crate::state::{self, Current};
 use crate::sys::{self, Depth, Mode, OFlags, Place};
 
@@ -124,14 +124,15 @@ fn copy(host: &Host, hierarchy: &str, old: &OwnedFd) -> Result<OwnedFd> {
 }
 
 /// Puts `new` beneath `old`, then detaches `old`.
+///
+/// If the old one cannot be detached it stays on top, and the new one unseen beneath it until the next unmerge takes both:
+/// `old` is mounted on `new` then, so that detaching `new` would take the old one along and leave the host bare.
 fn exchange(host: &Host, new: BorrowedFd<'_>, hierarchy: &str, old: &OwnedFd) -> Result<()> {
+    // Detaching goes through /proc: without it the exchange is not begun.
+    fd_path(old.as_fd()).map_err(|error| Error::os("look up", host.display(Path::new(hierarchy)), error))?;
     // Before the kernel could put a mount beneath another one there is no way without a gap or a leftover.
     move_tree(host, new, hierarchy, old, Place::Beneath)?;
-    detach(host, hierarchy, old.as_fd()).inspect_err(|_| {
-        // The old one stays on top, so the new one must not stay beneath it. That this fails, too, is not worse than
-        // the first failure, which is the one to tell.
-        let _ = detach(host, hierarchy, new);
-    })
+    detach(host, hierarchy, old.as_fd())
 }
 
 fn open(host: &Host, hierarchy: &str) -> Result<OwnedFd> {
