@@ -11,18 +11,43 @@ use crate::fixture::{Scratch, confext};
 pub struct Documented {
     always: BTreeSet<String>,
     sometimes: BTreeSet<String>,
+    /// Those whose own fields have a table of their own.
+    elsewhere: BTreeSet<String>,
 }
 
 impl Documented {
+    /// Names like `evidence.by.subject` and `entries[].path`.
+    fn collect(&self, prefix: &str, value: &Value, fields: &mut BTreeSet<String>) {
+        if self.elsewhere.contains(prefix) || self.elsewhere.contains(prefix.trim_end_matches("[]")) {
+            return;
+        }
+        match value {
+            Value::Object(map) => {
+                for (key, value) in map {
+                    let name = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+                    fields.insert(name.clone());
+                    self.collect(&name, value, fields);
+                }
+            }
+            Value::Array(items) => {
+                items.iter().for_each(|item| self.collect(&format!("{prefix}[]"), item, fields));
+            }
+            _ => {}
+        }
+    }
+
     pub fn read(verb: &str) -> Self {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("docs/command.md");
         let text = std::fs::read_to_string(path).unwrap();
         let start = format!("<!-- fields of {verb} -->\n");
         let (_, rest) = text.split_once(&start).unwrap_or_else(|| panic!("no {start:?}"));
         let (table, _) = rest.split_once("\n<!-- end -->").unwrap();
-        let (mut always, mut sometimes) = (BTreeSet::new(), BTreeSet::new());
+        let (mut always, mut sometimes, mut elsewhere) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for row in table.lines().filter(|row| row.starts_with("| `")) {
             let name = row.trim_start_matches("| `").split('`').next().unwrap().to_owned();
+            if row.contains("; see the table of ") {
+                elsewhere.insert(name.clone());
+            }
             if row.contains("| may be missing:") {
                 sometimes.insert(name)
             } else {
@@ -30,7 +55,7 @@ impl Documented {
             };
         }
         assert!(!always.is_empty(), "{verb}");
-        Self { always, sometimes }
+        Self { always, sometimes, elsewhere }
     }
 
     /// Compares with documents that together show every field.
@@ -38,7 +63,7 @@ impl Documented {
         let mut seen = BTreeSet::new();
         for document in documents {
             let mut fields = BTreeSet::new();
-            collect("", document, &mut fields);
+            self.collect("", document, &mut fields);
             for field in &fields {
                 assert!(
                     self.always.contains(field) || self.sometimes.contains(field),
@@ -55,21 +80,6 @@ impl Documented {
                 assert!(document.get(field).is_some(), "always there, says the document: {field}");
             }
         }
-    }
-}
-
-/// Names like `evidence.by.subject` and `entries[].path`.
-fn collect(prefix: &str, value: &Value, fields: &mut BTreeSet<String>) {
-    match value {
-        Value::Object(map) => {
-            for (key, value) in map {
-                let name = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
-                fields.insert(name.clone());
-                collect(&name, value, fields);
-            }
-        }
-        Value::Array(items) => items.iter().for_each(|item| collect(&format!("{prefix}[]"), item, fields)),
-        _ => {}
     }
 }
 

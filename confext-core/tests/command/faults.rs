@@ -107,7 +107,7 @@ fn cases(scratch: &Scratch) -> Vec<Case> {
         case(
             "no table",
             verify(&vendor, &file("text.raw", &[b'x'; 9000])),
-            "not-an-image",
+            "image-unknown",
             1,
             &["found 9000 bytes", "expected a partition table"],
         ),

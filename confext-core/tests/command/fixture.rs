@@ -106,6 +106,13 @@ impl Scratch {
         root
     }
 
+    /// A host with nothing but what extensions are compared with; returns its root directory.
+    pub fn host(&self) -> PathBuf {
+        self.file("host/etc/os-release", "ID=debian\nVERSION_ID=13\n");
+        self.file("host/etc/motd", "of the host\n");
+        self.path("host")
+    }
+
     /// Builds an image with the command and returns its path and document.
     pub fn build(&self, name: &str, signing: &[&OsStr], more: &[&str]) -> (PathBuf, Value) {
         let image = self.path(name);

@@ -13,4 +13,5 @@
 mod documents;
 mod faults;
 mod fixture;
+mod host;
 mod text;

@@ -8,7 +8,11 @@ use crate::fixture::{Scratch, command, confext};
 #[test]
 fn help_names_every_verb_and_status() {
     let help = confext(["--help"]).ok();
-    for word in ["build", "inspect", "verify", "ls", "cat", "Exit status:", "--json"] {
+    let verbs = [
+        "build", "inspect", "verify", "ls", "cat", "list", "plan", "merge", "refresh", "unmerge", "status",
+        "trace", "run",
+    ];
+    for word in verbs.into_iter().chain(["Exit status:", "--json"]) {
         assert!(help.text().contains(word), "{word}:\n{}", help.text());
     }
     assert_eq!(confext(["--version"]).ok().text(), format!("confext {}\n", env!("CARGO_PKG_VERSION")));

@@ -1,0 +1,237 @@
+//! The verbs of a host: what they find, what they put in place, and that nothing of it stays.
+
+use std::path::Path;
+
+use confext_core::sys::{self, Depth, Propagation};
+use confext_ddi::build::{Meta, Tree, erofs};
+use serde_json::Value;
+
+use crate::documents::Documented;
+use crate::fixture::{Call, Scratch, confext};
+
+/// Calls a verb on the host of a scratch directory, trusting its vendor.
+fn call(scratch: &Scratch, verb: &str, more: &[&str]) -> Call {
+    let root = scratch.path("host");
+    let trust = match verb {
+        "status" | "trace" | "unmerge" => &[][..],
+        _ => &scratch.vendor.trust()[..],
+    };
+    let fixed = ["--json", verb, "--root", root.to_str().unwrap()];
+    confext(fixed.iter().chain(trust).chain(more))
+}
+
+fn ask(scratch: &Scratch, verb: &str, more: &[&str]) -> Value {
+    call(scratch, verb, more).ok().json()
+}
+
+/// Checks documents, and what is in them and documented by itself.
+fn check(verb: &str, documents: &[Value]) {
+    Documented::read(verb).check(documents);
+}
+
+fn all<'a>(documents: &'a [Value], field: &str) -> Vec<Value> {
+    documents.iter().filter_map(|document: &'a Value| document[field].as_array()).flatten().cloned().collect()
+}
+
+const DIR: &str = "host/var/lib/confexts";
+
+/// An image without a table and without a release file.
+fn without_release(scratch: &Scratch, name: &str) {
+    let mut tree = Tree::new();
+    tree.add_file("etc/x", "x", Meta::new(0o644)).unwrap();
+    let mut image = Vec::new();
+    erofs::write(&tree, &erofs::Options::default(), &mut image).unwrap();
+    scratch.file(name, image);
+}
+
+#[test]
+fn what_is_left_out_has_a_code_and_a_reason() {
+    let scratch = Scratch::new();
+    scratch.host();
+    scratch.signed(&format!("{DIR}/app.raw"));
+    scratch.signed(&format!("{DIR}/other.raw"));
+    without_release(&scratch, &format!("{DIR}/bare.raw"));
+    scratch.file(&format!("{DIR}/empty.raw"), "");
+    let fedora = scratch.build("fedora.raw", &scratch.vendor.signing(), &["--release", "ID=fedora"]).0;
+    std::fs::create_dir(scratch.path(&format!("{DIR}/app.raw.v"))).unwrap();
+    let list = ask(&scratch, "list", &["--policy", "root=signed+unprotected"]);
+    let refused = list["refused"].as_array().unwrap();
+    let code = |name: &str| {
+        let one = refused.iter().find(|one| one["path"].as_str().unwrap().ends_with(name));
+        let one = one.unwrap_or_else(|| panic!("{name} is not in {list:#}"));
+        let message = one["message"].as_str().unwrap();
+        assert!(message.contains("found") && message.contains("expected"), "{message}");
+        assert!(!one["hint"].as_str().unwrap().is_empty());
+        (one["code"].as_str().unwrap().to_owned(), one["severity"].as_str().unwrap().to_owned())
+    };
+    let pair = |code: &str, severity: &str| (code.to_owned(), severity.to_owned());
+    assert_eq!(code("other.raw"), pair("release-name", "refused"));
+    assert_eq!(code("bare.raw"), pair("release-missing", "refused"));
+    assert_eq!(code("empty.raw"), pair("image-empty", "refused"));
+    assert_eq!(list["extensions"][0]["candidate"]["name"], "app");
+
+    std::fs::rename(fedora, scratch.path(&format!("{DIR}/app.raw"))).unwrap();
+    let plan = ask(&scratch, "plan", &[]);
+    let foreign = plan["refused"].as_array().unwrap().iter().find(|one| one["code"] == "host-os").unwrap();
+    assert_eq!(foreign["severity"], "ignored");
+    assert!(foreign["message"].as_str().unwrap().contains("fedora"), "{foreign}");
+    check("rejection", &all(&[list, plan], "refused"));
+}
+
+#[test]
+fn a_bad_extension_stops_a_merge_before_anything_is_mounted() {
+    let scratch = Scratch::new();
+    scratch.host();
+    scratch.signed(&format!("{DIR}/other.raw"));
+    let merge = call(&scratch, "merge", &[]);
+    assert_eq!((merge.status, &merge.json()["error"]["code"]), (1, &"release-name".into()));
+    let skipped = ask(&scratch, "merge", &["--on-bad", "skip"]);
+    assert_eq!(
+        (&skipped["outcome"], &skipped["refused"][0]["code"]),
+        (&"nothing".into(), &"release-name".into())
+    );
+}
+
+#[test]
+fn questions_about_a_host_need_no_privilege() {
+    let scratch = Scratch::new();
+    scratch.host();
+    scratch.file("tree-1/etc/motd", "of the extension\n");
+    scratch.signed(&format!("{DIR}/app.raw"));
+    let list = ask(&scratch, "list", &[]);
+    check("list", std::slice::from_ref(&list));
+    assert_eq!(list["extensions"][0]["merged"], "no");
+    assert_eq!(list["extensions"][0]["layer"]["checked"]["kind"], "signed");
+    let plan = ask(&scratch, "plan", &[]);
+    check("plan", std::slice::from_ref(&plan));
+    let change = |path: &str| {
+        let changes = plan["hierarchies"][0]["changes"].as_array().unwrap();
+        changes.iter().find(|change| change["path"] == path).unwrap()["effect"].clone()
+    };
+    assert_eq!((change("motd"), change("app/app.conf")), ("shadowed".into(), "added".into()));
+    let status = ask(&scratch, "status", &[]);
+    assert_eq!(status["hierarchies"].as_array().unwrap().len(), 3);
+    assert_eq!(status["hierarchies"][0]["state"], "bare");
+    assert_eq!(ask(&scratch, "trace", &["/etc/motd"])["answer"], "not-merged");
+    assert_eq!(ask(&scratch, "trace", &["/etc/none"])["answer"], "absent");
+}
+
+/// Moves this thread, and the commands it starts, into a mount namespace of its own.
+fn own_mounts() {
+    sys::unshare_mounts().unwrap();
+    sys::set_propagation(Path::new("/"), Propagation::Private, Depth::Recursive).unwrap();
+}
+
+/// The mounts below a directory that this thread sees.
+fn mounts_below(directory: &Path) -> Vec<String> {
+    let all = std::fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
+    all.lines().filter(|line| line.contains(directory.to_str().unwrap())).map(str::to_owned).collect()
+}
+
+/// The loop devices that have the content of an image.
+fn loops_of(root_hash: &str) -> Vec<String> {
+    let devices = std::fs::read_dir("/sys/block").unwrap().map(|entry| entry.unwrap().path());
+    let files = devices.filter_map(|device| std::fs::read_to_string(device.join("loop/backing_file")).ok());
+    files.filter(|file| file.contains(root_hash)).collect()
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_stack_comes_is_exchanged_traced_and_goes() {
+    own_mounts();
+    let scratch = Scratch::new();
+    let root = scratch.host();
+    let versions = format!("{DIR}/app.raw.v");
+    scratch.file("tree-1/etc/motd", "of the extension\n");
+    scratch.signed(&format!("{versions}/app_1.raw"));
+    scratch.file("host/run/confexts/base/etc/motd", "of the directory\n");
+    scratch.file("host/run/confexts/base/etc/extension-release.d/extension-release.base", "ID=_any\n");
+    let policy = ["--policy", "root=signed+unprotected"];
+
+    let merged = ask(&scratch, "merge", &policy);
+    assert_eq!(merged["outcome"], "merged");
+    assert_eq!(std::fs::read_to_string(root.join("etc/motd")).unwrap(), "of the directory\n");
+    let again = call(&scratch, "merge", &policy);
+    assert_eq!((again.status, &again.json()["error"]["code"]), (3, &"already-merged".into()));
+    let unchanged = ask(&scratch, "refresh", &policy);
+    assert_eq!(unchanged["outcome"], "unchanged");
+    let status = ask(&scratch, "status", &["--class", "confext"]);
+    assert_eq!(status["hierarchies"][0]["state"], "merged");
+    let traces =
+        ["/etc/motd", "/etc/app/app.conf", "/etc/app", "/etc/os-release", "/etc/.systemd-confext/dev"];
+    let mut traces = traces.map(|path| ask(&scratch, "trace", &[path])).to_vec();
+    let answers: Vec<_> = traces.iter().map(|trace| trace["answer"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(answers, ["layer", "layer", "directory", "base", "metadata"]);
+    let signer = &traces[1]["source"]["checked"]["by"]["subject"];
+    assert!(signer.as_str().unwrap().contains("vendor"), "{signer}");
+
+    std::fs::write(scratch.path("tree-1/etc/motd"), "of the second version\n").unwrap();
+    scratch.signed(&format!("{versions}/app_2.raw"));
+    std::fs::remove_dir_all(root.join("run/confexts/base")).unwrap();
+    traces.push(ask(&scratch, "trace", &["/etc/motd"]));
+    assert_eq!(traces[5]["answer"], "cannot-tell");
+    let refreshed = ask(&scratch, "refresh", &[]);
+    assert_eq!(refreshed["outcome"], "refreshed");
+    assert_eq!(std::fs::read_to_string(root.join("etc/motd")).unwrap(), "of the second version\n");
+    let root_hash = refreshed["layers"][0]["checked"]["root_hash"].as_str().unwrap().to_owned();
+    assert_eq!(loops_of(&root_hash).len(), 1);
+
+    let unmerged = ask(&scratch, "unmerge", &[]);
+    assert_eq!(
+        (&unmerged["outcome"], &ask(&scratch, "unmerge", &[])["outcome"]),
+        (&"unmerged".into(), &"nothing".into())
+    );
+    assert_eq!(std::fs::read_to_string(root.join("etc/motd")).unwrap(), "of the host\n");
+    assert_eq!((mounts_below(&root), loops_of(&root_hash)), (vec![], vec![]));
+
+    let reports = [merged, unchanged, refreshed, unmerged];
+    check("merge", &reports);
+    check("layer", &all(&reports, "layers"));
+    check("status", &[status]);
+    let sources = traces.iter().filter_map(|trace| trace.get("source").cloned());
+    let sources: Vec<_> = sources.chain(all(&traces, "sources")).collect();
+    check("source", &sources);
+    check("trace", &traces);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_damaged_image_is_not_merged() {
+    own_mounts();
+    let scratch = Scratch::new();
+    let root = scratch.host();
+    scratch.file("tree-1/etc/app/large", vec![b'x'; 100_000]);
+    let image = scratch.signed(&format!("{DIR}/app.raw"));
+    let mut bytes = std::fs::read(&image).unwrap();
+    let at = bytes.windows(9).position(|window| window == b"xxxxxxxxx").unwrap();
+    bytes[at + 50_000] = b'X';
+    std::fs::write(&image, bytes).unwrap();
+    let merge = call(&scratch, "merge", &[]);
+    assert_eq!((merge.status, &merge.json()["error"]["code"]), (1, &"data-block".into()));
+    assert_eq!(mounts_below(&root), Vec::<String>::new());
+}
+
+#[test]
+#[ignore = "needs root"]
+fn run_exits_as_its_command_does() {
+    own_mounts();
+    let scratch = Scratch::new();
+    let root = scratch.host();
+    scratch.signed(&format!("{DIR}/app.raw"));
+    let [flag, certificate] = scratch.vendor.trust();
+    // The root of this machine is the root that has programs; the images are put where it looks for them.
+    let dir = Path::new("/run/confexts");
+    sys::set_propagation(Path::new("/"), Propagation::Private, Depth::Recursive).unwrap();
+    rustix::mount::mount("confext-test", "/run", "tmpfs", rustix::mount::MountFlags::empty(), None).unwrap();
+    std::fs::create_dir_all(dir).unwrap();
+    std::fs::copy(root.join("var/lib/confexts/app.raw"), dir.join("app.raw")).unwrap();
+    let run = |command: &[&str]| confext(["run", flag, certificate, "--"].iter().chain(command));
+    let seen = run(&["cat", "/etc/app/app.conf"]).ok();
+    assert_eq!(seen.text(), "version = 1\n");
+    assert!(!Path::new("/etc/app").exists(), "nobody else sees it");
+    assert_eq!(run(&["sh", "-c", "exit 7"]).status, 7);
+    assert_eq!(run(&["sh", "-c", "kill -KILL $$"]).status, 137);
+    assert_eq!(run(&["/no/such/program"]).status, 127);
+    assert_eq!(run(&["/etc/app/app.conf"]).status, 126);
+    assert_eq!(confext(["run", "--", "true"]).status, 125, "nobody trusts the vendor");
+}
