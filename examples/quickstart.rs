@@ -10,7 +10,8 @@ use std::time::SystemTime;
 
 use confext_core::admission::Trust;
 use confext_core::sys::{self, Depth, Propagation};
-use confext_core::{Host, Options, merge, refresh, unmerge};
+use confext_core::trace::Answer;
+use confext_core::{Host, Options, merge, refresh, trace, unmerge};
 use confext_ddi::Limits;
 use confext_ddi::build::{Builder, Meta, ReleaseFields, Tree};
 use confext_ddi::image::{self, Image};
@@ -76,6 +77,9 @@ fn story(root: &Path) -> Result {
     std::fs::write(images.join("app_1.raw"), first)?;
     merge(&host, Class::Confext, &options)?;
     println!("merged: etc/app.conf is {:?}", config()?);
+    if let Answer::Layer { source, .. } = trace(&host, "/etc/app.conf", &Limits::default())?.answer {
+        println!("traced: from {}, {:?}", source.image, source.checked);
+    }
 
     std::fs::write(images.join("app_2.raw"), second)?;
     let report = refresh(&host, Class::Confext, &options)?;
