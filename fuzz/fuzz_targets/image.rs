@@ -1,4 +1,15 @@
-//! Fuzz target: see `targets::image`.
+//! Fuzz target: see `targets::image`. Checksums are made right after most changes.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| confext_fuzz::targets::image(bytes));
+use confext_fuzz::{reseal, targets};
+use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
+
+fuzz_target!(|bytes: &[u8]| targets::image(bytes));
+
+fuzz_mutator!(|bytes: &mut [u8], size: usize, max_size: usize, seed: u32| {
+    let size = fuzzer_mutate(bytes, size, max_size);
+    if seed % 8 != 0 {
+        reseal::reseal(&mut bytes[..size]);
+    }
+    size
+});

@@ -3,12 +3,13 @@
 //! Each asserts that nothing panics (by running), that what is printed parses to the same value, and that limits hold.
 
 use confext_ddi::image::{self, Image};
-use confext_ddi::policy::Policy;
-use confext_ddi::release::{Class, Release};
+use confext_ddi::policy::{Policy, Protection};
+use confext_ddi::release::{Class, Host, Release, Scope};
+use confext_ddi::signature::{Fingerprint, Signer, Verifier};
 use confext_ddi::vpick::{
     self, Accept, ArchitectureRule, Entry, EntryKind, Filter, TriesRule, VersionedImage,
 };
-use confext_ddi::{Limits, dps, fs, fstype, gpt, signature, verity, version};
+use confext_ddi::{Limits, Result, RootHash, dps, fs, fstype, gpt, signature, verity, version};
 
 /// A target: the name of its corpus directory and the function it runs.
 pub type Target = (&'static str, fn(&[u8]));
@@ -18,6 +19,7 @@ pub const ALL: &[Target] = &[
     ("gpt", gpt),
     ("image", image),
     ("verity_superblock", verity_superblock),
+    ("verity_reader", verity_reader),
     ("signature_json", signature_json),
     ("pkcs7", pkcs7),
     ("policy", policy),
@@ -50,14 +52,43 @@ pub fn gpt(bytes: &[u8]) {
     }
 }
 
-/// A whole image: opening, judging by the weakest policy, and reading what it admits.
+/// A verifier that takes every signature of the right shape, so that what is behind it is reached.
+struct Anybody;
+
+impl Verifier for Anybody {
+    fn verify(&self, _: &RootHash, signature_der: &[u8]) -> Result<Signer> {
+        signature::SignedData::parse(signature_der)?;
+        let fingerprint = Fingerprint::from_bytes([0; 32]);
+        Ok(Signer { subject: "anybody".to_owned(), fingerprint, not_before: 0, not_after: i64::MAX })
+    }
+}
+
+/// A whole image: opening, judging by every policy, and reading what they admit. No policy admits an image with less
+/// protection than it asks for, and nothing counts as signed without a verifier.
 pub fn image(bytes: &[u8]) {
     let options = image::Options::default().limits(limits()).architecture(dps::Architecture::X86_64);
-    let Ok(image) = Image::open(bytes, &options) else { return };
-    let weakest = Policy::unprotected();
-    let Ok(admitted) = weakest.judge(image, None) else { return };
-    if let Ok(files) = admitted.file_system(&limits()) {
-        read_files(&*files);
+    let policies = [
+        (Policy::signed(), Protection::Signed),
+        (Policy::verity(), Protection::Verity),
+        (Policy::unprotected(), Protection::None),
+    ];
+    for verifier in [None, Some(&Anybody as &dyn Verifier)] {
+        let mut weaker_must_admit = false;
+        for (policy, least) in &policies {
+            let Ok(image) = Image::open(bytes, &options) else { return };
+            let Ok(admitted) = policy.judge(image, verifier) else {
+                assert!(!weaker_must_admit, "a policy that asks for less admits less");
+                continue;
+            };
+            weaker_must_admit = true;
+            let protection = admitted.evidence().protection();
+            assert!(protection >= *least);
+            assert!(protection < Protection::Signed || verifier.is_some());
+            assert_eq!(admitted.evidence().signer().is_some(), protection == Protection::Signed);
+            if let Ok(files) = admitted.file_system(&limits()) {
+                read_files(&*files);
+            }
+        }
     }
 }
 
@@ -68,6 +99,33 @@ pub fn verity_superblock(bytes: &[u8]) {
     assert_eq!(again, superblock);
     if let Ok(geometry) = verity::Geometry::new(&superblock) {
         assert!(geometry.levels().len() < 64);
+    }
+}
+
+/// A superblock before a tree that is right for the data: what is read is the data, or nothing.
+///
+/// The input is 512 bytes of superblock, then up to 400 blocks of data in short: each byte stands for a block of it.
+pub fn verity_reader(bytes: &[u8]) {
+    let Some((superblock, data)) = bytes.split_at_checked(verity::Superblock::BYTES) else { return };
+    let data: Vec<u8> = data.iter().take(400).flat_map(|byte| [*byte; 4096]).collect();
+    let blocks = u64::try_from(data.len() / 4096).expect("a slice's length fits 64 bits");
+    // As much of the input's salt as can be had, so that a changed size alone does not end it.
+    let salt = verity::Superblock::parse(superblock, &limits()).map(|parsed| parsed.salt);
+    let salt = salt.unwrap_or_else(|_| confext_ddi::digest::Salt::new([1; 32]).expect("a salt of 32 bytes"));
+    let right = verity::Superblock::new(confext_ddi::id::Uuid::from_bytes([2; 16]), blocks, salt);
+    let Ok(tree) = verity::build(&data, &right) else { return };
+    let mut area = tree.bytes;
+    area[..superblock.len()].copy_from_slice(superblock);
+    let Ok(reader) = verity::Reader::new(&data[..], &area[..], tree.root_hash, &limits()) else { return };
+    let mut copied = Vec::new();
+    let sink = |block: &[u8]| {
+        copied.extend_from_slice(block);
+        Ok(())
+    };
+    let checked = verity::copy_verified(&reader, sink, |_| std::ops::ControlFlow::Continue(()));
+    assert!(data.starts_with(&copied));
+    if checked.is_ok() {
+        assert_eq!(copied.len(), data.len(), "the root hash pins the number of blocks");
     }
 }
 
@@ -100,6 +158,14 @@ pub fn release(bytes: &[u8]) {
     for (key, value) in release.iter() {
         assert!(!key.is_empty());
         assert_eq!(release.get(key), Some(value));
+    }
+    // As its own host, and on another one.
+    let other = Release::parse(b"ID=debian\nVERSION_ID=13\n", &limits()).expect("a release file");
+    for os_release in [release.clone(), other] {
+        let Ok(host) = Host::new(os_release, dps::Architecture::X86_64, Scope::System) else { continue };
+        for class in [Class::Sysext, Class::Confext] {
+            let _ = host.admits(&release, class);
+        }
     }
 }
 

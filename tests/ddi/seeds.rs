@@ -1,0 +1,334 @@
+//! The seeds of the fuzzing corpus: made here, and checked to be what is made here.
+//!
+//! `CONFEXT_BLESS=1 cargo test -p confext-tests --test ddi-seeds` writes them. Besides the seeds a directory of the
+//! corpus may have files whose names start with `regression-`, each an input that once went wrong, and images that
+//! other programs made (see [`FOREIGN`]).
+
+use confext_ddi::build::Built;
+use confext_ddi::fstype::{self, FsType};
+use confext_ddi::image::{Claim, Image};
+use confext_ddi::policy::Policy;
+use confext_ddi::release::Release;
+use confext_ddi::signature::{Embed, Json, SignedData};
+use confext_ddi::verity::Superblock;
+use confext_ddi::{Limits, fs, gpt};
+use confext_tests::images;
+use confext_tests::reseal::reseal_header;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// Images of other programs, by the start of their names. All hold the same files, all owned by root and of time 0:
+/// `etc/a.conf` (2000 lines `key=value`), `etc/link` to it, `etc/noise` (1500 bytes that do not compress), `etc/small`
+/// with the attribute `user.note`, and a release file.
+///
+/// - `mksquashfs SOURCE FILE -nopad -all-root -mkfs-time 0 -all-time 0` and `-comp gzip`, `xz`, `lz4` or `zstd`;
+///   for `plain` `-noI -noD -noF -noX`; for `b4096` `-b 4096 -no-fragments` (version 4.5.1).
+/// - `mkfs.erofs -T0 --all-root -U 4f68bce3-e8cd-4db1-96e7-fbcaf984b709 FILE SOURCE` and `-z` with `lz4`, `deflate`,
+///   `lzma` or `zstd`; for `fragments` `-zlz4hc -Efragments,dedupe -C65536`; for `packed`
+///   `-zlz4 -Eall-fragments,ztailpacking`; for `chunks` `--chunksize=4096`; for `b512` `-b512` (version 1.9.4). Then
+///   bit 0 of byte 1032 was cleared: without the superblock's checksum changes are looked at.
+const FOREIGN: [&str; 2] = ["mkfs-", "mksquashfs-"];
+
+/// All of the corpus stays below this.
+const MOST_BYTES: u64 = 1 << 20;
+
+/// Target and name.
+type Seeds = BTreeMap<(&'static str, String), Vec<u8>>;
+
+const SECTOR: usize = 512;
+
+/// An image of ours with room for four entries instead of 128 and nothing unused: small enough for a fuzzer.
+///
+/// *Layout*: MBR · header · entries · gap to sector 8 · partitions · entries · header.
+fn compact(image: &[u8], built: &Built) -> Vec<u8> {
+    let (from, to) = (20_480, 8 * SECTOR);
+    let end = usize::try_from(built.partitions.last().unwrap().range.end()).unwrap();
+    let mut small = image[..3 * SECTOR].to_vec();
+    small.resize(to, 0);
+    small.extend_from_slice(&image[from..end]);
+    let moved = u64::try_from((from - to) / SECTOR).unwrap();
+    for entry in small[2 * SECTOR..3 * SECTOR].as_chunks_mut::<128>().0 {
+        if entry[..16] != [0; 16] {
+            for field in [32..40, 40..48] {
+                let lba = u64::from_le_bytes(entry[field.clone()].try_into().unwrap());
+                entry[field].copy_from_slice(&(lba - moved).to_le_bytes());
+            }
+        }
+    }
+    let entries = small[2 * SECTOR..3 * SECTOR].to_vec();
+    small.extend_from_slice(&entries);
+    small.extend_from_slice(&image[SECTOR..2 * SECTOR]);
+    seal_compact(&mut small, SECTOR);
+    small
+}
+
+/// Writes both headers of a compact image for where they are.
+fn seal_compact(image: &mut [u8], sector: usize) {
+    let last = image.len() / sector - 1;
+    for (own, other, entries) in [(1, last, 2), (last, 1, last - 1)] {
+        let at = own * sector;
+        let numbers = [(24, own), (32, other), (40, 3), (48, last - 2), (72, entries)];
+        for (field, value) in numbers {
+            image[at + field..at + field + 8].copy_from_slice(&u64::try_from(value).unwrap().to_le_bytes());
+        }
+        image[at + 80..at + 84].copy_from_slice(&4_u32.to_le_bytes());
+        reseal_header(image, at, sector);
+    }
+}
+
+/// A table alone, for sectors of this size, with two small partitions.
+fn table(sector: usize) -> Vec<u8> {
+    let (image, _) = images::signed();
+    let mut small = vec![0; 8 * sector];
+    small[sector..sector + 92].copy_from_slice(&image[SECTOR..SECTOR + 92]);
+    small[2 * sector..2 * sector + 256].copy_from_slice(&image[1024..1024 + 256]);
+    for (entry, lba) in
+        small[2 * sector..2 * sector + 256].as_chunks_mut::<128>().0.iter_mut().zip([3_u64, 4])
+    {
+        entry[32..40].copy_from_slice(&lba.to_le_bytes());
+        entry[40..48].copy_from_slice(&lba.to_le_bytes());
+    }
+    small.copy_within(2 * sector..3 * sector, 6 * sector);
+    small.copy_within(sector..2 * sector, 7 * sector);
+    seal_compact(&mut small, sector);
+    small
+}
+
+/// EROFS without the checksum that stops changes at the door.
+fn without_checksum(mut image: Vec<u8>) -> Vec<u8> {
+    image[1032] &= !1;
+    image
+}
+
+/// Makes every seed.
+fn seeds() -> Seeds {
+    let mut seeds = Seeds::new();
+    let mut add = |target: &'static str, name: &str, bytes: Vec<u8>| {
+        assert!(seeds.insert((target, name.to_owned()), bytes).is_none(), "{target}/{name}");
+    };
+    let bare_signer = images::vendor().embed(Embed::Nothing);
+    let (signed, built) = images::signed();
+    let (plain, plain_built) = images::build(images::builder(images::one_file()), Some(&bare_signer));
+    let (large, large_built) = images::build(images::builder(images::one_of_each()).unsigned(), None);
+
+    for sector in [512, 1024, 2048, 4096] {
+        add("gpt", &format!("sectors-of-{sector}"), table(sector));
+    }
+    let mut backup_only = table(512);
+    backup_only[512..1024].fill(0);
+    add("gpt", "backup-only", backup_only);
+    let mut primary_only = table(512);
+    primary_only[6 * 512..].fill(0);
+    add("gpt", "primary-only", primary_only);
+
+    let mut unprotected = compact(&large, &large_built);
+    unprotected[2 * SECTOR + 128..3 * SECTOR].fill(0);
+    let root = 8 * SECTOR;
+    unprotected[root + 1032] &= !1;
+    let sectors = unprotected.len();
+    unprotected.copy_within(2 * SECTOR..3 * SECTOR, sectors - 2 * SECTOR);
+    seal_compact(&mut unprotected, SECTOR);
+    add("image", "signed", compact(&signed, &built));
+    add("image", "signed-without-certificate", compact(&plain, &plain_built));
+    add("image", "unsigned", compact(&large, &large_built));
+    add("image", "unprotected", unprotected);
+    add("image", "bare", without_checksum(images::bare()));
+
+    let superblock = images::part(&signed, &built, 1)[..512].to_vec();
+    let large_superblock = images::part(&large, &large_built, 1)[..512].to_vec();
+    let salted = |len: usize| {
+        let mut parsed = Superblock::parse(&superblock, &Limits::default()).unwrap();
+        parsed.salt = confext_ddi::digest::Salt::new(vec![0x5a; len]).unwrap();
+        parsed.to_bytes().to_vec()
+    };
+    for (name, bytes) in [("one-block", superblock.clone()), ("two-levels", large_superblock.clone())] {
+        add("verity_superblock", name, bytes);
+    }
+    add("verity_superblock", "no-salt", salted(0));
+    add("verity_superblock", "longest-salt", salted(256));
+    for blocks in [1_usize, 2, 128, 129, 300] {
+        let mut parsed = Superblock::parse(&superblock, &Limits::default()).unwrap();
+        parsed.data_blocks = u64::try_from(blocks).unwrap();
+        let data = (0..blocks).map(|at| at.to_le_bytes()[0]);
+        add(
+            "verity_reader",
+            &format!("blocks-{blocks}"),
+            parsed.to_bytes().into_iter().chain(data).collect(),
+        );
+    }
+
+    let json = Json::parse(images::part(&signed, &built, 2), &Limits::default()).unwrap();
+    let short = Json::parse(images::part(&plain, &plain_built, 2), &Limits::default()).unwrap();
+    let unnamed = Json { certificate_fingerprint: None, ..short.clone() };
+    add("signature_json", "with-fingerprint", json.to_bytes());
+    add("signature_json", "without-fingerprint", unnamed.to_bytes());
+    add("signature_json", "padded", [unnamed.to_bytes(), vec![0; 64]].concat());
+    add("signature_json", "other-order", {
+        let (hash, signature) = (json.root_hash.to_hex(), "TUlJ");
+        format!(
+            "{{\n  \"signature\": \"{signature}\",\n  \"more\": [1, {{}}],\n  \"rootHash\": \"{hash}\"\n}}\n"
+        )
+        .into()
+    });
+    add("pkcs7", "with-certificate", json.signature_der);
+    add("pkcs7", "without-certificate", short.signature_der);
+
+    add_texts(&mut add);
+    for (name, tree) in [("one-file", images::one_file()), ("one-of-each", images::one_of_each())] {
+        let (image, built) = images::build(images::builder(tree).unsigned(), None);
+        let system = images::part(&image, &built, 0).to_vec();
+        add("erofs", name, without_checksum(system.clone()));
+        if name == "one-file" {
+            add("erofs", "with-checksum", system);
+        }
+    }
+    seeds
+}
+
+fn add_texts(add: &mut impl FnMut(&'static str, &str, Vec<u8>)) {
+    for (name, text) in [
+        ("all", "*"),
+        ("none", "~"),
+        ("ignore", "-"),
+        ("signed", "root=signed:usr=signed:=absent"),
+        ("alternatives", "root=verity+signed+encrypted+unprotected+absent:usr=unused"),
+        ("attributes", "root=signed+read-only-on+growfs-off:swap=absent"),
+        ("file-systems", "root=signed+erofs+squashfs:=ignore"),
+        ("verity-parts", "root=signed:root-verity=unprotected:root-verity-sig=unprotected+unused"),
+    ] {
+        add("policy", name, text.into());
+    }
+    for (name, text) in [
+        ("any", "ID=_any\n"),
+        ("host", "NAME=\"Debian\"\nID=debian\nID_LIKE=\"a b\"\nVERSION_ID='13'\n"),
+        (
+            "extension",
+            "# for one host\nID=debian\nCONFEXT_LEVEL=2\nCONFEXT_SCOPE=\"system portable\"\nARCHITECTURE=x86-64\n",
+        ),
+        ("quotes", "A=\"a\\\"b\\$c\\`d\\\\e\"\nB='x'\"y\"z\nC=a\\ b\nD=\"two\nlines\"\n"),
+        ("continued", "A=a\\\nb\n; comment\n\nID=x"),
+    ] {
+        add("release", name, text.into());
+    }
+    for (name, text) in [
+        ("digits", "1.10\n1.9"),
+        ("tilde", "122.1~rc1\n122.1"),
+        ("caret", "1^post\n1.0"),
+        ("dash", "123-3\n123.1-1"),
+        ("zeros", "0001\n1"),
+        ("letters", "1a\n1B"),
+    ] {
+        add("version", name, text.into());
+    }
+    for (name, text) in [
+        ("versions", "app.raw.v\napp_1.raw\napp_1.10.raw\napp_1.9.raw\nother_3.raw"),
+        (
+            "architectures",
+            "app.confext.raw.v\napp_1_x86-64.confext.raw\napp_2_arm64.confext.raw\napp_1.confext.raw",
+        ),
+        ("tries", "app.raw.v\napp_2+0-3.raw\napp_1+3-1.raw\napp_1+2.raw\napp_0.raw"),
+        ("pattern", "app___.raw.v\napp_1.raw\napp_2_x86-64+1-1.raw"),
+        ("directory", "app.v\napp_1\napp_2.raw\n.hidden\napp_"),
+    ] {
+        add("vpick", name, text.into());
+    }
+}
+
+fn corpus() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus")
+}
+
+/// Every file of the corpus, as target and name.
+fn files() -> BTreeSet<(String, String)> {
+    let list = |dir: &Path| -> Vec<String> {
+        let entries = std::fs::read_dir(dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    };
+    let of = |target: &String| {
+        list(&corpus().join(target)).into_iter().map(|name| (target.clone(), name)).collect()
+    };
+    list(&corpus()).iter().flat_map(|target| -> Vec<(String, String)> { of(target) }).collect()
+}
+
+#[test]
+fn the_corpus_is_what_the_code_makes() {
+    let seeds = seeds();
+    assert!(seeds == self::seeds(), "seeds are the same each time");
+    let bless = std::env::var_os("CONFEXT_BLESS").is_some();
+    for ((target, name), bytes) in &seeds {
+        let path = corpus().join(target).join(name);
+        if bless {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, bytes).unwrap();
+        }
+        let found = std::fs::read(&path).unwrap_or_default();
+        assert!(found == *bytes, "fuzz/corpus/{target}/{name} is out of date: CONFEXT_BLESS=1 writes it");
+    }
+    let mut total = 0;
+    for (target, name) in files() {
+        let known = seeds.keys().any(|(known, seed)| (*known, seed) == (&*target, &name));
+        let kept = FOREIGN.iter().chain(&["regression-"]).any(|start| name.starts_with(start));
+        assert!(known || kept, "fuzz/corpus/{target}/{name}: no seed and no regression");
+        total += std::fs::metadata(corpus().join(target).join(name)).unwrap().len();
+    }
+    assert!(total < MOST_BYTES, "the corpus has {total} bytes");
+}
+
+/// A seed that is refused at once leads a fuzzer nowhere.
+#[test]
+fn seeds_are_accepted() {
+    let limits = Limits::default();
+    let mut claims = BTreeSet::new();
+    for ((target, name), bytes) in &seeds() {
+        let accepted = match *target {
+            "gpt" => gpt::Table::read(&bytes[..], &limits).map(|table| table.is_some()),
+            "image" => Image::open(&bytes[..], &images::options()).and_then(|image| {
+                claims.insert(match image.claim() {
+                    Claim::None => "none",
+                    Claim::Verity { .. } => "verity",
+                    Claim::Signed { .. } => "signed",
+                });
+                let admitted = Policy::unprotected().judge(image, None)?;
+                images::read_everything(&*admitted.file_system(&limits)?, &limits).map(|all| all.len() > 3)
+            }),
+            "verity_superblock" | "verity_reader" => Superblock::parse(bytes, &limits).map(|_| true),
+            "signature_json" => Json::parse(bytes, &limits).map(|_| true),
+            "pkcs7" => SignedData::parse(bytes).map(|_| true),
+            "policy" => Policy::parse(std::str::from_utf8(bytes).unwrap()).map(|_| true),
+            "release" => Release::parse(bytes, &limits).map(|release| release.iter().count() > 0),
+            "erofs" => fs::open(&bytes[..], FsType::Erofs, &limits)
+                .and_then(|files| images::read_everything(&*files, &limits).map(|all| all.len() > 3)),
+            "version" | "vpick" => Ok(bytes.contains(&b'\n')),
+            other => panic!("a seed for {other}, which is no target"),
+        };
+        let accepted = accepted.unwrap_or_else(|error| panic!("{target}/{name}: {error}"));
+        assert!(accepted, "{target}/{name} says nothing");
+    }
+    assert_eq!(claims, ["none", "verity", "signed"].into());
+}
+
+/// What other programs made of the same files reads the same.
+#[test]
+fn images_of_other_programs_hold_the_same_files() {
+    let limits = Limits::default();
+    let mut count = 0;
+    for (target, name) in files() {
+        if !FOREIGN.iter().any(|start| name.starts_with(start)) {
+            continue;
+        }
+        let bytes = std::fs::read(corpus().join(&target).join(&name)).unwrap();
+        let found = fstype::probe(&bytes[..]).unwrap().unwrap().fs_type;
+        assert_eq!(found.as_str(), target, "{name}");
+        let files =
+            fs::open(&bytes[..], found, &limits).unwrap_or_else(|error| panic!("{target}/{name}: {error}"));
+        let all = images::read_everything(&*files, &limits)
+            .unwrap_or_else(|error| panic!("{target}/{name}: {error}"));
+        let file = |path: &str| &all[path.as_bytes()];
+        assert_eq!(file("etc/a.conf").content, "key=value\n".repeat(2000).as_bytes(), "{name}");
+        assert_eq!(file("etc/link").content, b"a.conf", "{name}");
+        assert_eq!(file("etc/noise").content.len(), 1500, "{name}");
+        assert_eq!(file("etc/small").xattrs, [(b"user.note".to_vec(), b"hi".to_vec())], "{name}");
+        count += 1;
+    }
+    assert!(count >= 15, "{count} images");
+}
