@@ -1,9 +1,9 @@
 //! Images of systemd and of ours, merged here and by systemd: the same files come out.
 
 use confext_core::admission::Options;
-use confext_core::stack::Outcome;
-use confext_core::state::{Checked, metadata_directory};
-use confext_core::{Host, merge, unmerge};
+use confext_core::stack::{Change, Outcome};
+use confext_core::state::{Checked, HierarchyState, metadata_directory};
+use confext_core::{Host, merge, refresh, status, unmerge};
 use confext_ddi::build::{Builder, Device, Meta, ReleaseFields, Tree};
 use confext_ddi::policy::Policy;
 use confext_ddi::release::Class;
@@ -12,9 +12,15 @@ use confext_tests::namespace::run;
 use confext_tests::peer::{NAME, Place, Protect, settings_path, tree_of};
 use confext_tests::source::{self, Entry};
 use confext_tests::sweep::isolated;
+use rustix::mount::MountFlags;
+use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
+use std::os::fd::AsFd as _;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 const CLASSES: [Class; 2] = [Class::Confext, Class::Sysext];
 type Record = BTreeMap<Vec<u8>, Entry>;
@@ -231,6 +237,78 @@ fn systemd_knows_a_stack_of_ours_and_takes_it_down() {
 
             source::assert_same(&record(host.path(), class), &merged);
             unmerge(&host, class, &Options::default()).unwrap();
+        }
+    });
+}
+
+/// Runs `test` where systemd has merged the extensions below `root`, in the peer's mount namespace.
+fn in_merge_of_systemd(place: &Place, class: Class, test: impl FnOnce()) {
+    let (program, root) = (format!("systemd-{class}"), format!("--root={}", place.text("root")));
+    // Until the other end of the pipe is closed.
+    let script = format!(
+        "{program} {root} --no-reload --image-policy=root=unprotected+absent merge >&2 && echo merged && cat"
+    );
+    let verity = ["EMBEDDED", "GUESS", "SIDECAR"].map(|name| format!("SYSTEMD_DISSECT_VERITY_{name}=0"));
+    let mut peer = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/peer.sh"))
+        .arg(place.dir())
+        .arg("env")
+        .args(verity)
+        .args(["sh", "-c", &script])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(peer.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "merged\n");
+    let theirs = File::open(format!("/proc/{}/ns/mnt", peer.id())).unwrap();
+    let ours = File::open("/proc/thread-self/ns/mnt").unwrap();
+    let enter = |namespace: &File| {
+        // Threads that were started from here, a pool for example, share root and working directory with this one.
+        // SAFETY: no descriptor table is unshared.
+        unsafe { rustix::thread::unshare_unsafe(UnshareFlags::FS) }.unwrap();
+        rustix::thread::move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Mount)).unwrap();
+    };
+    enter(&theirs);
+    // Theirs shows the processes of the peer only.
+    rustix::mount::mount("proc", "/proc", "proc", MountFlags::empty(), None).unwrap();
+    test();
+    enter(&ours);
+    drop(peer.stdin.take());
+    assert!(peer.wait().unwrap().success());
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_stack_of_systemd_is_known_and_taken_down() {
+    isolated(|| {
+        for class in CLASSES {
+            let (place, host) = host();
+            place.populate(class, "tree");
+            let path = format!("{}/{NAME}.raw", images(class));
+            place.build(class, Protect::Signed, tree_of(&place.path("tree")), &path);
+            let before = record(host.path(), class);
+            in_merge_of_systemd(&place, class, || {
+                let host = Host::open(place.path("root")).unwrap();
+                for found in status(&host, class).unwrap() {
+                    let HierarchyState::Merged { extensions, record, doubts, .. } = &found.state else {
+                        panic!("{found:?}")
+                    };
+                    assert_eq!(
+                        (extensions.as_slice(), record, doubts.len()),
+                        ([NAME.to_owned()].as_slice(), &None, 0)
+                    );
+                }
+                let theirs = record(host.path(), class);
+                assert_eq!(merge(&host, class, &Options::default()).unwrap_err().code(), "already-merged");
+
+                let report = refresh(&host, class, &Options::default()).unwrap();
+                assert_eq!(report.outcome, Outcome::Refreshed { because: vec![Change::Unknown] });
+                source::assert_same(&record(host.path(), class), &theirs);
+                assert_eq!(unmerge(&host, class, &Options::default()).unwrap().outcome, Outcome::Unmerged);
+                source::assert_same(&record(host.path(), class), &before);
+            });
+            source::assert_same(&record(host.path(), class), &before);
         }
     });
 }
