@@ -21,7 +21,7 @@ mod flags;
 mod judge;
 mod text;
 
-pub use admitted::{Admitted, Data, Evidence};
+pub use admitted::{Admitted, Checked, Data, Evidence};
 pub use flags::Protection;
 
 use crate::dps::Designator;

@@ -234,6 +234,7 @@ fn errors() {
     assert_eq!(documents[2]["error"]["code"], "usage");
     assert_eq!(documents[1]["error"]["code"], "data-block");
     assert_eq!(documents[1]["error"]["image"], bad.to_str().unwrap());
-    assert!(documents[1]["error"]["offset"].as_u64().unwrap() <= at as u64);
+    assert_eq!(documents[1]["error"]["path"], "root/data");
+    assert_eq!(documents[1]["error"]["offset"], at / 4096 * 4096, "in bytes of the image");
     Documented::read("error").check(&documents);
 }

@@ -3,10 +3,10 @@
 use super::Protection;
 use crate::digest::RootHash;
 use crate::dps::Designator;
-use crate::error::{Result, ResultExt as _, Unsupported};
+use crate::error::{Error, Result, Unsupported};
 use crate::fs::{self, FileSystem};
 use crate::fstype;
-use crate::image::Image;
+use crate::image::{Image, Partition};
 use crate::limits::Limits;
 use crate::read::{ReadAt, Window};
 use crate::release::{self, Class, Strictness};
@@ -70,7 +70,7 @@ impl Evidence {
 #[expect(clippy::large_enum_variant, reason = "there is one for each image, and it is not moved around")]
 pub enum Data<R: ReadAt> {
     /// Each block is checked against the root hash as it is read.
-    Checked(verity::Reader<Window<Arc<R>>, Window<Arc<R>>>),
+    Checked(Checked<R>),
     /// As they are: the policy allows it.
     Unchecked(Window<Arc<R>>),
 }
@@ -89,6 +89,75 @@ impl<R: ReadAt> ReadAt for Data<R> {
             Self::Unchecked(data) => data.size_bytes(),
         }
     }
+}
+
+/// A data partition under its hash tree. Errors of reading it say where in the image the fault is.
+#[derive(Debug)]
+pub struct Checked<R: ReadAt> {
+    reader: verity::Reader<Window<Arc<R>>, Window<Arc<R>>>,
+    places: Places,
+}
+
+impl<R: ReadAt> Checked<R> {
+    pub(super) fn open(image: &Image<R>, hash: &Partition, root_hash: RootHash) -> Result<Self> {
+        let places = Places { data: place(image.data()), hash: place(hash) };
+        let data = Window::new(image.shared_reader(), image.data().range)?;
+        let area = Window::new(image.shared_reader(), hash.range)?;
+        let reader = verity::Reader::new(data, area, root_hash, image.limits());
+        // Before anything is read, what is not about the data is about the hash area, which begins with a superblock.
+        let reader = reader.map_err(|error| match error.path().starts_with("data") {
+            true => places.in_data(error).at_offset(places.data.1),
+            false => places.in_hash(error).at_offset(places.hash.1),
+        })?;
+        Ok(Self { reader, places })
+    }
+}
+
+impl<R: ReadAt> ReadAt for Checked<R> {
+    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.reader.read_exact_at(offset, buf).map_err(|error| match error.path().starts_with("hash-tree") {
+            true => self.places.in_hash(error),
+            false => self.places.in_data(error),
+        })
+    }
+
+    fn size_bytes(&self) -> Result<u64> {
+        self.reader.size_bytes()
+    }
+}
+
+/// Name and start of the two partitions.
+#[derive(Debug)]
+struct Places {
+    data: (&'static str, u64),
+    hash: (&'static str, u64),
+}
+
+fn place(partition: &Partition) -> (&'static str, u64) {
+    (partition.designator.as_str(), partition.range.start())
+}
+
+impl Places {
+    fn in_data(&self, error: Error) -> Error {
+        let (name, start) = self.data;
+        error.shifted(start).within(name)
+    }
+
+    fn in_hash(&self, error: Error) -> Error {
+        let (name, start) = self.hash;
+        error.shifted(start).within(name)
+    }
+}
+
+/// Puts the data partition's name in front of an error's path, unless the error says where it is.
+pub(super) fn within_data(error: Error, designator: Designator) -> Error {
+    let path = error.path();
+    let first = path.split('/').next();
+    let known = [Some(designator), designator.verity()].into_iter().flatten();
+    if known.into_iter().any(|part| first == Some(part.as_str())) {
+        return error;
+    }
+    error.within(designator.as_str())
 }
 
 /// An image that a policy admitted. Only [`Policy::judge`](super::Policy::judge) makes one.
@@ -135,7 +204,7 @@ impl<R: ReadAt> Admitted<R> {
     ///
     /// `file-system-unsupported`, `fs-ambiguous`; else as [`fs::open`] reports.
     pub fn file_system(&self, limits: &Limits) -> Result<Box<dyn FileSystem + '_>> {
-        self.open_files(limits).within(self.image.data().designator.as_str())
+        self.open_files(limits).map_err(|error| within_data(error, self.image.data().designator))
     }
 
     fn open_files(&self, limits: &Limits) -> Result<Box<dyn FileSystem + '_>> {

@@ -1,15 +1,15 @@
 //! The gate: what an image claims against what a policy asks for, each thing looked at once.
 
+use super::admitted::{Checked, within_data};
 use super::flags::Flags;
 use super::text::{DESIGNATORS, print_flags};
 use super::{Admitted, Data, Evidence, Policy, Protection};
 use crate::dps::Designator;
-use crate::error::{Error, Refused, Result, ResultExt as _, Unsupported, Unverified};
+use crate::error::{Refused, Result, ResultExt as _, Unsupported, Unverified};
 use crate::fstype::{self, FsType};
 use crate::image::{Claim, Image, Partition};
 use crate::read::{ReadAt, Window};
 use crate::signature::Verifier;
-use crate::verity;
 
 pub(super) fn judge<R: ReadAt>(
     policy: &Policy,
@@ -65,18 +65,10 @@ fn weigh(
 
 /// The data partition: under its hash tree, when there is a root hash to check it against.
 fn open_data<R: ReadAt>(image: &Image<R>, root_hash: Option<&crate::RootHash>) -> Result<Data<R>> {
-    let data = Window::new(image.shared_reader(), image.data().range)?;
-    let (Some(root_hash), Some(hash)) = (root_hash, image.hash()) else {
-        return Ok(Data::Unchecked(data));
-    };
-    let area = Window::new(image.shared_reader(), hash.range)?;
-    let starts = (image.data().range.start(), hash.range.start());
-    let reader = verity::Reader::new(data, area, *root_hash, image.limits()).map_err(|error: Error| {
-        // The reader tells offsets in the area where the fault is.
-        let start = if error.path().starts_with("data") { starts.0 } else { starts.1 };
-        error.shifted(start).at_offset(start).within(hash.designator.as_str())
-    })?;
-    Ok(Data::Checked(reader))
+    match (root_hash, image.hash()) {
+        (Some(root_hash), Some(hash)) => Ok(Data::Checked(Checked::open(image, hash, *root_hash)?)),
+        _ => Ok(Data::Unchecked(Window::new(image.shared_reader(), image.data().range)?)),
+    }
 }
 
 /// Judged on the bytes that will be used, not on those that were looked at when the image was opened.
@@ -84,7 +76,8 @@ fn check_file_system<R: ReadAt>(data: &Data<R>, designator: Designator, rule: Fl
     if rule.contains(Flags::FILE_SYSTEMS) {
         return Ok(());
     }
-    let fs_type = fstype::probe(data).within(designator.as_str())?.map(|found| found.fs_type);
+    let fs_type =
+        fstype::probe(data).map_err(|error| within_data(error, designator))?.map(|found| found.fs_type);
     if fs_type.is_some_and(|fs_type| rule.intersects(Flags::of_file_system(fs_type))) {
         return Ok(());
     }

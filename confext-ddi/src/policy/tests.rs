@@ -259,6 +259,12 @@ fn changed_data_never_comes_out_of_an_admitted_image() {
     admitted.data().read_exact_at(4 * 4096, &mut block).unwrap();
     let error = admitted.data().read_exact_at(5 * 4096 - 1, &mut block).unwrap_err();
     assert_eq!((error.family(), error.code()), ("unverified", "data-block"));
+    let start = admitted.image().data().range.start();
+    assert_eq!(
+        (error.path().as_str(), error.offset()),
+        ("root/data", Some(start + 5 * 4096)),
+        "in the image"
+    );
 }
 
 #[test]
