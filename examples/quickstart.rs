@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use confext_core::admission::Trust;
+use confext_core::state::Checked;
 use confext_core::sys::{self, Depth, Propagation};
 use confext_core::trace::Answer;
 use confext_core::{Host, Options, merge, refresh, trace, unmerge};
@@ -77,8 +78,11 @@ fn story(root: &Path) -> Result {
     std::fs::write(images.join("app_1.raw"), first)?;
     merge(&host, Class::Confext, &options)?;
     println!("merged: etc/app.conf is {:?}", config()?);
-    if let Answer::Layer { source, .. } = trace(&host, "/etc/app.conf", &Limits::default())?.answer {
-        println!("traced: from {}, {:?}", source.image, source.checked);
+    let origin = trace(&host, "/etc/app.conf", &Limits::default())?;
+    if let Answer::Layer { source, .. } = origin.answer
+        && let Checked::Signed { by, .. } = source.checked
+    {
+        println!("traced: from {}, signed by {}", source.image, by.subject);
     }
 
     std::fs::write(images.join("app_2.raw"), second)?;
