@@ -10,7 +10,9 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 SELF=$PWD/examples/quickstart.sh
 
-step() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
+BOLD='' PLAIN=''
+[[ ! -t 1 ]] || { BOLD=$'\e[1m' PLAIN=$'\e[0m'; }
+step() { printf '\n%s== %s%s\n' "$BOLD" "$*" "$PLAIN"; }
 say() { printf '   %s\n' "$*"; }
 die() { printf 'quickstart: %s\n' "$*" >&2 && exit 1; }
 
