@@ -85,7 +85,7 @@ pub fn image(bytes: &[u8]) {
             assert!(protection >= *least);
             assert!(protection < Protection::Signed || verifier.is_some());
             assert_eq!(admitted.evidence().signer().is_some(), protection == Protection::Signed);
-            if let Ok(files) = admitted.file_system(&limits()) {
+            if let Some(files) = kept(admitted.file_system(&limits())) {
                 read_files(&*files);
             }
         }
@@ -104,15 +104,14 @@ pub fn verity_superblock(bytes: &[u8]) {
 
 /// A superblock before a tree that is right for the data: what is read is the data, or nothing.
 ///
-/// The input is 512 bytes of superblock, then up to 400 blocks of data in short: each byte stands for a block of it.
+/// The input is 512 bytes of superblock, then up to 132 blocks of data in short: each byte stands for a block of it.
 pub fn verity_reader(bytes: &[u8]) {
     let Some((superblock, data)) = bytes.split_at_checked(verity::Superblock::BYTES) else { return };
-    let data: Vec<u8> = data.iter().take(400).flat_map(|byte| [*byte; 4096]).collect();
+    // The reader refuses what does not parse in the same way; its salt is kept, so that a changed one is not the end.
+    let Ok(parsed) = verity::Superblock::parse(superblock, &limits()) else { return };
+    let data: Vec<u8> = data.iter().take(132).flat_map(|byte| [*byte; 4096]).collect();
     let blocks = u64::try_from(data.len() / 4096).expect("a slice's length fits 64 bits");
-    // As much of the input's salt as can be had, so that a changed size alone does not end it.
-    let salt = verity::Superblock::parse(superblock, &limits()).map(|parsed| parsed.salt);
-    let salt = salt.unwrap_or_else(|_| confext_ddi::digest::Salt::new([1; 32]).expect("a salt of 32 bytes"));
-    let right = verity::Superblock::new(confext_ddi::id::Uuid::from_bytes([2; 16]), blocks, salt);
+    let right = verity::Superblock::new(confext_ddi::id::Uuid::from_bytes([2; 16]), blocks, parsed.salt);
     let Ok(tree) = verity::build(&data, &right) else { return };
     let mut area = tree.bytes;
     area[..superblock.len()].copy_from_slice(superblock);
@@ -196,28 +195,33 @@ pub fn vpick(bytes: &[u8]) {
 
 /// An EROFS image: everything is listed and read.
 pub fn erofs(bytes: &[u8]) {
-    if let Ok(files) = fs::open(bytes, fstype::FsType::Erofs, &limits()) {
+    if let Some(files) = kept(fs::open(bytes, fstype::FsType::Erofs, &limits())) {
         read_files(&*files);
     }
 }
 
 /// A squashfs image: everything is listed and read.
 pub fn squashfs(bytes: &[u8]) {
-    if let Ok(files) = fs::open(bytes, fstype::FsType::Squashfs, &limits()) {
+    if let Some(files) = kept(fs::open(bytes, fstype::FsType::Squashfs, &limits())) {
         read_files(&*files);
     }
 }
 
+/// A decoder that panicked behind its guard is a fault, too.
+fn kept<T>(result: Result<T>) -> Option<T> {
+    result.inspect_err(|error| assert_ne!(error.code(), "reader-failed", "{error}")).ok()
+}
+
 fn read_files(files: &dyn fs::FileSystem) {
-    let Ok(walk) = fs::walk(files, b"", &limits()) else { return };
+    let Some(walk) = kept(fs::walk(files, b"", &limits())) else { return };
     let mut budget: u64 = 8 << 20;
-    for (path, meta) in walk.filter_map(Result::ok).take(500) {
+    for (path, meta) in walk.filter_map(kept).take(500) {
         assert!(!path.is_empty() && !path.contains(&0));
-        let _ = files.xattrs(&path);
+        let _ = kept(files.xattrs(&path));
         match meta.file_type {
-            fs::FileType::Symlink => drop(files.read_link(&path)),
+            fs::FileType::Symlink => drop(kept(files.read_link(&path))),
             fs::FileType::Regular if meta.size_bytes <= budget => {
-                if let Ok(content) = files.read(&path) {
+                if let Some(content) = kept(files.read(&path)) {
                     let len = u64::try_from(content.len()).expect("a length fits 64 bits");
                     assert_eq!(len, meta.size_bytes);
                     budget -= len;
@@ -225,6 +229,6 @@ fn read_files(files: &dyn fs::FileSystem) {
             }
             _ => {}
         }
-        let _ = fs::resolve(files, &path, &limits());
+        let _ = kept(fs::resolve(files, &path, &limits()));
     }
 }

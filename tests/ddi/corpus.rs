@@ -61,3 +61,47 @@ fn every_target_takes_every_file_cut_short() {
         }
     }
 }
+
+/// `docs/hostile-input.md` names tests and targets in backquotes: they exist.
+#[test]
+fn the_page_on_hostile_input_names_what_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let page = std::fs::read_to_string(root.join("docs/hostile-input.md")).unwrap();
+    let mut functions = BTreeSet::new();
+    let mut directories: Vec<PathBuf> =
+        ["confext-ddi/src", "confext-core/src", "confext-core/tests", "tests"]
+            .map(|dir| root.join(dir))
+            .into();
+    while let Some(dir) = directories.pop() {
+        for entry in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
+            if entry.file_type().unwrap().is_dir() {
+                directories.push(entry.path());
+            } else if entry.path().extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(entry.path()).unwrap();
+                let names = text.split("fn ").skip(1).filter_map(|rest| rest.split('(').next());
+                functions.extend(names.map(str::to_owned));
+            }
+        }
+    }
+    let quoted: BTreeSet<&str> = page.split('`').skip(1).step_by(2).collect();
+    let is_name =
+        |word: &str| word.contains('_') && word.bytes().all(|b| b == b'_' || b.is_ascii_lowercase());
+    let targets: BTreeSet<&str> = targets::ALL.iter().map(|(target, _)| *target).collect();
+    let mut named = 0;
+    for word in &quoted {
+        let exists = match *word {
+            word if word.starts_with("fuzz/corpus/") => true,
+            word if word.contains('/') && !word.ends_with(".v/") && !word.starts_with('.') => {
+                root.join(word.split(' ').next().unwrap()).exists()
+            }
+            word if is_name(word) => functions.contains(word) || targets.contains(word),
+            _ => true,
+        };
+        assert!(exists, "`{word}` is not there");
+        named += usize::from(is_name(word));
+    }
+    assert!(named >= 60, "{named} tests are named");
+    for target in targets {
+        assert!(quoted.contains(target), "the page does not say what target {target} covers");
+    }
+}
