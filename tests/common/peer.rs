@@ -24,6 +24,9 @@ pub const NAME: &str = "app";
 pub const SETTINGS: &str = "answer = 42\n";
 const EPOCH: i64 = 1_700_000_000;
 
+/// Makes systemd-repart write squashfs: an environment variable for [`Place::repart`].
+pub const SQUASHFS: &str = "SYSTEMD_REPART_OVERRIDE_FSTYPE=squashfs";
+
 /// How an image is protected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protect {

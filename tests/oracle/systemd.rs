@@ -7,15 +7,13 @@ use confext_ddi::release::{Class, Strictness};
 use confext_ddi::signature::Sign as _;
 use confext_ddi::verity::{self, Superblock};
 use confext_ddi::{Limits, ReadAt as _, Result};
-use confext_tests::peer::{self, NAME, Place, Protect, record_files};
+use confext_tests::peer::{self, NAME, Place, Protect, SQUASHFS, record_files};
 use confext_tests::source::{self, Entry};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::fs::File;
 
 const CLASSES: [Class; 2] = [Class::Confext, Class::Sysext];
-/// File systems that systemd-repart is told to make, as its environment variable says it.
-const SQUASHFS: &str = "SYSTEMD_REPART_OVERRIDE_FSTYPE=squashfs";
 
 fn open(place: &Place, name: &str) -> Image<File> {
     Image::open(File::open(place.path(name)).unwrap(), &image::Options::default()).unwrap()
