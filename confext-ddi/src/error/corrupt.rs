@@ -200,7 +200,7 @@ family! {
         /// An image is to be written over something.
         OutputNotEmpty { found: u64 } = "output-not-empty",
             "output not empty: found {found} bytes, expected 0",
-            "build onto a new file; the helper that takes a path replaces an old one";
+            "build onto a new file; Builder::build_file replaces an old one";
         /// A key of a release file cannot be one.
         ReleaseKey { found: String } = "release-key",
             "release field not usable: found key {found:?}, expected capital letters, digits and underscores, and no key that has its own setter",
