@@ -5,7 +5,7 @@ use confext_ddi::fs;
 use confext_ddi::image::Image;
 use confext_ddi::policy::{Data, Evidence, Policy};
 use confext_ddi::signature::{Certificates, Embed, Sign as _};
-use confext_ddi::{Limits, ReadAt, Result, verity};
+use confext_ddi::{Limits, ReadAt, Result};
 use confext_tests::images::{self, File, NOW};
 use confext_tests::reseal::reseal;
 use rayon::prelude::*;
@@ -429,7 +429,7 @@ fn every_damaged_block_fails_the_full_check() {
         let image = Image::open(image, &images::options())?;
         let admitted = Policy::signed().judge(image, Some(&trusted))?;
         match admitted.data() {
-            Data::Checked(reader) => verity::verify(reader),
+            Data::Checked(reader) => reader.verify(),
             Data::Unchecked(_) => unreachable!("the policy asks for a signature"),
         }
     };

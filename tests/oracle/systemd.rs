@@ -5,7 +5,7 @@ use confext_ddi::image::{self, Claim, Image};
 use confext_ddi::policy::{Admitted, Evidence, Policy};
 use confext_ddi::release::{Class, Strictness};
 use confext_ddi::signature::Sign as _;
-use confext_ddi::verity::{self, Superblock};
+use confext_ddi::verity::Superblock;
 use confext_ddi::{Limits, ReadAt as _, Result};
 use confext_tests::peer::{self, NAME, Place, Protect, SQUASHFS, record_files};
 use confext_tests::source::{self, Entry};
@@ -63,7 +63,7 @@ fn signed_images_of_systemd_are_verified_and_read_like_their_source() {
             assert_eq!((*checked, by.fingerprint), (root_hash, place.key().certificate_fingerprint()));
             assert!(by.subject.contains("confext-test vendor"), "{}", by.subject);
             let confext_ddi::policy::Data::Checked(reader) = admitted.data() else { panic!("not checked") };
-            verity::verify(reader).unwrap();
+            reader.verify().unwrap();
 
             let release = admitted.release(class, NAME, Strictness::Strict).unwrap();
             assert_eq!(release.release.get("ID"), Some("_any"));
@@ -128,7 +128,7 @@ fn a_signed_image_of_systemd_is_refused_when_anything_is_wrong() {
                 let confext_ddi::policy::Data::Checked(reader) = admitted.data() else {
                     panic!("not checked")
                 };
-                verity::verify(reader).unwrap_err()
+                reader.verify().unwrap_err()
             }
         };
         assert_eq!(error.code(), "data-block", "byte {at}: {error}");

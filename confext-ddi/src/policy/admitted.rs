@@ -111,14 +111,27 @@ impl<R: ReadAt> Checked<R> {
         })?;
         Ok(Self { reader, places })
     }
+
+    /// Checks every block, on all processors.
+    ///
+    /// # Errors
+    ///
+    /// As [`verity::verify`]: the first block that is not what the root hash says.
+    pub fn verify(&self) -> Result<()> {
+        verity::verify(&self.reader).map_err(|error| self.place(error))
+    }
+
+    fn place(&self, error: Error) -> Error {
+        match error.path().starts_with("hash-tree") {
+            true => self.places.in_hash(error),
+            false => self.places.in_data(error),
+        }
+    }
 }
 
 impl<R: ReadAt> ReadAt for Checked<R> {
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        self.reader.read_exact_at(offset, buf).map_err(|error| match error.path().starts_with("hash-tree") {
-            true => self.places.in_hash(error),
-            false => self.places.in_data(error),
-        })
+        self.reader.read_exact_at(offset, buf).map_err(|error| self.place(error))
     }
 
     fn size_bytes(&self) -> Result<u64> {
