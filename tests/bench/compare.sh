@@ -1,0 +1,131 @@
+#!/usr/bin/env bash
+# Compares the command `confext` with systemd's programs: whole processes, in turn, on the same machine.
+#
+#   tests/bench/compare.sh [RUNS]     default 21
+#
+# Each pair of programs runs RUNS times, one after the other, in the peer root, after one run that does not count.
+# Prints the ratio of the medians, systemd's by ours: more than 1 means that ours takes less. Times themselves are not
+# printed: they say more about the machine than about the programs.
+#
+#   build      a signed confext of one small file, from a directory, written to disk
+#   large      the same with a file of 64 MiB
+#   look       what an image says of itself; nothing is checked by either program
+#   verify     confext checks the signature and reads every block; systemd-dissect --validate does neither
+#   blocks     every block of the large image, against veritysetup
+#   size       bytes of the smallest signed confext
+#
+# What is not the same is said with each line. Needs root, the peer root (tests/setup.sh peer) and a Rust toolchain: it
+# builds the command in release mode.
+
+set -euo pipefail
+
+# Outside: build, and go into the peer root.
+if [[ ${1-} != --inside ]]; then
+    cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+    runs=${1:-21}
+    [[ $runs =~ ^[1-9][0-9]{0,4}$ ]] || {
+        echo "compare.sh: RUNS: found '$runs', expected a number from 1" >&2
+        exit 2
+    }
+    cargo build --quiet --release -p confext-core --features cli --bin confext
+    place=$(mktemp -d "${TMPDIR:-/tmp}/confext-test-bench.XXXXXX")
+    trap 'rm -rf "$place"' EXIT
+    cp "${CARGO_TARGET_DIR:-target}/release/confext" tests/bench/compare.sh "$place"
+    tests/peer.sh "$place" bash compare.sh --inside "$runs"
+    exit
+fi
+
+# Inside: the working directory is ours, and PATH has systemd's programs.
+runs=$2
+
+# microseconds COMMAND…: how long the command takes. It must succeed.
+microseconds() {
+    local start end
+    start=${EPOCHREALTIME/./}
+    "$@" >log 2>&1 || {
+        echo "compare.sh: $*: failed" >&2
+        cat log >&2
+        exit 1
+    }
+    end=${EPOCHREALTIME/./}
+    echo $((end - start))
+}
+
+median() { sort -n "$1" | sed -n "$(((runs + 1) / 2))p"; }
+
+# compare NAME OURS THEIRS REMARK: OURS and THEIRS are functions.
+compare() {
+    local turn
+    : >ours.times
+    : >theirs.times
+    for ((turn = 0; turn <= runs; turn++)); do
+        # Whoever is first has the caches of the one before: change places. What is left over is removed untimed.
+        rm -f ours.new theirs.new
+        if ((turn % 2)); then
+            microseconds "$2" >ours.last
+            microseconds "$3" >theirs.last
+        else
+            microseconds "$3" >theirs.last
+            microseconds "$2" >ours.last
+        fi
+        ((turn == 0)) || { cat ours.last >>ours.times && cat theirs.last >>theirs.times; }
+    done
+    awk -v name="$1" -v ours="$(median ours.times)" -v theirs="$(median theirs.times)" -v remark="$4" \
+        'BEGIN { printf "%-8s %6.2f   %s\n", name, theirs / ours, remark }'
+}
+
+mkdir -p small/etc large/etc
+echo 'answer = 42' >small/etc/app.conf
+cp small/etc/app.conf large/etc
+head -c 64M /dev/urandom >large/etc/data
+openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=confext-test-bench -keyout key.pem -out cert.pem 2>log
+
+ours_build() {
+    ./confext --quiet build --class confext --name app --source "$1" --output "$2" --release ID=_any \
+        --key key.pem --certificate cert.pem
+}
+# It reads the release file from the directory.
+theirs_build() {
+    systemd-repart --make-ddi=confext --copy-source="$PWD/$1" --private-key=key.pem --certificate=cert.pem "$2"
+}
+ours_build small small.raw
+ours_build large large.raw
+for tree in small large; do
+    mkdir $tree/etc/extension-release.d
+    echo ID=_any >$tree/etc/extension-release.d/extension-release.app
+done
+theirs_build small systemd.raw >log 2>&1
+
+ours_small() { ours_build small ours.new; }
+theirs_small() { theirs_build small theirs.new; }
+ours_large() { ours_build large ours.new; }
+theirs_large() { theirs_build large theirs.new; }
+inspect() { ./confext inspect small.raw; }
+verify() { ./confext --quiet verify small.raw --certificate cert.pem; }
+verify_large() { ./confext --quiet verify large.raw --certificate cert.pem; }
+validate() { systemd-dissect --validate --image-policy=root=signed small.raw; }
+veritysetup_large() { veritysetup verify large.root large.hash "$root_hash"; }
+
+# The partitions of the large image as files, for veritysetup.
+sfdisk --json large.raw | tr -d ' ",' | awk -F: '$1 == "start" { start = $2 } $1 == "size" { print start, $2 }' |
+    {
+        for part in root hash; do
+            read -r start size
+            dd if=large.raw of="large.$part" bs=512 skip="$start" count="$size" status=none
+        done
+    }
+root_hash=$(./confext --json inspect large.raw | grep -o '[0-9a-f]\{64\}' | head -n 1)
+
+echo "date     $(date -u +%F)"
+echo "machine  $(sed -n 's/^model name[^:]*: *//p' /proc/cpuinfo | head -n 1), $(nproc) processors, Linux $(uname -r)"
+echo "programs $(./confext --version); $(systemctl --version | head -n 1); $(veritysetup --version | cut -d' ' -f1,2)"
+echo "runs     $runs of each"
+echo
+echo "         systemd / ours"
+compare build ours_small theirs_small "signed confext of one small file; systemd-repart runs mkfs.erofs"
+compare large ours_large theirs_large "the same with 64 MiB more"
+compare look inspect validate "confext inspect, systemd-dissect --validate: both only look"
+compare verify verify validate "confext checks signature and every block, systemd-dissect checks neither"
+compare blocks verify_large veritysetup_large "64 MiB: confext verify with signature, veritysetup verify without"
+awk -v ours="$(stat -c %s small.raw)" -v theirs="$(stat -c %s systemd.raw)" \
+    'BEGIN { printf "%-8s %6.2f   %d bytes by systemd-repart, %d by confext\n", "size", theirs / ours, theirs, ours }'
