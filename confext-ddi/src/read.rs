@@ -35,6 +35,18 @@ pub fn read_vec<R: ReadAt + ?Sized>(reader: &R, offset: u64, len_bytes: usize) -
     Ok(buf)
 }
 
+/// Reads one structure as it stands on disk.
+#[cfg(feature = "read-fs")]
+pub(crate) fn read_struct<T, R>(reader: &R, offset: u64) -> Result<T>
+where
+    T: zerocopy::FromBytes + zerocopy::IntoBytes,
+    R: ReadAt + ?Sized,
+{
+    let mut value = T::new_zeroed();
+    reader.read_exact_at(offset, value.as_mut_bytes())?;
+    Ok(value)
+}
+
 fn check_bounds(offset: u64, len_bytes: usize, size: u64) -> Result<()> {
     let end = u64::try_from(len_bytes).ok().and_then(|len| offset.checked_add(len)).unwrap_or(u64::MAX);
     if end > size {

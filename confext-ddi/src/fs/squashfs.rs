@@ -20,6 +20,7 @@ use super::node::{Child, Inodes};
 use super::{Metadata, Xattr};
 use crate::error::{Corrupt, Error, Result, ResultExt as _, Unsupported};
 use crate::fstype::FsType;
+use crate::read::read_struct;
 use crate::{Limits, ReadAt};
 use block::{Blocks, Compression};
 use inode::Inode;
@@ -66,7 +67,7 @@ impl<R: ReadAt> Squashfs<R> {
 
 impl Superblock {
     fn read<R: ReadAt>(reader: &R) -> Result<Self> {
-        let raw: raw::Superblock = raw::read(reader, 0)?;
+        let raw: raw::Superblock = read_struct(reader, 0)?;
         if raw.magic.get() != raw::MAGIC {
             return Err(wrong("magic", raw.magic.get(), "0x73717368"));
         }

@@ -3,6 +3,7 @@
 use super::{Squashfs, add, wrong};
 use crate::ReadAt;
 use crate::error::Result;
+use crate::read::read_struct;
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 /// A place in the metadata.
@@ -68,7 +69,7 @@ impl<R: ReadAt> Squashfs<R> {
         let at = index.saturating_mul(size);
         let (block, offset) = (at / 8192, at % 8192);
         let start: zerocopy::little_endian::U64 =
-            super::raw::read(&self.reader, add(list, block.saturating_mul(8))?)?;
+            read_struct(&self.reader, add(list, block.saturating_mul(8))?)?;
         Cursor::new(start.get(), 0, offset, self.superblock.bytes_used)?.read_value(self)
     }
 }

@@ -1,9 +1,7 @@
 //! On-disk structures.
 
-use crate::ReadAt;
-use crate::error::Result;
 use zerocopy::little_endian::{I16, U16, U32, U64};
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 pub(super) const MAGIC: u32 = 0x7371_7368;
 pub(super) const SUPERBLOCK_BYTES: u64 = 96;
@@ -41,11 +39,4 @@ on_disk! {
     XattrTable = 16 { start: U64, ids: U32, unused: U32 }
     XattrId = 16 { place: U64, count: U32, size: U32 }
     XattrName = 4 { kind: U16, len: U16 }
-}
-
-/// Reads one structure.
-pub(super) fn read<T: FromZeros + FromBytes + IntoBytes, R: ReadAt>(reader: &R, offset: u64) -> Result<T> {
-    let mut value = T::new_zeroed();
-    reader.read_exact_at(offset, value.as_mut_bytes())?;
-    Ok(value)
 }

@@ -6,6 +6,7 @@ use super::{Squashfs, raw, wrong};
 use crate::ReadAt;
 use crate::error::{LimitExceeded, Result};
 use crate::fs::Xattr;
+use crate::read::read_struct;
 use zerocopy::little_endian::{U32, U64};
 
 /// The value is stored elsewhere: what stands in its place is where.
@@ -18,7 +19,7 @@ pub(super) fn read<R: ReadAt>(fs: &Squashfs<R>, inode: &Inode) -> Result<Vec<Xat
         .superblock
         .xattr_table
         .ok_or_else(|| wrong("attribute index", index, "none in an image without attributes"))?;
-    let table: raw::XattrTable = raw::read(&fs.reader, list)?;
+    let table: raw::XattrTable = read_struct(&fs.reader, list)?;
     if index >= table.ids.get() {
         return Err(wrong("attribute index", index, "an index into the attribute table"));
     }
