@@ -42,6 +42,8 @@ pub mod verity;
 
 pub mod signature;
 
+mod erofs;
+
 pub mod fs;
 
 pub mod release;

@@ -14,7 +14,6 @@
 mod chunks;
 mod dirent;
 mod layout;
-mod raw;
 mod space;
 mod write;
 mod xattr;
@@ -25,6 +24,11 @@ use super::tree::{Timestamp, Tree};
 use crate::error::{Result, ResultExt as _};
 use crate::id::Uuid;
 use std::io::Write;
+
+/// The base-2 logarithm of the block size.
+const BLOCK_BITS: u8 = 12;
+/// The block size: what every kernel with pages of 4 KiB or more can mount.
+const BLOCK: u64 = 1 << BLOCK_BITS;
 
 /// What of an image does not come from its tree.
 #[derive(Debug, Clone)]
@@ -84,13 +88,13 @@ mod tests {
             .unwrap();
         let image = image(&tree, &Options::default());
         assert_eq!(image.len(), 4096);
-        assert_eq!(u32_at(&image, 1024), raw::MAGIC);
+        assert_eq!(u32_at(&image, 1024), crate::erofs::MAGIC);
         // Root inode number and count of inodes.
         assert_eq!(image[1038..1040], [36, 0]);
         assert_eq!(image[1040..1048], 5_u64.to_le_bytes());
         let mut zeroed = image[1024..].to_vec();
         zeroed[4..8].fill(0);
-        assert_eq!(u32_at(&image, 1028), raw::crc32c(&zeroed));
+        assert_eq!(u32_at(&image, 1028), crate::erofs::crc32c(&zeroed));
     }
 
     #[test]

@@ -12,14 +12,15 @@
 mod compressed;
 mod directory;
 mod inode;
-mod raw;
 mod superblock;
 mod xattr;
 
 use super::node::{Child, Inodes};
 use super::{Metadata, Xattr};
+use crate::erofs as raw;
 use crate::error::{Corrupt, Result, Unsupported};
 use crate::fstype::FsType;
+use crate::read::read_struct;
 use crate::{Limits, ReadAt};
 use inode::{Inode, Layout};
 use superblock::Superblock;
@@ -107,16 +108,16 @@ impl<R: ReadAt> Erofs<R> {
         let table = inode.end.checked_next_multiple_of(unit).ok_or_else(overflow)?;
         let at = chunk.checked_mul(unit).and_then(|offset| table.checked_add(offset)).ok_or_else(overflow)?;
         let block = if indexed {
-            let index: raw::ChunkIndex = raw::read(&self.reader, at)?;
+            let index: raw::ChunkIndex = read_struct(&self.reader, at)?;
             if index.device_id.get() != 0 {
                 let found = u64::from(index.device_id.get());
                 return Err(Unsupported::FileSystemFeature { what: "extra devices", found }.into());
             }
             index.block.get()
         } else {
-            raw::read::<zerocopy::little_endian::U32, _>(&self.reader, at)?.get()
+            read_struct::<zerocopy::little_endian::U32, _>(&self.reader, at)?.get()
         };
-        if block == raw::NO_BLOCK { Ok(None) } else { self.block_offset(block).map(Some) }
+        if block == raw::NULL_ADDRESS { Ok(None) } else { self.block_offset(block).map(Some) }
     }
 
     fn block_offset(&self, block: u32) -> Result<u64> {

@@ -1,6 +1,6 @@
 //! Files with holes: which chunks hold data, and which chunk size costs least.
 
-use super::raw::BLOCK;
+use super::BLOCK;
 use crate::units::ByteRange;
 
 /// The largest chunk considered, as a power of two of blocks: 4 GiB.

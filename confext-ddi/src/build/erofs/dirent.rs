@@ -1,7 +1,8 @@
 //! Directories as EROFS stores them: blocks of entries followed by their names, sorted by bytes.
 
-use super::raw::{BLOCK, DirEntry};
+use super::BLOCK;
 use crate::build::tree::{Kind, NodeId, Tree};
+use crate::erofs::Dirent;
 use std::collections::BTreeMap;
 use zerocopy::IntoBytes as _;
 
@@ -36,7 +37,7 @@ fn blocks<'n, 'a>(names: &'n [Name<'a>]) -> impl Iterator<Item = &'n [Name<'a>]>
 }
 
 const fn entry_bytes(name: &[u8]) -> usize {
-    name.len().saturating_add(size_of::<DirEntry>())
+    name.len().saturating_add(size_of::<Dirent>())
 }
 
 /// A directory's size: all its blocks but the last count in full.
@@ -52,9 +53,9 @@ pub(super) fn encode(tree: &Tree, names: &[Name<'_>], nid_of: impl Fn(NodeId) ->
     let mut out = Vec::new();
     for block in blocks(names) {
         out.resize(out.len().next_multiple_of(BLOCK_BYTES), 0);
-        let mut name_offset = block.len().saturating_mul(size_of::<DirEntry>());
+        let mut name_offset = block.len().saturating_mul(size_of::<Dirent>());
         for (name, node) in block {
-            let entry = DirEntry {
+            let entry = Dirent {
                 nid: nid_of(*node).into(),
                 // At most 4096 - 12: the first name starts behind at least one entry, and one byte of it fits.
                 name_offset: u16::try_from(name_offset).unwrap_or(u16::MAX).into(),

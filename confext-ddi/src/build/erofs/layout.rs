@@ -1,10 +1,10 @@
 //! The first pass: every inode's size, form and place, and the blocks of every file. No content is read.
 
 use super::chunks::Chunks;
-use super::raw::{BLOCK, CompactInode, ExtendedInode, SLOT};
 use super::space::Space;
-use super::{Options, dirent, xattr};
+use super::{BLOCK, Options, dirent, xattr};
 use crate::build::tree::{Kind, Node, NodeId, Timestamp, Tree, Visit};
+use crate::erofs::{CompactInode, ExtendedInode, SLOT_BYTES};
 use crate::error::{Result, Unsupported};
 
 /// The most blocks an image can have: addresses are 32 bits and the last one means "hole".
@@ -42,7 +42,7 @@ pub(super) struct Inode<'t> {
 
 impl Inode<'_> {
     pub(super) const fn nid(&self) -> u64 {
-        self.offset / SLOT
+        self.offset / SLOT_BYTES
     }
 
     fn head_bytes(&self) -> usize {

@@ -1,7 +1,11 @@
 //! Where inodes stand: blocks of metadata, filled as tightly as inodes and their inline tails allow.
 
-use super::raw::{BLOCK, META_START, SLOT};
+use super::BLOCK;
+use crate::erofs::{SLOT_BYTES, SUPERBLOCK_OFFSET};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Where the first inode can stand: right after the superblock.
+const META_START: u64 = SUPERBLOCK_OFFSET + 128;
 
 /// The metadata blocks given out so far, from the image's first block on.
 #[derive(Debug)]
@@ -67,14 +71,14 @@ impl Space {
     }
 
     fn keep(&mut self, block: u64, free: u64) {
-        if free >= SLOT {
+        if free >= SLOT_BYTES {
             self.open.entry(free).or_default().insert(block);
         }
     }
 }
 
 const fn slots(bytes: u64) -> u64 {
-    bytes.next_multiple_of(SLOT)
+    bytes.next_multiple_of(SLOT_BYTES)
 }
 
 #[cfg(test)]
@@ -88,7 +92,7 @@ mod tests {
         for at in 0..3000_u64 {
             let (head, tail) = (32 + at % 7 * 32 + at % 97 / 96 * 9000, at * 131 % 4096);
             let spot = space.place(head, tail);
-            assert_eq!(spot.offset % SLOT, 0);
+            assert_eq!(spot.offset % SLOT_BYTES, 0);
             let end = spot.offset + head + if spot.inline { tail } else { 0 };
             assert!(end <= space.blocks() * BLOCK);
             assert!(spot.offset / BLOCK == (end - 1) / BLOCK || head > BLOCK);

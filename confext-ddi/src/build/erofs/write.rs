@@ -2,10 +2,10 @@
 
 use super::chunks::Chunks;
 use super::layout::{Inode, Layout, Payload};
-use super::raw::{self, BLOCK, CompactInode, ExtendedInode, SuperBlock};
-use super::{Options, dirent, xattr};
+use super::{BLOCK, BLOCK_BITS, Options, dirent, xattr};
 use crate::build::content::Content as _;
 use crate::build::tree::{Device, Kind, Tree, show};
+use crate::erofs::{self as raw, CompactInode, ExtendedInode, Superblock};
 use crate::error::{Corrupt, Result};
 use crate::units::ByteRange;
 use std::io::{BufWriter, Write};
@@ -18,7 +18,7 @@ pub(super) fn write(
     out: &mut impl Write,
 ) -> Result<u64> {
     let mut sink = Sink { out: BufWriter::with_capacity(1 << 18, out), position: 0, first: Vec::new() };
-    sink.pad_to(raw::SUPER_OFFSET)?;
+    sink.pad_to(raw::SUPERBLOCK_OFFSET)?;
     sink.write_all(superblock(layout, options).as_bytes())?;
     let mut by_offset: Vec<&Inode<'_>> = layout.inodes.iter().collect();
     by_offset.sort_unstable_by_key(|inode| inode.offset);
@@ -98,24 +98,24 @@ fn range(start: u64, end: u64) -> ByteRange {
     ByteRange::new(start, end).unwrap_or(ByteRange::EMPTY)
 }
 
-fn superblock(layout: &Layout<'_>, options: &Options) -> SuperBlock {
+fn superblock(layout: &Layout<'_>, options: &Options) -> Superblock {
     let chunked = layout.inodes.iter().any(|inode| matches!(inode.payload, Payload::Chunks(_)));
     let root_nid = layout.inodes.first().map_or(0, Inode::nid);
-    SuperBlock {
+    Superblock {
         magic: raw::MAGIC.into(),
         // Set when the first block is complete.
         checksum: 0.into(),
         feature_compat: (raw::COMPAT_CHECKSUM | raw::COMPAT_MTIME).into(),
-        block_bits: raw::BLOCK_BITS,
+        block_bits: BLOCK_BITS,
         extension_slots: 0,
         // The root is placed first: in block 0, or at the start of block 1.
         root_nid: u16::try_from(root_nid).unwrap_or(u16::MAX).into(),
         inodes: u64::try_from(layout.inodes.len()).unwrap_or(u64::MAX).into(),
-        build_time: options.build_time.seconds().cast_unsigned().into(),
-        build_time_nsec: options.build_time.nanoseconds().into(),
+        epoch: options.build_time.seconds().cast_unsigned().into(),
+        fixed_nsec: options.build_time.nanoseconds().into(),
         blocks: low_32(layout.blocks).into(),
         meta_block: 0.into(),
-        shared_xattr_block: 0.into(),
+        xattr_block: 0.into(),
         uuid: options.uuid.to_bytes(),
         volume_name: [0; 16],
         feature_incompat: if chunked { raw::INCOMPAT_CHUNKED } else { 0 }.into(),
@@ -150,12 +150,12 @@ fn write_inode<W: Write>(inode: &Inode<'_>, sink: &mut Sink<W>) -> Result<()> {
             reserved: 0.into(),
             size: inode.size.into(),
             union: union.into(),
-            number: inode.number.into(),
+            ino: inode.number.into(),
             uid: meta.uid.into(),
             gid: meta.gid.into(),
             mtime: inode.mtime.seconds().cast_unsigned().into(),
             mtime_nsec: inode.mtime.nanoseconds().into(),
-            links: inode.links.into(),
+            nlink: inode.links.into(),
             reserved_2: [0; 16],
         };
         sink.write_all(extended.as_bytes())?;
@@ -166,14 +166,14 @@ fn write_inode<W: Write>(inode: &Inode<'_>, sink: &mut Sink<W>) -> Result<()> {
             format: format.into(),
             xattr_count: xattr_count.into(),
             mode: mode.into(),
-            links: narrow(inode.links).into(),
+            nlink: narrow(inode.links).into(),
             size: low_32(inode.size).into(),
-            reserved: 0.into(),
+            mtime: 0.into(),
             union: union.into(),
-            number: inode.number.into(),
+            ino: inode.number.into(),
             uid: narrow(meta.uid).into(),
             gid: narrow(meta.gid).into(),
-            reserved_2: 0.into(),
+            reserved: 0.into(),
         };
         sink.write_all(compact.as_bytes())?;
     }

@@ -1,25 +1,16 @@
 //! Extended attributes as EROFS stores them behind an inode.
 
-use super::raw::{XattrEntry, XattrHeader};
+use crate::erofs::{XATTR_PREFIXES, XattrEntry, XattrHeader};
 use crate::error::{Result, Unsupported};
 use std::collections::BTreeMap;
-use zerocopy::IntoBytes as _;
-
-/// Name prefixes that have a number: the number, the prefix, whether a rest of the name must follow.
-const PREFIXES: [(u8, &[u8], bool); 5] = [
-    (1, b"user.", true),
-    (2, b"system.posix_acl_access", false),
-    (3, b"system.posix_acl_default", false),
-    (4, b"trusted.", true),
-    (6, b"security.", true),
-];
+use zerocopy::{FromZeros as _, IntoBytes as _};
 
 /// The most bytes one inode's attributes can take: the count is of 4-byte units, in 16 bits.
 const MAX_BYTES: usize = 12 + 4 * 65_534;
 
 /// Splits a full name into the number of its prefix and the rest; `None` when EROFS has no number for it.
 pub(crate) fn xattr_index(name: &[u8]) -> Option<(u8, &[u8])> {
-    PREFIXES.into_iter().find_map(|(index, prefix, with_rest)| {
+    XATTR_PREFIXES.into_iter().find_map(|(index, prefix, with_rest)| {
         let rest = name.strip_prefix(prefix)?;
         (rest.is_empty() != with_rest).then_some((index, rest))
     })
@@ -35,7 +26,7 @@ pub(super) fn encode(xattrs: &BTreeMap<Vec<u8>, Vec<u8>>, path: &[u8]) -> Result
         return Ok(Vec::new());
     }
     let show = || crate::build::tree::show(path);
-    let mut out = XattrHeader::default().as_bytes().to_vec();
+    let mut out = XattrHeader::new_zeroed().as_bytes().to_vec();
     for (name, value) in xattrs {
         let split =
             xattr_index(name).and_then(|(index, rest)| Some((index, rest, u8::try_from(rest.len()).ok()?)));

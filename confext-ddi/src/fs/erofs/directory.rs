@@ -1,14 +1,15 @@
 //! Directories: blocks of entries and names, sorted through all blocks.
 
+use super::Erofs;
 use super::inode::Inode;
-use super::{Erofs, raw};
 use crate::ReadAt;
+use crate::erofs::Dirent;
 use crate::error::{Corrupt, Error, LimitExceeded, Result};
 use crate::fs::FileType;
 use crate::fs::node::Child;
 use zerocopy::FromBytes as _;
 
-const ENTRY_BYTES: usize = size_of::<raw::Dirent>();
+const ENTRY_BYTES: usize = size_of::<Dirent>();
 
 /// All entries but `.` and `..`.
 pub(super) fn list<R: ReadAt>(erofs: &Erofs<R>, directory: &Inode) -> Result<Vec<Child>> {
@@ -31,7 +32,7 @@ pub(super) fn list<R: ReadAt>(erofs: &Erofs<R>, directory: &Inode) -> Result<Vec
                 continue;
             }
             let file_type = file_type(raw.file_type)?;
-            children.push(Child { name: name.to_vec(), file_type, id: raw.inode.get() });
+            children.push(Child { name: name.to_vec(), file_type, id: raw.nid.get() });
         }
         let found = u64::try_from(children.len()).unwrap_or(u64::MAX);
         if found > erofs.limits.entries {
@@ -44,13 +45,13 @@ pub(super) fn list<R: ReadAt>(erofs: &Erofs<R>, directory: &Inode) -> Result<Vec
 }
 
 /// The entries of one block with their names.
-fn entries(block: &[u8]) -> Result<impl Iterator<Item = Result<(raw::Dirent, &[u8])>>> {
-    let (first, _) = raw::Dirent::read_from_prefix(block)
+fn entries(block: &[u8]) -> Result<impl Iterator<Item = Result<(Dirent, &[u8])>>> {
+    let (first, _) = Dirent::read_from_prefix(block)
         .map_err(|_| wrong("directory", block.len(), "at least one entry in a block"))?;
     let table = usize::from(first.name_offset.get());
     let inside = block.get(..table).filter(|_| table >= ENTRY_BYTES && table % ENTRY_BYTES == 0);
     let inside = inside.ok_or_else(|| wrong("directory entry table", table, "whole entries in the block"))?;
-    let table = <[raw::Dirent]>::ref_from_bytes(inside)
+    let table = <[Dirent]>::ref_from_bytes(inside)
         .map_err(|_| wrong("directory entry table", table, "whole entries in the block"))?;
     Ok(table.iter().enumerate().map(move |(index, entry)| {
         let start = usize::from(entry.name_offset.get());

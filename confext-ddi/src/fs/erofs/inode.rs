@@ -1,11 +1,12 @@
 //! Inodes, checked.
 
-use super::raw::{self, CompactInode, ExtendedInode};
 use super::superblock::Superblock;
 use super::{add, overflow};
 use crate::ReadAt;
+use crate::erofs::{self as raw, CompactInode, ExtendedInode};
 use crate::error::{Corrupt, Error, Result, Unsupported};
 use crate::fs::{FileType, Metadata};
+use crate::read::read_struct;
 use std::num::NonZeroU64;
 
 /// How the content is stored.
@@ -61,11 +62,11 @@ impl Inode {
     }
 
     fn read_inner<R: ReadAt>(reader: &R, superblock: &Superblock, id: u64, offset: u64) -> Result<Self> {
-        let compact: CompactInode = raw::read(reader, offset)?;
+        let compact: CompactInode = read_struct(reader, offset)?;
         let (common, len): (_, u64) = if compact.format.get() & 1 == 0 {
             (Common::from_compact(&compact, superblock)?, 32)
         } else {
-            (Common::from_extended(&raw::read(reader, offset)?), 64)
+            (Common::from_extended(&read_struct(reader, offset)?), 64)
         };
         let file_type = FileType::from_mode(common.mode)
             .ok_or_else(|| wrong("file mode", common.mode, "one of the seven file types"))?;
@@ -146,10 +147,10 @@ impl Common {
         match layout {
             5.. => Err(unsupported("data layout", layout)),
             _ if !has_content => Ok(Layout::None),
-            0 if self.union == raw::NO_BLOCK => Ok(Layout::Hole),
-            0 => Ok(Layout::Plain { start: self.union }),
-            2 => Ok(Layout::Inline { start: self.union }),
-            4 => {
+            raw::FLAT_PLAIN if self.union == raw::NULL_ADDRESS => Ok(Layout::Hole),
+            raw::FLAT_PLAIN => Ok(Layout::Plain { start: self.union }),
+            raw::FLAT_INLINE => Ok(Layout::Inline { start: self.union }),
+            raw::CHUNK_BASED => {
                 let format = self.union & 0xffff;
                 if format & !0x3f != 0 {
                     return Err(unsupported("chunk format", format));

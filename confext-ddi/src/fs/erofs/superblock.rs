@@ -1,12 +1,11 @@
 //! The superblock, checked.
 
-use super::raw;
 use crate::ReadAt;
+use crate::erofs as raw;
 use crate::error::{Corrupt, Error, Result, ResultExt as _, Unsupported};
-use crate::read::read_vec;
+use crate::read::{read_struct, read_vec};
 use std::num::NonZeroU64;
 
-const COMPAT_CHECKSUM: u32 = 0x1;
 /// The prefixes of attribute names are in a place of their own, not in the packed inode.
 const COMPAT_PLAIN_PREFIXES: u32 = 0x10;
 /// Compression variants, chunks, fragments and name prefixes. Bit 3 stands for extra devices as well as for a second
@@ -37,7 +36,7 @@ impl Superblock {
     }
 
     fn read_inner<R: ReadAt>(reader: &R) -> Result<Self> {
-        let raw: raw::Superblock = raw::read(reader, raw::SUPERBLOCK_OFFSET)?;
+        let raw: raw::Superblock = read_struct(reader, raw::SUPERBLOCK_OFFSET)?;
         if raw.magic.get() != raw::MAGIC {
             return Err(wrong("magic", raw.magic.get(), "0xe0f5e1e2"));
         }
@@ -45,7 +44,7 @@ impl Superblock {
         if !(9..=16).contains(&raw.block_bits) {
             return Err(wrong("block size (power of two)", raw.block_bits, "9 to 16"));
         }
-        if raw.feature_compat.get() & COMPAT_CHECKSUM != 0 {
+        if raw.feature_compat.get() & raw::COMPAT_CHECKSUM != 0 {
             check_checksum(reader, &raw)?;
         }
         let unknown = raw.feature_incompat.get() & !INCOMPAT_KNOWN;
@@ -62,15 +61,15 @@ impl Superblock {
             return Err(wrong("build time", raw.fixed_nsec.get(), "nanoseconds below one second"));
         }
         let block_offset = |block: u32| u64::from(block).checked_shl(raw.block_bits.into()).unwrap_or(0);
-        let packed = raw.packed_inode.get();
+        let packed = raw.packed_nid.get();
         let plain = raw.feature_compat.get() & COMPAT_PLAIN_PREFIXES != 0;
         Ok(Self {
             block_bits: raw.block_bits,
             block_size: block_offset(1).try_into().unwrap_or(NonZeroU64::MIN),
-            root: raw.root.get().into(),
+            root: raw.root_nid.get().into(),
             epoch: i64::from_le_bytes(raw.epoch.to_bytes()),
             fixed_nsec: raw.fixed_nsec.get(),
-            metadata_offset: block_offset(raw.metadata_block.get()),
+            metadata_offset: block_offset(raw.meta_block.get()),
             xattr_offset: block_offset(raw.xattr_block.get()),
             xattr_prefix_count: raw.xattr_prefix_count,
             xattr_prefix_offset: u64::from(raw.xattr_prefix_start.get()).saturating_mul(4),
@@ -96,25 +95,6 @@ fn check_checksum<R: ReadAt>(reader: &R, raw: &raw::Superblock) -> Result<()> {
     if let Some(field) = bytes.get_mut(4..8) {
         field.fill(0);
     }
-    let (found, expected) = (raw.checksum.get(), crc32c(&bytes));
+    let (found, expected) = (raw.checksum.get(), raw::crc32c(&bytes));
     if found == expected { Ok(()) } else { Err(Corrupt::FileSystemChecksum { found, expected }.into()) }
-}
-
-/// CRC-32C without the final inversion, as EROFS stores it.
-fn crc32c(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(u32::MAX, |crc, &byte| {
-        (0..8).fold(
-            crc ^ u32::from(byte),
-            |crc, _| if crc & 1 == 1 { (crc >> 1) ^ 0x82f6_3b78 } else { crc >> 1 },
-        )
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn the_checksum_is_crc_32c() {
-        // The check value of the CRC catalogue is inverted at the end.
-        assert_eq!(!super::crc32c(b"123456789"), 0xe306_9283);
-    }
 }

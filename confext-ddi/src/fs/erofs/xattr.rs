@@ -1,11 +1,12 @@
 //! Extended attributes: in the inode, or shared between inodes.
 
 use super::inode::Inode;
-use super::{Erofs, add, raw};
+use super::{Erofs, add};
 use crate::ReadAt;
+use crate::erofs::{XATTR_PREFIXES, XattrEntry, XattrHeader};
 use crate::error::{Corrupt, Error, LimitExceeded, Result, Unsupported};
 use crate::fs::Xattr;
-use crate::read::read_vec;
+use crate::read::{read_struct, read_vec};
 use zerocopy::FromBytes as _;
 use zerocopy::little_endian::{U16, U32};
 
@@ -19,7 +20,7 @@ pub(super) fn read<R: ReadAt>(erofs: &Erofs<R>, inode: &Inode) -> Result<Vec<Xat
     let body = read_vec(&erofs.reader, inode.xattr_offset, usize::try_from(len).unwrap_or(usize::MAX))
         .map_err(|error| error.at_offset(inode.xattr_offset))?;
     let prefixes = Prefixes::read(erofs)?;
-    let (header, rest) = raw::XattrHeader::read_from_prefix(&body).map_err(|_| truncated(len))?;
+    let (header, rest) = XattrHeader::read_from_prefix(&body).map_err(|_| truncated(len))?;
     if header.reserved != [0; 7] {
         return Err(Unsupported::FileSystemFeature { what: "attribute header", found: 1 }.into());
     }
@@ -38,8 +39,8 @@ pub(super) fn read<R: ReadAt>(erofs: &Erofs<R>, inode: &Inode) -> Result<Vec<Xat
         Ok::<_, Error>(())
     };
     while !inline.is_empty() {
-        let (entry, rest) = raw::XattrEntry::read_from_prefix(inline).map_err(|_| truncated(len))?;
-        let size = usize::from(entry.name_len).saturating_add(entry.value_len.get().into());
+        let (entry, rest) = XattrEntry::read_from_prefix(inline).map_err(|_| truncated(len))?;
+        let size = usize::from(entry.name_len).saturating_add(entry.value_size.get().into());
         let data = rest.get(..size).ok_or_else(|| truncated(len))?;
         insert(prefixes.attribute(entry, data)?)?;
         // The last entry of the body is padded as all others are.
@@ -47,8 +48,8 @@ pub(super) fn read<R: ReadAt>(erofs: &Erofs<R>, inode: &Inode) -> Result<Vec<Xat
     }
     for id in shared {
         let offset = add(erofs.superblock.xattr_offset, u64::from(id.get()).saturating_mul(4))?;
-        let entry: raw::XattrEntry = raw::read(&erofs.reader, offset)?;
-        let size = usize::from(entry.name_len).saturating_add(entry.value_len.get().into());
+        let entry: XattrEntry = read_struct(&erofs.reader, offset)?;
+        let size = usize::from(entry.name_len).saturating_add(entry.value_size.get().into());
         insert(prefixes.attribute(entry, &read_vec(&erofs.reader, add(offset, 4)?, size)?)?)?;
     }
     Ok(xattrs)
@@ -87,7 +88,7 @@ impl Prefixes {
     }
 
     /// Name and value of an entry; `None` for one that is no attribute but padding.
-    fn attribute(&self, entry: raw::XattrEntry, data: &[u8]) -> Result<Option<Xattr>> {
+    fn attribute(&self, entry: XattrEntry, data: &[u8]) -> Result<Option<Xattr>> {
         let (suffix, value) =
             data.split_at_checked(entry.name_len.into()).ok_or_else(|| truncated(entry.name_len.into()))?;
         let (index, infix): (u8, &[u8]) = if entry.name_index & 0x80 == 0 {
@@ -100,20 +101,16 @@ impl Prefixes {
             })?;
             (*index, infix)
         };
-        let (prefix, complete): (&[u8], bool) = match index {
-            0 => return Ok(None),
-            1 => (b"user.", false),
-            2 => (b"system.posix_acl_access", true),
-            3 => (b"system.posix_acl_default", true),
-            4 => (b"trusted.", false),
-            6 => (b"security.", false),
-            _ => {
-                let (what, found) = ("attribute namespace", index.into());
-                return Err(Unsupported::FileSystemFeature { what, found }.into());
-            }
-        };
+        if index == 0 {
+            return Ok(None);
+        }
+        let known = XATTR_PREFIXES.into_iter().find(|(number, ..)| *number == index);
+        let (_, prefix, with_rest) = known.ok_or_else(|| Unsupported::FileSystemFeature {
+            what: "attribute namespace",
+            found: index.into(),
+        })?;
         let name = [prefix, infix, suffix].concat();
-        if name.len() > 255 || name.contains(&0) || complete != (name.len() == prefix.len()) {
+        if name.len() > 255 || name.contains(&0) || with_rest != (name.len() > prefix.len()) {
             let found = u64::try_from(name.len()).unwrap_or(u64::MAX);
             return Err(wrong("attribute name", found, "a name of at most 255 bytes without NUL"));
         }
