@@ -32,9 +32,11 @@ fn images(class: Class) -> &'static str {
     }
 }
 
-/// A place with a host below `root`: files of its own in every hierarchy, and our certificate.
-fn host() -> (Place, Host) {
+/// A place with the files of an extension in `tree` and a host below `root`: files of its own in every hierarchy, and
+/// our certificate.
+fn host(class: Class) -> (Place, Host) {
     let place = Place::create();
+    place.populate(class, "tree");
     for (path, content) in [
         ("usr/lib/os-release", "ID=test\nVERSION_ID=1\n"),
         ("usr/share/app.conf", "of the host\n"),
@@ -55,6 +57,12 @@ fn host() -> (Place, Host) {
     std::fs::copy(place.path("signer.pem"), place.path("root/etc/verity.d/signer.crt")).unwrap();
     let host = Host::open(place.path("root")).unwrap();
     (place, host)
+}
+
+/// Puts a signed image of ours, built from `tree`, where the host looks for extensions.
+fn install(place: &Place, class: Class) {
+    let image = format!("{}/{NAME}.raw", images(class));
+    place.build(class, Protect::Signed, tree_of(&place.path("tree")), &image);
 }
 
 /// Everything in the hierarchies of a class below `root`, without what a merge itself adds and what overlays number
@@ -102,8 +110,7 @@ fn signed_images_of_systemd_are_merged_by_default() {
         for (class, settings) in
             CLASSES.into_iter().flat_map(|class| [(class, &[][..]), (class, &[SQUASHFS])])
         {
-            let (place, host) = host();
-            place.populate(class, "tree");
+            let (place, host) = host(class);
             let image = format!("{}/{NAME}.{class}.raw", images(class));
             let root_hash = place.repart(class, Protect::Signed, ("tree", &image), settings);
             let before = record(host.path(), class);
@@ -133,8 +140,7 @@ fn signed_images_of_systemd_are_merged_by_default() {
 fn unsigned_images_of_systemd_are_merged_when_asked_for() {
     isolated(|| {
         for class in CLASSES {
-            let (place, host) = host();
-            place.populate(class, "tree");
+            let (place, host) = host(class);
             let image = format!("{}/{NAME}.raw", images(class));
             let root_hash = place.repart(class, Protect::Verity, ("tree", &image), &[]);
             let before = record(host.path(), class);
@@ -184,11 +190,8 @@ fn merged_by_systemd(place: &Place, class: Class) -> Record {
 fn systemd_merges_the_same_files_from_our_images() {
     isolated(|| {
         for class in CLASSES {
-            let (place, host) = host();
-            place.populate(class, "tree");
-            place.build(class, Protect::Signed, tree_of(&place.path("tree")), "first.raw");
-            std::fs::rename(place.path("first.raw"), place.path(&format!("{}/{NAME}.raw", images(class))))
-                .unwrap();
+            let (place, host) = host(class);
+            install(&place, class);
             let builder = Builder::new(class, "second").tree(second(class)).release(ReleaseFields::any());
             let path = place.path(&format!("{}/second.{class}.raw", images(class)));
             builder.build_file(path, Some(place.key())).unwrap();
@@ -220,10 +223,8 @@ fn systemd_merges_the_same_files_from_our_images() {
 fn systemd_knows_a_stack_of_ours_and_takes_it_down() {
     isolated(|| {
         for class in CLASSES {
-            let (place, host) = host();
-            place.populate(class, "tree");
-            let path = format!("{}/{NAME}.raw", images(class));
-            place.build(class, Protect::Signed, tree_of(&place.path("tree")), &path);
+            let (place, host) = host(class);
+            install(&place, class);
             merge(&host, class, &Options::default()).unwrap();
             let merged = record(host.path(), class);
 
@@ -290,10 +291,8 @@ fn in_merge_of_systemd(place: &Place, class: Class, test: impl FnOnce()) {
 fn a_stack_of_systemd_is_known_and_taken_down() {
     isolated(|| {
         for class in CLASSES {
-            let (place, host) = host();
-            place.populate(class, "tree");
-            let path = format!("{}/{NAME}.raw", images(class));
-            place.build(class, Protect::Signed, tree_of(&place.path("tree")), &path);
+            let (place, host) = host(class);
+            install(&place, class);
             let before = record(host.path(), class);
             in_merge_of_systemd(&place, class, || {
                 let host = Host::open(place.path("root")).unwrap();
