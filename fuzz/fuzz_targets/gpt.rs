@@ -8,7 +8,7 @@ fuzz_target!(|bytes: &[u8]| targets::gpt(bytes));
 
 fuzz_mutator!(|bytes: &mut [u8], size: usize, max_size: usize, seed: u32| {
     let size = fuzzer_mutate(bytes, size, max_size);
-    if seed % 8 != 0 {
+    if !seed.is_multiple_of(8) {
         reseal::reseal(&mut bytes[..size]);
     }
     size
