@@ -97,7 +97,11 @@ impl Error {
     #[must_use]
     pub fn explain(&self) -> String {
         let mut text = self.to_string();
-        let mut cause = std::error::Error::source(self);
+        let mut cause = match self {
+            // Its own text has the fault already.
+            Self::Image { source, .. } => std::error::Error::source(source),
+            _ => std::error::Error::source(self),
+        };
         while let Some(error) = cause {
             text.push_str(": ");
             text.push_str(&error.to_string());
@@ -204,4 +208,20 @@ pub const CONFLICTS: &[(&str, &str)] = &[
 /// The advice that goes with a code of this crate.
 pub(crate) fn hint_of(code: &str) -> &'static str {
     all_codes().find(|(known, _)| *known == code).map_or("see the message", |(_, hint)| hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_of_an_image_is_explained_once() {
+        let fault: confext_ddi::Error = confext_ddi::error::Corrupt::ImageEmpty.into();
+        let text = fault.to_string();
+        let error = Error::Image { image: "a.raw".to_owned(), source: fault };
+        assert_eq!(error.explain(), format!("a.raw: {text}"));
+        let cause = io::Error::from_raw_os_error(libc::ENOENT);
+        let error = Error::Image { image: "a.raw".to_owned(), source: cause.into() };
+        assert_eq!(error.explain(), "a.raw: input/output failed: No such file or directory (os error 2)");
+    }
 }
