@@ -85,6 +85,19 @@ pub struct Image<R> {
     claim: Claim,
 }
 
+/// The copy reads from the same source.
+impl<R> Clone for Image<R> {
+    fn clone(&self) -> Self {
+        Self {
+            reader: Arc::clone(&self.reader),
+            limits: self.limits.clone(),
+            table: self.table.clone(),
+            layout: self.layout.clone(),
+            claim: self.claim.clone(),
+        }
+    }
+}
+
 impl<R: ReadAt> Image<R> {
     /// Reads the partition table, or the superblock of a bare file system, and the signature partition.
     ///

@@ -11,7 +11,7 @@ use crate::units::{ByteRange, PartitionNumber};
 use std::collections::BTreeMap;
 
 /// The parts of an image.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Layout {
     pub(super) partitions: Vec<Partition>,
     pub(super) skipped: Vec<Skipped>,
@@ -20,7 +20,7 @@ pub(super) struct Layout {
 }
 
 /// The parts that protect the data.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct TreeParts {
     pub(super) hash: Partition,
     pub(super) signature: Option<Partition>,

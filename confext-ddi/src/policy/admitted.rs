@@ -217,14 +217,27 @@ impl<R: ReadAt> Admitted<R> {
     ///
     /// `file-system-unsupported`, `fs-ambiguous`; else as [`fs::open`] reports.
     pub fn file_system(&self, limits: &Limits) -> Result<Box<dyn FileSystem + '_>> {
-        self.open_files(limits).map_err(|error| within_data(error, self.image.data().designator))
+        self.open_files(&self.data, limits).map_err(|error| within_data(error, self.image.data().designator))
     }
 
-    fn open_files(&self, limits: &Limits) -> Result<Box<dyn FileSystem + '_>> {
+    /// As [`Admitted::file_system`], for who keeps the files longer than a borrow lasts.
+    ///
+    /// # Errors
+    ///
+    /// As [`Admitted::file_system`].
+    pub fn shared_file_system(self: &Arc<Self>, limits: &Limits) -> Result<Box<dyn FileSystem>>
+    where
+        R: 'static,
+    {
+        let data = SharedData(Arc::clone(self));
+        self.open_files(data, limits).map_err(|error| within_data(error, self.image.data().designator))
+    }
+
+    fn open_files<'a>(&self, data: impl ReadAt + 'a, limits: &Limits) -> Result<Box<dyn FileSystem + 'a>> {
         // The magic is read again, from the bytes that are used.
-        let found = fstype::probe(&self.data)?;
+        let found = fstype::probe(&data)?;
         let found = found.ok_or(Unsupported::FileSystem { found: "no known magic" })?;
-        let files = fs::open(&self.data, found.fs_type, limits)?;
+        let files = fs::open(data, found.fs_type, limits)?;
         match self.image.data().designator {
             Designator::Usr => Ok(Box::new(fs::Below::new("usr", files, limits))),
             _ => Ok(files),
@@ -239,5 +252,18 @@ impl<R: ReadAt> Admitted<R> {
     pub fn release(&self, class: Class, image_name: &str, strictness: Strictness) -> Result<release::Found> {
         let limits = self.image.limits();
         release::find(self.file_system(limits)?.as_ref(), class, image_name, strictness, limits)
+    }
+}
+
+/// [`Admitted::data`], held on to.
+struct SharedData<R: ReadAt>(Arc<Admitted<R>>);
+
+impl<R: ReadAt> ReadAt for SharedData<R> {
+    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.0.data.read_exact_at(offset, buf)
+    }
+
+    fn size_bytes(&self) -> Result<u64> {
+        self.0.data.size_bytes()
     }
 }

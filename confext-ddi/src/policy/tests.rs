@@ -265,6 +265,10 @@ fn changed_data_never_comes_out_of_an_admitted_image() {
         ("root/data", Some(start + 5 * 4096)),
         "in the image"
     );
+    let Data::Checked(data) = admitted.data() else { panic!("not under its hash tree") };
+    let error = data.verify().unwrap_err();
+    assert_eq!((error.code(), error.path().as_str()), ("data-block", "root/data"));
+    assert_eq!(error.offset(), Some(start + 5 * 4096));
 }
 
 #[test]
@@ -382,6 +386,18 @@ mod with_real_keys {
         assert_eq!(found.release.get("ID"), Some("_any"));
         let missing = admitted.release(Class::Confext, "other", Strictness::Strict).unwrap_err();
         assert_eq!(missing.code(), "release-name");
+    }
+
+    #[test]
+    fn files_can_be_kept_longer_than_a_borrow() {
+        let key = key();
+        let parts = sample::protected(NATIVE, data(), |root_hash| key.sign(root_hash).unwrap());
+        let image = open(&parts);
+        let admitted = Policy::default().judge(image.clone(), Some(&trusting(&key, NOW))).unwrap();
+        assert_eq!(admitted.image().claim(), image.claim());
+        let files = std::sync::Arc::new(admitted).shared_file_system(image.limits()).unwrap();
+        drop(image);
+        assert_eq!(files.read(b"etc/app.conf").unwrap(), b"answer = 42\n");
     }
 
     #[test]
