@@ -1,1 +1,55 @@
-//! Python module `confext._confext`.
+//! Python module `confext._confext`: the library in Python's own manner, without logic of its own.
+
+mod admitted;
+mod argument;
+mod build;
+mod command;
+mod entry;
+mod error;
+mod evidence;
+mod host;
+mod image;
+mod key;
+mod layer;
+mod origin;
+mod plan;
+mod record;
+mod report;
+mod stack;
+mod status;
+
+/// Read, build, sign, verify, stack and trace extension images.
+#[pyo3::pymodule]
+mod _confext {
+    #[pymodule_export]
+    #[expect(non_upper_case_globals, reason = "Python's name for it")]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
+    #[pymodule_export]
+    use crate::admitted::{Admitted, Stat};
+    #[pymodule_export]
+    use crate::build::{Built, build};
+    #[pymodule_export]
+    use crate::command::main;
+    #[pymodule_export]
+    use crate::entry::{Device, Directory, Fifo, File, HardLink, Symlink};
+    #[pymodule_export]
+    use crate::evidence::{Claim, Evidence, Signer};
+    #[pymodule_export]
+    use crate::host::Host;
+    #[pymodule_export]
+    use crate::image::{Image, Partition, Skipped, Table, verify};
+    #[pymodule_export]
+    use crate::key::{KeyPair, generate_key};
+    #[pymodule_export]
+    use crate::layer::{Layer, LayerPartition, Listed, Listing, Rejection};
+    #[pymodule_export]
+    use crate::origin::{Origin, Shadow, Source, Unknown};
+    #[pymodule_export]
+    use crate::plan::{Attributes, Hierarchy, PathChange, Plan, Shadowed, Veto};
+    #[pymodule_export]
+    use crate::report::{Change, Decision, Report};
+    #[pymodule_export]
+    use crate::stack::Stack;
+    #[pymodule_export]
+    use crate::status::{Doubt, Status};
+}

@@ -1,0 +1,1049 @@
+"""Types of the native module; the package `confext` has all of it under its own name."""
+
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from os import PathLike
+from types import TracebackType
+from typing import Final, Literal, TypeAlias, final
+from uuid import UUID
+
+__all__ = [
+    "Admitted",
+    "Attributes",
+    "Built",
+    "Change",
+    "Claim",
+    "Decision",
+    "Device",
+    "Directory",
+    "Doubt",
+    "Evidence",
+    "Fifo",
+    "File",
+    "HardLink",
+    "Hierarchy",
+    "Host",
+    "Image",
+    "KeyPair",
+    "Layer",
+    "LayerPartition",
+    "Listed",
+    "Listing",
+    "Origin",
+    "Partition",
+    "PathChange",
+    "Plan",
+    "Rejection",
+    "Report",
+    "Shadow",
+    "Shadowed",
+    "Signer",
+    "Skipped",
+    "Source",
+    "Stack",
+    "Stat",
+    "Status",
+    "Symlink",
+    "Table",
+    "Unknown",
+    "Veto",
+    "__version__",
+    "build",
+    "generate_key",
+    "main",
+    "verify",
+]
+
+_Path: TypeAlias = str | PathLike[str]
+#: A path inside an image, where names are bytes.
+_ImagePath: TypeAlias = str | bytes | PathLike[str] | PathLike[bytes]
+#: A key or certificate: PEM text as bytes, or the path of its file.
+_Pem: TypeAlias = bytes | _Path
+_Class: TypeAlias = Literal["confext", "sysext"]
+_Hierarchy: TypeAlias = Literal["usr", "opt", "etc"]
+_Protection: TypeAlias = Literal["none", "verity", "signed"]
+_Kind: TypeAlias = Literal["regular", "directory", "symlink", "char-device", "block-device", "fifo", "socket"]
+_Body: TypeAlias = Literal["directory", "raw", "block"]
+_Test: TypeAlias = Literal["root-hash", "file", "directory"]
+#: `signed`, `verity`, `unprotected`, or a policy in the words of systemd.image-policy(7).
+_Policy: TypeAlias = str
+_Allow: TypeAlias = Literal[
+    "type-change",
+    "replaces-os-release",
+    "nested-extensions",
+    "brings-certificates",
+    "metadata-directory",
+    "whiteout",
+    "overlay-attribute",
+]
+
+__version__: Final[str]
+
+# ---- keys and building
+
+def generate_key(subject: str, *, days: int = 30, not_before: int | datetime | None = None) -> KeyPair:
+    """Make a new key (RSA, 2048 bits) and a certificate that it signs itself.
+
+    For tests and first steps: nobody vouches for such a certificate, and nobody can revoke it.
+    """
+
+def build(
+    name: str,
+    *,
+    class_: _Class = "confext",
+    source: _Path | Mapping[_ImagePath, _Entry] | Mapping[str, _Entry] | Mapping[bytes, _Entry],
+    output: _Path,
+    release: Mapping[str, str] | None = None,
+    key: _Pem | None = None,
+    certificate: _Pem | None = None,
+    unsigned: bool = False,
+    architecture: str | None = None,
+    seed: UUID | str | None = None,
+    source_date_epoch: int | None = None,
+) -> Built:
+    """Build an extension image from a directory, or from a mapping of path to entry.
+
+    `name` is the image's file name without version and ending: a host looks for its release file by this name. Without
+    `release` the entries must have that file; `{"ID": "_any"}` fits every host. Signing needs `key` and `certificate`;
+    without them, `unsigned=True` says that this is meant.
+
+    The same input, seed and time give the same bytes. The file appears at once when it is complete; one that is there
+    is replaced.
+    """
+
+@final
+class KeyPair:
+    """A private key and its certificate, both in PEM form."""
+
+    @property
+    def key(self) -> bytes:
+        """The private key, not encrypted. Whoever has it signs as you."""
+
+    @property
+    def certificate(self) -> bytes:
+        """The certificate: what machines trust."""
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the certificate, in hex."""
+
+@final
+class File:
+    """A regular file."""
+
+    __match_args__ = ("content", "mode", "uid", "gid", "mtime", "xattrs")
+    #: Its bytes.
+    content: Final[bytes]
+    #: Permission, set-id and sticky bits.
+    mode: Final[int]
+    #: Owner.
+    uid: Final[int]
+    #: Group.
+    gid: Final[int]
+    #: Modification time, seconds since 1970; `None`: the time of the build.
+    mtime: Final[int | None]
+    #: Extended attributes by full name, like `user.comment`.
+    xattrs: Final[dict[str, bytes]]
+    def __new__(
+        cls,
+        content: bytes,
+        *,
+        mode: int = 0o644,
+        uid: int = 0,
+        gid: int = 0,
+        mtime: int | None = None,
+        xattrs: Mapping[str, bytes] | None = None,
+    ) -> File: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Directory:
+    """A directory. One that is only needed as a parent need not be named."""
+
+    __match_args__ = ("mode", "uid", "gid", "mtime", "xattrs")
+    #: Permission, set-id and sticky bits.
+    mode: Final[int]
+    #: Owner.
+    uid: Final[int]
+    #: Group.
+    gid: Final[int]
+    #: Modification time, seconds since 1970; `None`: the time of the build.
+    mtime: Final[int | None]
+    #: Extended attributes by full name, like `user.comment`.
+    xattrs: Final[dict[str, bytes]]
+    def __new__(
+        cls,
+        *,
+        mode: int = 0o755,
+        uid: int = 0,
+        gid: int = 0,
+        mtime: int | None = None,
+        xattrs: Mapping[str, bytes] | None = None,
+    ) -> Directory: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Symlink:
+    """A symbolic link; its mode is always 0o777."""
+
+    __match_args__ = ("target", "mode", "uid", "gid", "mtime", "xattrs")
+    #: Where it leads.
+    target: Final[str]
+    #: Permission, set-id and sticky bits.
+    mode: Final[int]
+    #: Owner.
+    uid: Final[int]
+    #: Group.
+    gid: Final[int]
+    #: Modification time, seconds since 1970; `None`: the time of the build.
+    mtime: Final[int | None]
+    #: Extended attributes by full name, like `user.comment`.
+    xattrs: Final[dict[str, bytes]]
+    def __new__(
+        cls,
+        target: str,
+        *,
+        mode: int = 0o777,
+        uid: int = 0,
+        gid: int = 0,
+        mtime: int | None = None,
+        xattrs: Mapping[str, bytes] | None = None,
+    ) -> Symlink: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Device:
+    """A device node."""
+
+    __match_args__ = ("kind", "major", "minor", "mode", "uid", "gid", "mtime", "xattrs")
+    #: Which of the two kinds.
+    kind: Final[Literal["char", "block"]]
+    #: Which driver.
+    major: Final[int]
+    #: Which device of the driver.
+    minor: Final[int]
+    #: Permission, set-id and sticky bits.
+    mode: Final[int]
+    #: Owner.
+    uid: Final[int]
+    #: Group.
+    gid: Final[int]
+    #: Modification time, seconds since 1970; `None`: the time of the build.
+    mtime: Final[int | None]
+    #: Extended attributes by full name, like `user.comment`.
+    xattrs: Final[dict[str, bytes]]
+    def __new__(
+        cls,
+        kind: Literal["char", "block"],
+        major: int,
+        minor: int,
+        *,
+        mode: int = 0o600,
+        uid: int = 0,
+        gid: int = 0,
+        mtime: int | None = None,
+        xattrs: Mapping[str, bytes] | None = None,
+    ) -> Device: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Fifo:
+    """A named pipe."""
+
+    __match_args__ = ("mode", "uid", "gid", "mtime", "xattrs")
+    #: Permission, set-id and sticky bits.
+    mode: Final[int]
+    #: Owner.
+    uid: Final[int]
+    #: Group.
+    gid: Final[int]
+    #: Modification time, seconds since 1970; `None`: the time of the build.
+    mtime: Final[int | None]
+    #: Extended attributes by full name, like `user.comment`.
+    xattrs: Final[dict[str, bytes]]
+    def __new__(
+        cls,
+        *,
+        mode: int = 0o644,
+        uid: int = 0,
+        gid: int = 0,
+        mtime: int | None = None,
+        xattrs: Mapping[str, bytes] | None = None,
+    ) -> Fifo: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class HardLink:
+    """Another name for an entry that is not a directory."""
+
+    __match_args__ = ("existing",)
+    #: The path of the entry.
+    existing: Final[str]
+    def __new__(cls, existing: str) -> HardLink: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+#: An entry of an image that is built from memory; bytes are a file with mode 0o644.
+_Entry: TypeAlias = bytes | File | Directory | Symlink | HardLink | Device | Fifo
+
+@final
+class Built:
+    """What was built."""
+
+    __match_args__ = ("root_hash", "size", "fingerprint")
+    #: What a signature of the image vouches for, in hex.
+    root_hash: Final[str]
+    #: The size of the image in bytes.
+    size: Final[int]
+    #: SHA-256 of the certificate whose key signed it, in hex; `None` for an image with a hash tree only.
+    fingerprint: Final[str | None]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+# ---- images
+
+@final
+class Image:
+    """An opened image. Nothing of it is checked: `verify` does that."""
+
+    @staticmethod
+    def open(path: _Path, *, architecture: str | None = None, foreign: bool = False) -> Image:
+        """Open an image: a file or a block device.
+
+        An image for another architecture than `architecture` (that of this machine) is refused, unless `foreign` says
+        that it may be looked at.
+        """
+
+    @property
+    def path(self) -> str:
+        """The path it was opened by."""
+
+    @property
+    def size(self) -> int:
+        """The size of the file or device, in bytes."""
+
+    @property
+    def table(self) -> Table | None:
+        """The partition table; `None` for a bare file system."""
+
+    @property
+    def partitions(self) -> tuple[Partition, ...]:
+        """The partitions that mean something, in the order of their numbers."""
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """The partitions that do not count, and why."""
+
+    @property
+    def claim(self) -> Claim:
+        """What the image says of its own protection. Nobody checked it."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether the image was closed."""
+
+    def verify(
+        self,
+        *,
+        certificates: _Pem | Iterable[_Pem],
+        policy: _Policy = "signed",
+        now: int | datetime | None = None,
+    ) -> Admitted:
+        """Check signature and hash tree as the policy asks for, and admit the image.
+
+        Only signatures of `certificates` count, which have to be valid `now`. With none, `()`, no signature is checked,
+        and the policy has to do with less. Blocks are checked as they are read: what the result returns is what was
+        signed.
+        """
+
+    def close(self) -> None:
+        """Close the file. What was admitted keeps it open for itself."""
+
+    def __enter__(self) -> Image: ...
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None: ...
+
+@final
+class Admitted:
+    """An image that a policy admitted. Only `Image.verify` and `confext.verify` make one.
+
+    Every method that reads does so through the hash tree, when the evidence says that there is one: it returns what
+    the root hash promises, or raises `UnverifiedError`. Paths are `str`, `bytes` or path-like, from the image's root;
+    symbolic links are followed inside the image.
+    """
+
+    @property
+    def path(self) -> str:
+        """The path of the image."""
+
+    @property
+    def evidence(self) -> Evidence:
+        """What was checked."""
+
+    @property
+    def root_hash(self) -> str | None:
+        """The root hash that was checked, in hex; `None` when nothing was checked."""
+
+    @property
+    def signer(self) -> Signer | None:
+        """Whose signature was checked; `None` when none was."""
+
+    def check(self) -> None:
+        """Read and check every block once."""
+
+    def listdir(self, path: _ImagePath = "/") -> list[str]:
+        """The names in a directory, sorted by their bytes."""
+
+    def walk(self, path: _ImagePath = "/") -> list[tuple[str, Stat]]:
+        """Everything below a directory with its `Stat`: a directory before what is in it, names sorted by their bytes."""
+
+    def stat(self, path: _ImagePath, *, follow_symlinks: bool = True) -> Stat:
+        """What a file is."""
+
+    def read(self, path: _ImagePath, *, offset: int = 0, size: int | None = None) -> bytes:
+        """The bytes of a file, or `size` of them from `offset`: fewer only at its end."""
+
+    def readlink(self, path: _ImagePath) -> str:
+        """Where a symbolic link leads."""
+
+    def xattrs(self, path: _ImagePath, *, follow_symlinks: bool = True) -> dict[str, bytes]:
+        """The extended attributes of a file, by full name."""
+
+def verify(
+    path: _Path,
+    *,
+    certificates: _Pem | Iterable[_Pem],
+    policy: _Policy = "signed",
+    now: int | datetime | None = None,
+    architecture: str | None = None,
+) -> Admitted:
+    """Verify an image: open it, check signature and hash tree, and read every block once.
+
+    What `Image.verify` returns is checked block by block as it is read; here all of it has been read already.
+    """
+
+@final
+class Table:
+    """The partition table."""
+
+    __match_args__ = ("sector_size", "disk_guid", "source", "backup", "reason")
+    #: The unit of all block addresses in it, in bytes.
+    sector_size: Final[int]
+    #: Which disk it is.
+    disk_guid: Final[str]
+    #: Which copy was used: `primary` or `backup`.
+    source: Final[Literal["primary", "backup"]]
+    #: The other copy, when the primary one was used: `same`, `different`, `missing` or `damaged`.
+    backup: Final[Literal["same", "different", "missing", "damaged"] | None]
+    #: The code of what is wrong with the primary copy, when the backup was used.
+    reason: Final[str | None]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Partition:
+    """A partition with a designator; of an image without a partition table, all of it as `root`."""
+
+    __match_args__ = (
+        "designator",
+        "architecture",
+        "number",
+        "uuid",
+        "label",
+        "offset",
+        "size",
+        "read_only",
+        "growfs",
+        "fs",
+    )
+    #: What it is for, like `root` or `root-verity`.
+    designator: Final[str]
+    #: For which architecture.
+    architecture: Final[str | None]
+    #: Its place in the table, from 1.
+    number: Final[int | None]
+    #: Its identifier.
+    uuid: Final[str | None]
+    #: Its name.
+    label: Final[str | None]
+    #: Where it starts, in bytes.
+    offset: Final[int]
+    #: How long it is, in bytes.
+    size: Final[int]
+    #: Whether the table marks it read-only.
+    read_only: Final[bool]
+    #: Whether the table asks to grow its file system.
+    growfs: Final[bool]
+    #: The file system it seems to hold.
+    fs: Final[str | None]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Skipped:
+    """A partition that does not count."""
+
+    __match_args__ = ("number", "because")
+    #: Its place in the table, from 1.
+    number: Final[int]
+    #: Why it does not count, in words.
+    because: Final[str]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Claim:
+    """What an image says of its own protection. Nothing of it was checked."""
+
+    __match_args__ = ("kind", "root_hash", "fingerprint")
+    #: `none`, `verity` or `signed`.
+    kind: Final[_Protection]
+    #: The top of the hash tree, in hex.
+    root_hash: Final[str | None]
+    #: Of the certificate, as the signature partition names it, in hex.
+    fingerprint: Final[str | None]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Evidence:
+    """What was checked."""
+
+    __match_args__ = ("kind", "root_hash", "signer")
+    #: `none`, `verity` or `signed`.
+    kind: Final[_Protection]
+    #: The top of the hash tree, in hex, unless nothing was checked.
+    root_hash: Final[str | None]
+    #: Whose signature was checked, when one was.
+    signer: Final[Signer | None]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Signer:
+    """Whose signature was checked."""
+
+    __match_args__ = ("subject", "fingerprint", "not_before", "not_after")
+    #: The certificate's subject, like `CN=vendor`.
+    subject: Final[str]
+    #: SHA-256 of the certificate, in hex.
+    fingerprint: Final[str]
+    #: Start of the certificate's validity, seconds since 1970.
+    not_before: Final[int]
+    #: End of the certificate's validity, seconds since 1970.
+    not_after: Final[int]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Stat:
+    """What `stat` tells of a file of an image."""
+
+    __match_args__ = ("kind", "mode", "uid", "gid", "size", "mtime", "mtime_nsec", "nlink", "rdev", "ino")
+    #: `regular`, `directory`, `symlink`, `char-device`, `block-device`, `fifo` or `socket`.
+    kind: Final[_Kind]
+    #: Permission, set-id and sticky bits.
+    mode: Final[int]
+    #: Owner.
+    uid: Final[int]
+    #: Group.
+    gid: Final[int]
+    #: Size in bytes; of a symbolic link, the length of its target.
+    size: Final[int]
+    #: Modification time, seconds since 1970.
+    mtime: Final[int]
+    #: Nanoseconds of the modification time.
+    mtime_nsec: Final[int]
+    #: How many names it has.
+    nlink: Final[int]
+    #: Major and minor number of a device node.
+    rdev: Final[tuple[int, int] | None]
+    #: Inode number: two entries with the same one are the same file.
+    ino: Final[int]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+# ---- hosts
+
+@final
+class Host:
+    """A root directory, `/` or that of another system, and the conditions under which its extensions are used.
+
+    The conditions are those of every merge and refresh made with this object, so that a refresh never replaces a stack
+    only because somebody forgot one. Nothing is kept but the open root directory: certificates have to be valid
+    whenever something is done.
+    """
+
+    def __new__(
+        cls,
+        root: _Path = "/",
+        *,
+        policy: _Policy = "signed",
+        certificates: _Pem | Iterable[_Pem] | None = None,
+        on_bad: Literal["refuse", "skip"] = "refuse",
+        attach: Literal["sealed-memory", "plain"] = "sealed-memory",
+        host_match: bool = True,
+        allow: Sequence[_Allow] | None = None,
+        lock_wait: float = 30.0,
+    ) -> Host:
+        """Open a root directory.
+
+        - `policy`: what images must have.
+        - `certificates`: whose signatures count; `None`: those in the `verity.d` directories of the root; `()`:
+          nobody's.
+        - `on_bad`: whether one bad extension stops a merge, or is left out and told of in `refused`.
+        - `attach`: how images reach the kernel. `plain` is only for images without a hash tree.
+        - `host_match`: whether an extension must be for this host.
+        - `allow`: objections that do not stop a merge, by the codes of `Veto`.
+        - `lock_wait`: how many seconds to wait for another program that merges.
+        """
+
+    @property
+    def root(self) -> str:
+        """Where the root directory is."""
+
+    @property
+    def policy(self) -> str:
+        """The policy in the words of systemd.image-policy(7)."""
+
+    def list(self, class_: _Class = "confext") -> Listing:
+        """The extensions that could be merged, whether they are, and what is left out."""
+
+    def plan(self, class_: _Class = "confext") -> Plan:
+        """What a merge or refresh would do, path by path. Changes nothing."""
+
+    def merge(self, class_: _Class = "confext") -> Report:
+        """Merge the extensions of a class over the directories of the host."""
+
+    def refresh(self, class_: _Class = "confext", *, force: bool = False) -> Report:
+        """Make what is merged what should be merged; readers never miss a file that is in both."""
+
+    def unmerge(self, class_: _Class = "confext") -> Report:
+        """Take the stack of a class away. Nothing merged is no error."""
+
+    def status(self, class_: _Class = "confext") -> tuple[Status, ...]:
+        """How the hierarchies of a class stand."""
+
+    def trace(self, path: _Path) -> Origin:
+        """Where a path inside the root comes from."""
+
+@final
+class Stack:
+    """Extensions of a host, assembled and not put in place: for a command that sees them merged, and nobody else."""
+
+    def __new__(cls, host: Host, class_: _Class = "confext") -> Stack:
+        """Open, judge, attach and mount the extensions of a class."""
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The extensions of the stack, bottom first."""
+
+    @property
+    def plan(self) -> Plan:
+        """What it changes, path by path."""
+
+    def run(
+        self,
+        arguments: Sequence[_Path],
+        *,
+        capture_output: bool = False,
+        cwd: _Path | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run a command that sees the host's root with the stack in place, in a mount namespace of its own.
+
+        The mounts go with the command's last process: a stack runs once.
+        """
+
+    def close(self) -> None:
+        """Take the mounts away. Nothing happens when it was run."""
+
+    def __enter__(self) -> Stack: ...
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None: ...
+
+@final
+class Listing:
+    """What there is to merge."""
+
+    __match_args__ = ("extensions", "refused")
+    #: Those that could be merged, bottom first.
+    extensions: Final[tuple[Listed, ...]]
+    #: Everything else that was found, with the reason.
+    refused: Final[tuple[Rejection, ...]]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Listed:
+    """An extension that could be merged."""
+
+    __match_args__ = ("entry", "layer", "merged")
+    #: Where it was found, inside the root: the name comes from here.
+    entry: Final[str]
+    #: What it is, and what was checked of it just now.
+    layer: Final[Layer]
+    #: Whether it is merged: `yes`, `no`, `other` (another one of its name is) or `unknown` (another program merged one
+    #: of its name).
+    merged: Final[Literal["yes", "no", "other", "unknown"]]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Layer:
+    """One extension of a stack."""
+
+    __match_args__ = ("name", "path", "kind", "version", "evidence", "partition", "hierarchies", "identity")
+    #: The extension's name.
+    name: Final[str]
+    #: Where the image or directory is, inside the root.
+    path: Final[str]
+    #: `directory`, `raw` or `block`.
+    kind: Final[_Body]
+    #: The version chosen from a `.v/` directory.
+    version: Final[str | None]
+    #: What was checked when it was opened or merged.
+    evidence: Final[Evidence]
+    #: The partition of the image that is mounted.
+    partition: Final[LayerPartition | None]
+    #: The hierarchies it has files in.
+    hierarchies: Final[tuple[str, ...]]
+    #: What tells it from another one of its name: `root-hash`, `file` or `directory`.
+    identity: Final[_Test]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class LayerPartition:
+    """The partition a layer is from."""
+
+    __match_args__ = ("designator", "number", "uuid")
+    #: `root` or `usr`.
+    designator: Final[str]
+    #: Its place in the table, from 1; `None` without a table.
+    number: Final[int | None]
+    #: Its identifier; `None` without a table.
+    uuid: Final[str | None]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Rejection:
+    """Something that was found and is not used, and why."""
+
+    __match_args__ = ("name", "path", "severity", "code", "message", "hint")
+    #: The extension's name, as far as it has one.
+    name: Final[str | None]
+    #: Where it is, inside the root.
+    path: Final[str]
+    #: `ignored`: as intended; `refused`: something is wrong with it.
+    severity: Final[Literal["ignored", "refused"]]
+    #: The stable code.
+    code: Final[str]
+    #: What was found and what was expected.
+    message: Final[str]
+    #: What to do about it.
+    hint: Final[str]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Plan:
+    """What a merge would do."""
+
+    __match_args__ = ("class_", "hierarchies", "vetoes", "refused")
+    #: `confext` or `sysext`.
+    class_: Final[_Class]
+    #: The hierarchies that would be merged.
+    hierarchies: Final[tuple[Hierarchy, ...]]
+    #: What speaks against it.
+    vetoes: Final[tuple[Veto, ...]]
+    #: What was found and would not be used.
+    refused: Final[tuple[Rejection, ...]]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Hierarchy:
+    """What a merge would do to one hierarchy."""
+
+    __match_args__ = ("path", "layers", "changes")
+    #: `usr`, `opt` or `etc`.
+    path: Final[_Hierarchy]
+    #: The extensions with files in it, bottom first.
+    layers: Final[tuple[str, ...]]
+    #: Every path that would be different, sorted by its bytes.
+    changes: Final[tuple[PathChange, ...]]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class PathChange:
+    """A path that would be different."""
+
+    __match_args__ = ("path", "kind", "layer", "effect", "found_kind", "found", "becomes", "shadows")
+    #: Below the hierarchy.
+    path: Final[str]
+    #: What would be there, as in `Stat.kind`.
+    kind: Final[_Kind]
+    #: The extension it would come from.
+    layer: Final[str]
+    #: `added`, `shadowed`, `type-changed`, `attributes-changed` or `hidden`.
+    effect: Final[Literal["added", "shadowed", "type-changed", "attributes-changed", "hidden", "other"]]
+    #: What was there, of another type.
+    found_kind: Final[_Kind | None]
+    #: Owner and mode of the host's directory, where they would change.
+    found: Final[Attributes | None]
+    #: What they would become.
+    becomes: Final[Attributes | None]
+    #: What would no longer be seen there, topmost first.
+    shadows: Final[tuple[Shadowed, ...]]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Shadowed:
+    """Something that would no longer be seen."""
+
+    __match_args__ = ("layer", "kind")
+    #: Whose it is: an extension's, or with `None` the host's.
+    layer: Final[str | None]
+    #: What it is, as in `Stat.kind`.
+    kind: Final[_Kind]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Attributes:
+    """Owner and mode."""
+
+    __match_args__ = ("mode", "uid", "gid")
+    #: Permission, set-id and sticky bits.
+    mode: Final[int]
+    #: Owner.
+    uid: Final[int]
+    #: Group.
+    gid: Final[int]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Veto:
+    """Something that speaks against a merge, and stops it unless `Host(allow=…)` names its code."""
+
+    __match_args__ = ("code", "layer", "hierarchy", "path", "found", "expected")
+    #: The stable code.
+    code: Final[str]
+    #: The extension.
+    layer: Final[str]
+    #: The hierarchy.
+    hierarchy: Final[_Hierarchy]
+    #: Below the hierarchy.
+    path: Final[str]
+    #: What the extension has there.
+    found: Final[str]
+    #: What would be no objection.
+    expected: Final[str]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Report:
+    """What was done, and with what."""
+
+    __match_args__ = ("class_", "outcome", "because", "decided_by", "hierarchies", "layers", "refused")
+    #: `confext` or `sysext`.
+    class_: Final[_Class]
+    #: `merged`, `refreshed`, `unchanged`, `unmerged` or `nothing` (there was nothing to do).
+    outcome: Final[Literal["merged", "refreshed", "unchanged", "unmerged", "nothing"]]
+    #: Why the stack from before was no longer right, when it was refreshed.
+    because: Final[tuple[Change, ...]]
+    #: Why the stack is still right, when it is unchanged.
+    decided_by: Final[tuple[Decision, ...]]
+    #: The hierarchies that are merged now.
+    hierarchies: Final[tuple[str, ...]]
+    #: The extensions of the stack that is there now, bottom first.
+    layers: Final[tuple[Layer, ...]]
+    #: What was found and is not used.
+    refused: Final[tuple[Rejection, ...]]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Change:
+    """A difference between a merged stack and what a refresh merges."""
+
+    __match_args__ = ("kind", "name", "test", "found", "expected")
+    #: `added`, `removed`, `replaced`, `rechecked`, `policy`, `hierarchy`, `unknown` or `asked`.
+    kind: Final[Literal["added", "removed", "replaced", "rechecked", "policy", "hierarchy", "unknown", "asked"]]
+    #: The extension, or the hierarchy.
+    name: Final[str | None]
+    #: The test that says that an extension is another one: `root-hash`, `file` or `directory`.
+    test: Final[_Test | None]
+    #: The policy before.
+    found: Final[str | None]
+    #: The policy now.
+    expected: Final[str | None]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Decision:
+    """How it was decided that an extension is the same as before."""
+
+    __match_args__ = ("name", "test")
+    #: The extension.
+    name: Final[str]
+    #: `root-hash`, `file` or `directory`.
+    test: Final[_Test]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Status:
+    """How one hierarchy stands."""
+
+    __match_args__ = ("class_", "hierarchy", "state", "extensions", "since", "policy", "layers", "doubts")
+    #: The class that was looked for.
+    class_: Final[_Class]
+    #: `usr`, `opt` or `etc`.
+    hierarchy: Final[_Hierarchy]
+    #: `missing` (no such directory), `bare` or `merged`.
+    state: Final[Literal["missing", "bare", "merged"]]
+    #: The names of the merged extensions, bottom first.
+    extensions: Final[tuple[str, ...]]
+    #: When it was merged, seconds since 1970.
+    since: Final[int | None]
+    #: The policy it was merged under; `None` when another program merged it.
+    policy: Final[str | None]
+    #: What it is made of, bottom first; `None` when another program merged it.
+    layers: Final[tuple[Layer, ...] | None]
+    #: Where what is mounted is not as it was written down.
+    doubts: Final[tuple[Doubt, ...]]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Doubt:
+    """A property of a mount that is not what a merge gives it."""
+
+    __match_args__ = ("what", "found", "expected")
+    #: Which property.
+    what: Final[str]
+    #: What it is.
+    found: Final[str]
+    #: What it should be.
+    expected: Final[str]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Origin:
+    """Where a path comes from."""
+
+    __match_args__ = (
+        "path",
+        "kind",
+        "answer",
+        "hierarchy",
+        "source",
+        "sources",
+        "shadows",
+        "base",
+        "unknown",
+        "because",
+    )
+    #: The path inside the root, links on the way resolved.
+    path: Final[str]
+    #: What is there, as in `Stat.kind`; `None` when there is nothing.
+    kind: Final[_Kind | None]
+    #: `absent`, `not-merged`, `base`, `layer`, `directory`, `submount`, `metadata` or `cannot-tell`.
+    answer: Final[Literal["absent", "not-merged", "base", "layer", "directory", "submount", "metadata", "cannot-tell"]]
+    #: The hierarchy of the stack, where one is merged.
+    hierarchy: Final[_Hierarchy | None]
+    #: The extension it comes from: for `layer`, and for `directory` the topmost one.
+    source: Final[Source | None]
+    #: All extensions that have it, topmost first: more than one only for `directory`.
+    sources: Final[tuple[Source, ...]]
+    #: What has the path, too, and is not seen; topmost first.
+    shadows: Final[tuple[Shadow, ...]]
+    #: Whether the host has a `directory`, too: `present`, `absent` or `unknown`.
+    base: Final[Literal["present", "absent", "unknown"] | None]
+    #: The extensions of which it cannot be told, topmost first.
+    unknown: Final[tuple[Unknown, ...]]
+    #: Why it cannot be told, where it is not because of single extensions.
+    because: Final[str | None]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Source:
+    """An extension that has a path."""
+
+    __match_args__ = ("layer", "image", "kind", "version", "partition", "evidence", "confirmed_by")
+    #: The extension's name.
+    layer: Final[str]
+    #: The image or directory, inside the root.
+    image: Final[str]
+    #: `directory`, `raw` or `block`.
+    kind: Final[_Body]
+    #: The version chosen from a `.v/` directory.
+    version: Final[str | None]
+    #: The partition it is from.
+    partition: Final[LayerPartition | None]
+    #: What was checked when it was merged. A signer stands here only if the signature was checked then.
+    evidence: Final[Evidence]
+    #: How it was made sure that the image opened for this answer is the one that is merged: `root-hash`, `file` or
+    #: `directory`.
+    confirmed_by: Final[_Test]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Shadow:
+    """Something that has the path, too, and is not seen."""
+
+    __match_args__ = ("by", "source", "unknown")
+    #: `layer`, `unknown`, `base` (the host's own) or `base-unknown`.
+    by: Final[Literal["layer", "unknown", "base", "base-unknown"]]
+    #: The extension below, when it is one.
+    source: Final[Source | None]
+    #: The extension below of which it cannot be told, when it is one.
+    unknown: Final[Unknown | None]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Unknown:
+    """An extension of which it cannot be told whether it has a path."""
+
+    __match_args__ = ("layer", "code", "reason")
+    #: The extension's name.
+    layer: Final[str]
+    #: The stable code.
+    code: Final[str]
+    #: Why.
+    reason: Final[str]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+# ---- the command
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command with these arguments, the program's name first, and return its exit status."""

@@ -1,0 +1,238 @@
+//! `Admitted`: an image that a policy admitted, and its files, read from checked blocks.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use confext_core::Error;
+use confext_ddi::Limits;
+use confext_ddi::error::LimitExceeded;
+use confext_ddi::fs::{self, FileSystem, FileType, Metadata};
+use confext_ddi::policy::{self, Data};
+use pyo3::prelude::*;
+
+use crate::argument::{ImagePath, text};
+use crate::error::{detached, in_image};
+use crate::evidence::{Evidence, Signer};
+use crate::record::record;
+
+record! {
+    /// What `stat` tells of a file of an image.
+    Stat {
+        /// `regular`, `directory`, `symlink`, `char-device`, `block-device`, `fifo` or `socket`.
+        kind: &'static str,
+        /// Permission, set-id and sticky bits.
+        mode: u16,
+        /// Owner.
+        uid: u32,
+        /// Group.
+        gid: u32,
+        /// Size in bytes; of a symbolic link, the length of its target.
+        size: u64,
+        /// Modification time, seconds since 1970.
+        mtime: i64,
+        /// Nanoseconds of the modification time.
+        mtime_nsec: u32,
+        /// How many names it has.
+        nlink: u32,
+        /// Major and minor number of a device node.
+        rdev: Option<(u32, u32)>,
+        /// Inode number: two entries with the same one are the same file.
+        ino: u64,
+    }
+}
+
+/// An image that a policy admitted. Only `Image.verify` and `confext.verify` make one.
+///
+/// Every method that reads does so through the hash tree, when the evidence says that there is one: it returns what
+/// the root hash promises, or raises `UnverifiedError`. Paths are `str`, `bytes` or path-like, from the image's root;
+/// symbolic links are followed inside the image.
+#[pyclass(frozen, module = "confext")]
+pub(crate) struct Admitted {
+    path: PathBuf,
+    admitted: Arc<policy::Admitted<File>>,
+    limits: Limits,
+    files: OnceLock<Box<dyn FileSystem>>,
+}
+
+#[pymethods]
+impl Admitted {
+    /// The path of the image.
+    #[getter]
+    fn path(&self) -> OsString {
+        self.path.as_os_str().to_owned()
+    }
+
+    /// What was checked.
+    #[getter]
+    fn evidence(&self) -> Evidence {
+        self.admitted.evidence().into()
+    }
+
+    /// The root hash that was checked, in hex; `None` when nothing was checked.
+    #[getter]
+    fn root_hash(&self) -> Option<String> {
+        self.admitted.root_hash().map(|hash| hash.to_hex())
+    }
+
+    /// Whose signature was checked; `None` when none was.
+    #[getter]
+    fn signer(&self) -> Option<Signer> {
+        self.admitted.evidence().signer().map(Signer::from)
+    }
+
+    /// Read and check every block once.
+    fn check(&self, py: Python<'_>) -> PyResult<()> {
+        detached(py, || self.check_all())
+    }
+
+    /// The names in a directory, sorted by their bytes.
+    #[pyo3(signature = (path=ImagePath(Vec::new())), text_signature = "($self, path='/')")]
+    fn listdir(&self, py: Python<'_>, path: ImagePath) -> PyResult<Vec<OsString>> {
+        self.with_files(py, |files| {
+            let entries = files.read_dir(&self.follow(files, &path)?)?;
+            Ok(entries.iter().map(|entry| text(&entry.name)).collect())
+        })
+    }
+
+    /// Everything below a directory with its `Stat`: a directory before what is in it, names sorted by their bytes.
+    #[pyo3(signature = (path=ImagePath(Vec::new())), text_signature = "($self, path='/')")]
+    fn walk(&self, py: Python<'_>, path: ImagePath) -> PyResult<Vec<(OsString, Stat)>> {
+        self.with_files(py, |files| {
+            let root = self.follow(files, &path)?;
+            let entry = |item: confext_ddi::Result<(Vec<u8>, Metadata)>| {
+                item.map(|(path, metadata)| (text(&[b"/", path.as_slice()].concat()), Stat::from(&metadata)))
+            };
+            fs::walk(files, &root, &self.limits)?.map(entry).collect()
+        })
+    }
+
+    /// What a file is.
+    #[pyo3(signature = (path, *, follow_symlinks=true))]
+    fn stat(&self, py: Python<'_>, path: ImagePath, follow_symlinks: bool) -> PyResult<Stat> {
+        self.with_files(py, |files| {
+            let path = if follow_symlinks { self.follow(files, &path)? } else { self.parent(files, &path)? };
+            Ok(Stat::from(&files.stat(&path)?))
+        })
+    }
+
+    /// The bytes of a file, or `size` of them from `offset`: fewer only at its end.
+    #[pyo3(signature = (path, *, offset=0, size=None))]
+    fn read(&self, py: Python<'_>, path: ImagePath, offset: u64, size: Option<u64>) -> PyResult<Vec<u8>> {
+        self.with_files(py, |files| {
+            let path = self.follow(files, &path)?;
+            if (offset, size) == (0, None) {
+                return files.read(&path);
+            }
+            let rest = files.stat(&path)?.size_bytes.saturating_sub(offset);
+            let (found, most) = (size.map_or(rest, |size| size.min(rest)), self.limits.file_bytes);
+            let len = usize::try_from(found).ok().filter(|_| found <= most);
+            let mut content = vec![0; len.ok_or(LimitExceeded::Bytes { what: "file", found, most })?];
+            let count = files.read_at(&path, offset, &mut content)?;
+            content.truncate(count);
+            Ok(content)
+        })
+    }
+
+    /// Where a symbolic link leads.
+    fn readlink(&self, py: Python<'_>, path: ImagePath) -> PyResult<OsString> {
+        self.with_files(py, |files| Ok(text(&files.read_link(&self.parent(files, &path)?)?)))
+    }
+
+    /// The extended attributes of a file, by full name.
+    #[pyo3(signature = (path, *, follow_symlinks=true))]
+    fn xattrs(
+        &self,
+        py: Python<'_>,
+        path: ImagePath,
+        follow_symlinks: bool,
+    ) -> PyResult<BTreeMap<OsString, Vec<u8>>> {
+        self.with_files(py, |files| {
+            let path = if follow_symlinks { self.follow(files, &path)? } else { self.parent(files, &path)? };
+            Ok(files.xattrs(&path)?.into_iter().map(|(name, value)| (text(&name), value)).collect())
+        })
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        let path = self.path.as_os_str().into_pyobject(py)?.repr()?;
+        let evidence = self.evidence().into_pyobject(py)?.repr()?;
+        Ok(format!("<confext.Admitted {path} {evidence}>"))
+    }
+}
+
+impl Admitted {
+    pub(crate) fn new(admitted: policy::Admitted<File>, path: PathBuf) -> Self {
+        Self { path, admitted: Arc::new(admitted), limits: Limits::default(), files: OnceLock::new() }
+    }
+
+    pub(crate) fn check_all(&self) -> Result<(), Error> {
+        match self.admitted.data() {
+            Data::Checked(data) => data.verify().map_err(in_image(&self.path)),
+            Data::Unchecked(_) => Ok(()),
+        }
+    }
+
+    /// Does something with the files; the reader of their file system is opened by the first call.
+    fn with_files<T: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&dyn FileSystem) -> confext_ddi::Result<T> + Send,
+    ) -> PyResult<T> {
+        detached(py, || self.files().and_then(work).map_err(in_image(&self.path)))
+    }
+
+    fn files(&self) -> confext_ddi::Result<&dyn FileSystem> {
+        if let Some(files) = self.files.get() {
+            return Ok(files.as_ref());
+        }
+        let files = self.admitted.shared_file_system(&self.limits)?;
+        Ok(self.files.get_or_init(|| files).as_ref())
+    }
+
+    fn follow(&self, files: &dyn FileSystem, path: &ImagePath) -> confext_ddi::Result<Vec<u8>> {
+        fs::resolve(files, &path.0, &self.limits)
+    }
+
+    /// The path with the links before its last component followed.
+    fn parent(&self, files: &dyn FileSystem, path: &ImagePath) -> confext_ddi::Result<Vec<u8>> {
+        let path = path.0.strip_suffix(b"/").unwrap_or(&path.0);
+        let (parent, name) = match path.iter().rposition(|byte| *byte == b'/') {
+            Some(at) => path.split_at(at),
+            None => return Ok(path.to_vec()),
+        };
+        let mut resolved = fs::resolve(files, parent, &self.limits)?;
+        resolved.extend_from_slice(name);
+        Ok(resolved)
+    }
+}
+
+impl From<&Metadata> for Stat {
+    fn from(metadata: &Metadata) -> Self {
+        Self {
+            kind: kind(metadata.file_type),
+            mode: metadata.mode,
+            uid: metadata.uid,
+            gid: metadata.gid,
+            size: metadata.size_bytes,
+            mtime: metadata.mtime_sec,
+            mtime_nsec: metadata.mtime_nsec,
+            nlink: metadata.nlink,
+            rdev: metadata.rdev,
+            ino: metadata.ino,
+        }
+    }
+}
+
+pub(crate) const fn kind(file_type: FileType) -> &'static str {
+    match file_type {
+        FileType::Regular => "regular",
+        FileType::Directory => "directory",
+        FileType::Symlink => "symlink",
+        FileType::CharDevice => "char-device",
+        FileType::BlockDevice => "block-device",
+        FileType::Fifo => "fifo",
+        FileType::Socket => "socket",
+    }
+}

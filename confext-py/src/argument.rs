@@ -1,0 +1,176 @@
+//! What callers pass: text, paths, bytes and times into the types of the library.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use confext_core::Error;
+use confext_ddi::dps::Architecture;
+use confext_ddi::policy::Policy;
+use confext_ddi::release::Class;
+use confext_ddi::signature::{Certificates, Time};
+use pyo3::conversion::FromPyObjectOwned;
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::PyBytes;
+
+use crate::error::in_image;
+
+/// `confext` or `sysext`.
+pub(crate) fn class(text: &str) -> PyResult<Class> {
+    let known = [Class::Confext, Class::Sysext].map(|class| (class.as_str(), class));
+    choice("class_", text, &known)
+}
+
+/// One of some words.
+pub(crate) fn choice<T: Copy>(argument: &str, text: &str, known: &[(&str, T)]) -> PyResult<T> {
+    known.iter().find(|(name, _)| *name == text).map(|(_, value)| *value).ok_or_else(|| {
+        let known: Vec<_> = known.iter().map(|(name, _)| format!("'{name}'")).collect();
+        PyValueError::new_err(format!("{argument}: found '{text}', expected {}", known.join(" or ")))
+    })
+}
+
+/// The name of an architecture; without one, that of this machine.
+pub(crate) fn architecture(text: Option<&str>) -> PyResult<Option<Architecture>> {
+    let Some(text) = text else { return Ok(None) };
+    let known: Vec<_> = Architecture::ALL.iter().map(|known| (known.as_str(), *known)).collect();
+    choice("architecture", text, &known).map(Some)
+}
+
+/// A policy by name, or in the words of systemd.image-policy(7).
+pub(crate) fn policy(text: &str) -> confext_ddi::Result<Policy> {
+    match text {
+        "signed" => Ok(Policy::signed()),
+        "verity" => Ok(Policy::verity()),
+        "unprotected" => Ok(Policy::unprotected()),
+        text => Policy::parse(text),
+    }
+}
+
+/// A key or certificate: the PEM text as bytes, or the path of a file that has it.
+#[derive(FromPyObject)]
+pub(crate) enum Pem {
+    #[pyo3(transparent, annotation = "bytes")]
+    Text(PyBackedBytes),
+    #[pyo3(transparent, annotation = "path")]
+    File(PathBuf),
+}
+
+impl Pem {
+    pub(crate) fn read(&self) -> Result<PemText, Error> {
+        let (name, bytes) = match self {
+            Self::Text(bytes) => (PathBuf::from("PEM text"), bytes.to_vec()),
+            Self::File(path) => (path.clone(), std::fs::read(path).map_err(|source| reading(path, source))?),
+        };
+        Ok(PemText { name, bytes })
+    }
+}
+
+fn reading(path: &Path, source: std::io::Error) -> Error {
+    Error::Os { operation: "read", target: path.display().to_string(), source }
+}
+
+/// A PEM text, and where it is from.
+#[derive(Debug, Clone)]
+pub(crate) struct PemText {
+    pub(crate) name: PathBuf,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// Certificates that a caller names: one, or any number of them.
+pub(crate) struct Pems(Vec<Pem>);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Pems {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        // First, because text and bytes are iterable too.
+        match object.extract::<Pem>() {
+            Ok(one) => Ok(Self(vec![one])),
+            Err(error) => match object.try_iter() {
+                Ok(items) => items.map(|item| item?.extract()).collect::<PyResult<_>>().map(Self),
+                Err(_) => Err(error),
+            },
+        }
+    }
+}
+
+/// Certificates that a caller named, read.
+#[derive(Debug, Clone)]
+pub(crate) struct Trusted(Vec<PemText>);
+
+impl Pems {
+    pub(crate) fn read(&self) -> Result<Trusted, Error> {
+        self.0.iter().map(Pem::read).collect::<Result<_, _>>().map(Trusted)
+    }
+}
+
+impl Trusted {
+    /// The certificates as a set for this moment; `None` when there are none.
+    pub(crate) fn certificates(&self, now: Time) -> Result<Option<Certificates>, Error> {
+        let mut certificates = Certificates::new(now);
+        for pem in &self.0 {
+            certificates.add_pem_bundle(&pem.bytes).map_err(in_image(&pem.name))?;
+        }
+        Ok((!self.0.is_empty()).then_some(certificates))
+    }
+}
+
+/// A moment: seconds since 1970, or a `datetime` with a time zone.
+#[derive(FromPyObject)]
+pub(crate) enum Moment {
+    #[pyo3(transparent, annotation = "int")]
+    Seconds(i64),
+    #[pyo3(transparent, annotation = "datetime")]
+    Time(SystemTime),
+}
+
+impl Moment {
+    /// The moment that is passed, else now.
+    pub(crate) fn or_now(passed: Option<&Self>) -> Time {
+        match passed {
+            Some(Self::Seconds(seconds)) => Time::from_unix(*seconds),
+            Some(Self::Time(time)) => Time::from(*time),
+            None => Time::from(SystemTime::now()),
+        }
+    }
+}
+
+/// Any mapping, not only a `dict`.
+pub(crate) struct Mapping<K, V>(pub(crate) BTreeMap<K, V>);
+
+impl<'a, 'py, K, V> FromPyObject<'a, 'py> for Mapping<K, V>
+where
+    K: FromPyObjectOwned<'py> + Ord,
+    V: FromPyObjectOwned<'py>,
+{
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        let items = object
+            .call_method0("items")
+            .map_err(|_| PyTypeError::new_err(format!("found {}, expected a mapping", object.get_type())))?;
+        let items = items.try_iter()?;
+        items.map(|item| item?.extract()).collect::<PyResult<_>>().map(Self)
+    }
+}
+
+/// A path or name inside an image: `str`, `bytes` or path-like, as bytes.
+pub(crate) struct ImagePath(pub(crate) Vec<u8>);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for ImagePath {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        let encoded = object.py().import("os")?.getattr("fsencode")?.call1((object,))?;
+        Ok(Self(encoded.cast::<PyBytes>()?.as_bytes().to_vec()))
+    }
+}
+
+/// Bytes of an image as `str`, the way `os.fsdecode` does it.
+pub(crate) fn text(bytes: &[u8]) -> OsString {
+    std::ffi::OsStr::from_bytes(bytes).to_owned()
+}

@@ -1,0 +1,104 @@
+//! What was checked of an image, and what an image only says of itself.
+
+use confext_core::state::{Checked, SignedBy};
+use confext_ddi::{image, policy, signature};
+
+use crate::record::record;
+
+record! {
+    /// Whose signature was checked.
+    Signer {
+        /// The certificate's subject, like `CN=vendor`.
+        subject: String,
+        /// SHA-256 of the certificate, in hex.
+        fingerprint: String,
+        /// Start of the certificate's validity, seconds since 1970.
+        not_before: i64,
+        /// End of the certificate's validity, seconds since 1970.
+        not_after: i64,
+    }
+}
+
+record! {
+    /// What was checked.
+    Evidence {
+        /// `none`, `verity` or `signed`.
+        kind: &'static str,
+        /// The top of the hash tree, in hex, unless nothing was checked.
+        root_hash: Option<String>,
+        /// Whose signature was checked, when one was.
+        signer: Option<Signer>,
+    }
+}
+
+record! {
+    /// What an image says of its own protection. Nothing of it was checked.
+    Claim {
+        /// `none`, `verity` or `signed`.
+        kind: &'static str,
+        /// The top of the hash tree, in hex.
+        root_hash: Option<String>,
+        /// Of the certificate, as the signature partition names it, in hex.
+        fingerprint: Option<String>,
+    }
+}
+
+impl From<&signature::Signer> for Signer {
+    fn from(signer: &signature::Signer) -> Self {
+        Self {
+            subject: signer.subject.clone(),
+            fingerprint: signer.fingerprint.to_string(),
+            not_before: signer.not_before,
+            not_after: signer.not_after,
+        }
+    }
+}
+
+impl From<&SignedBy> for Signer {
+    fn from(signer: &SignedBy) -> Self {
+        Self {
+            subject: signer.subject.clone(),
+            fingerprint: signer.fingerprint.clone(),
+            not_before: signer.not_before,
+            not_after: signer.not_after,
+        }
+    }
+}
+
+impl From<&policy::Evidence> for Evidence {
+    fn from(evidence: &policy::Evidence) -> Self {
+        let (root_hash, signer) = (evidence.root_hash(), evidence.signer());
+        let kind = match evidence {
+            policy::Evidence::None => "none",
+            policy::Evidence::Verity { .. } => "verity",
+            policy::Evidence::Signed { .. } => "signed",
+        };
+        Self { kind, root_hash: root_hash.map(|hash| hash.to_hex()), signer: signer.map(Signer::from) }
+    }
+}
+
+impl From<&Checked> for Evidence {
+    fn from(checked: &Checked) -> Self {
+        let (kind, signer) = match checked {
+            Checked::None => ("none", None),
+            Checked::Verity { .. } => ("verity", None),
+            Checked::Signed { by, .. } => ("signed", Some(Signer::from(by))),
+        };
+        Self { kind, root_hash: checked.root_hash().map(|hash| hash.to_hex()), signer }
+    }
+}
+
+impl From<&image::Claim> for Claim {
+    fn from(claim: &image::Claim) -> Self {
+        let (kind, fingerprint) = match claim {
+            image::Claim::None => ("none", None),
+            image::Claim::Verity { .. } => ("verity", None),
+            image::Claim::Signed { fingerprint, .. } => ("signed", fingerprint.as_ref()),
+        };
+        Self {
+            kind,
+            root_hash: claim.root_hash().map(|hash| hash.to_hex()),
+            fingerprint: fingerprint.map(ToString::to_string),
+        }
+    }
+}

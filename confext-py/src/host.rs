@@ -1,0 +1,218 @@
+//! `Host`: a root directory and the conditions under which its extensions are used.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use confext_core::admission::{HostMatch, OnBad, Options, Replace, Trust};
+use confext_core::attach::Mode;
+use confext_core::plan::VetoKind;
+use confext_core::{Error, Host as Root, refresh, stack, state, trace};
+use confext_ddi::policy::Policy;
+use confext_ddi::release::Class;
+use confext_ddi::signature::Time;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use crate::argument::{Pems, Trusted, choice, class, policy};
+use crate::error::detached;
+use crate::layer::Listing;
+use crate::origin::Origin;
+use crate::plan::Plan;
+use crate::record::Tuple;
+use crate::report::Report;
+use crate::status::Status;
+
+/// A root directory, `/` or that of another system, and the conditions under which its extensions are used.
+///
+/// The conditions are those of every merge and refresh made with this object, so that a refresh never replaces a stack
+/// only because somebody forgot one. Nothing is kept but the open root directory: certificates have to be valid
+/// whenever something is done.
+///
+/// - `policy`: what images must have.
+/// - `certificates`: whose signatures count; `None`: those in the `verity.d` directories of the root; `()`: nobody's.
+/// - `on_bad`: whether one bad extension stops a merge (`refuse`), or is left out and told of in `refused` (`skip`).
+/// - `attach`: how images reach the kernel. `plain` is only for images without a hash tree.
+/// - `host_match`: whether an extension must be for this host.
+/// - `allow`: objections that do not stop a merge, by the codes of `Veto`.
+/// - `lock_wait`: how many seconds to wait for another program that merges.
+#[pyclass(frozen, module = "confext")]
+pub(crate) struct Host {
+    host: Arc<Root>,
+    conditions: Conditions,
+}
+
+#[derive(Debug, Clone)]
+struct Conditions {
+    policy: Policy,
+    /// `None`: the certificates of the host itself.
+    trusted: Option<Trusted>,
+    on_bad: OnBad,
+    attach: Mode,
+    host_match: HostMatch,
+    allow: Vec<VetoKind>,
+    lock_wait: Duration,
+}
+
+#[pymethods]
+impl Host {
+    /// Open a root directory.
+    #[new]
+    #[pyo3(
+        signature = (
+            root=PathBuf::from("/"), *, policy="signed", certificates=None, on_bad="refuse",
+            attach="sealed-memory", host_match=true, allow=None, lock_wait=30.0,
+        ),
+        text_signature = "(root='/', *, policy='signed', certificates=None, on_bad='refuse', \
+            attach='sealed-memory', host_match=True, allow=None, lock_wait=30.0)",
+    )]
+    #[expect(clippy::too_many_arguments, reason = "Python calls it with names")]
+    fn new(
+        py: Python<'_>,
+        root: PathBuf,
+        policy: &str,
+        certificates: Option<Pems>,
+        on_bad: &str,
+        attach: &str,
+        host_match: bool,
+        allow: Option<Vec<String>>,
+        lock_wait: f64,
+    ) -> PyResult<Self> {
+        let on_bad = choice("on_bad", on_bad, &[("refuse", OnBad::RefuseAll), ("skip", OnBad::Skip)])?;
+        let modes = [("sealed-memory", Mode::SealedMemory), ("plain", Mode::Plain)];
+        let attach = choice("attach", attach, &modes)?;
+        let host_match = if host_match { HostMatch::Required } else { HostMatch::Ignored };
+        let allow = allow.unwrap_or_default().iter().map(|kind| veto(kind)).collect::<PyResult<_>>()?;
+        let lock_wait = Duration::try_from_secs_f64(lock_wait)
+            .map_err(|error| PyValueError::new_err(format!("lock_wait: {error}")))?;
+        detached(py, move || {
+            let policy = self::policy(policy)?;
+            let trusted = certificates.map(|certificates| certificates.read()).transpose()?;
+            let conditions = Conditions { policy, trusted, on_bad, attach, host_match, allow, lock_wait };
+            // What cannot be parsed is reported here, and not when it is needed.
+            conditions.options(Replace::default())?;
+            Ok(Self { host: Arc::new(Root::open(root)?), conditions })
+        })
+    }
+
+    /// Where the root directory is.
+    #[getter]
+    fn root(&self) -> OsString {
+        self.host.path().as_os_str().to_owned()
+    }
+
+    /// The policy in the words of systemd.image-policy(7).
+    #[getter]
+    fn policy(&self) -> String {
+        self.conditions.policy.to_string()
+    }
+
+    /// The extensions that could be merged, whether they are, and what is left out.
+    #[pyo3(signature = (class_="confext"))]
+    fn list(&self, py: Python<'_>, class_: &str) -> PyResult<Listing> {
+        self.with(py, class_, |host, class, options| Ok(Listing::from(&stack::list(host, class, options)?)))
+    }
+
+    /// What a merge or refresh would do, path by path. Changes nothing.
+    #[pyo3(signature = (class_="confext"))]
+    fn plan(&self, py: Python<'_>, class_: &str) -> PyResult<Plan> {
+        self.with(py, class_, |host, class, options| Ok(Plan::from(&stack::plan(host, class, options)?)))
+    }
+
+    /// Merge the extensions of a class over the directories of the host.
+    #[pyo3(signature = (class_="confext"))]
+    fn merge(&self, py: Python<'_>, class_: &str) -> PyResult<Report> {
+        self.with(py, class_, |host, class, options| Ok(Report::from(&stack::merge(host, class, options)?)))
+    }
+
+    /// Make what is merged what should be merged; readers never miss a file that is in both.
+    #[pyo3(signature = (class_="confext", *, force=false))]
+    fn refresh(&self, py: Python<'_>, class_: &str, force: bool) -> PyResult<Report> {
+        let replace = if force { Replace::Always } else { Replace::WhenChanged };
+        let class = class(class_)?;
+        detached(py, || {
+            let options = self.conditions.options(replace)?;
+            Ok(Report::from(&refresh(&self.host, class, &options)?))
+        })
+    }
+
+    /// Take the stack of a class away. Nothing merged is no error.
+    #[pyo3(signature = (class_="confext"))]
+    fn unmerge(&self, py: Python<'_>, class_: &str) -> PyResult<Report> {
+        self.with(py, class_, |host, class, options| Ok(Report::from(&stack::unmerge(host, class, options)?)))
+    }
+
+    /// How the hierarchies of a class stand.
+    #[pyo3(signature = (class_="confext"))]
+    fn status(&self, py: Python<'_>, class_: &str) -> PyResult<Tuple<Status>> {
+        let class = class(class_)?;
+        detached(py, || Ok(state::status(&self.host, class)?.iter().collect()))
+    }
+
+    /// Where a path inside the root comes from.
+    fn trace(&self, py: Python<'_>, path: PathBuf) -> PyResult<Origin> {
+        detached(py, || {
+            let options = Options::default();
+            Ok(Origin::from(&trace(&self.host, path, &options.limits)?))
+        })
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        let root = self.root().into_pyobject(py)?.repr()?;
+        Ok(format!("confext.Host({root}, policy='{}')", self.conditions.policy))
+    }
+}
+
+impl Host {
+    /// Does something with the host under its conditions as they are now.
+    pub(crate) fn with<T: Send>(
+        &self,
+        py: Python<'_>,
+        class_: &str,
+        work: impl FnOnce(&Root, Class, &Options) -> Result<T, Error> + Send,
+    ) -> PyResult<T> {
+        let class = class(class_)?;
+        detached(py, || work(&self.host, class, &self.conditions.options(Replace::default())?))
+    }
+
+    pub(crate) fn host(&self) -> Arc<Root> {
+        Arc::clone(&self.host)
+    }
+}
+
+impl Conditions {
+    fn options(&self, replace: Replace) -> Result<Options, Error> {
+        let trust = match &self.trusted {
+            None => Trust::Host,
+            Some(trusted) => match trusted.certificates(Time::from(SystemTime::now()))? {
+                Some(certificates) => Trust::Verifier(Arc::new(certificates)),
+                None => Trust::Nobody,
+            },
+        };
+        let mut options = Options::default();
+        options.policy = self.policy.clone();
+        options.trust = trust;
+        options.on_bad = self.on_bad;
+        options.attach = self.attach;
+        options.host_match = self.host_match;
+        options.replace = replace;
+        options.allow = self.allow.clone();
+        options.lock_wait = self.lock_wait;
+        Ok(options)
+    }
+}
+
+/// An objection by its code.
+fn veto(code: &str) -> PyResult<VetoKind> {
+    let known = [
+        VetoKind::TypeChange,
+        VetoKind::OsRelease,
+        VetoKind::NestedExtensions,
+        VetoKind::TrustStore,
+        VetoKind::Metadata,
+        VetoKind::Whiteout,
+        VetoKind::OverlayAttribute,
+    ];
+    choice("allow", code, &known.map(|kind| (kind.code(), kind)))
+}

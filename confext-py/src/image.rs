@@ -1,0 +1,289 @@
+//! `Image`: an opened image file, nothing of it checked, and the way from there to `Admitted`.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use confext_core::{Error, image_file};
+use confext_ddi::gpt::{self, BackupState};
+use confext_ddi::image::{self, Foreign};
+use confext_ddi::read::ReadAt as _;
+use confext_ddi::signature::{Certificates, Time, Verifier};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use crate::admitted::Admitted;
+use crate::argument::{Moment, Pems, architecture, policy};
+use crate::error::{detached, in_image};
+use crate::evidence::Claim;
+use crate::record::{Tuple, record};
+
+record! {
+    /// The partition table.
+    Table {
+        /// The unit of all block addresses in it, in bytes.
+        sector_size: u32,
+        /// Which disk it is.
+        disk_guid: String,
+        /// Which copy was used: `primary` or `backup`.
+        source: &'static str,
+        /// The other copy, when the primary one was used: `same`, `different`, `missing` or `damaged`.
+        backup: Option<&'static str>,
+        /// The code of what is wrong with the primary copy, when the backup was used.
+        reason: Option<&'static str>,
+    }
+}
+
+record! {
+    /// A partition with a designator; of an image without a partition table, all of it as `root`.
+    Partition {
+        /// What it is for, like `root` or `root-verity`.
+        designator: &'static str,
+        /// For which architecture.
+        architecture: Option<&'static str>,
+        /// Its place in the table, from 1.
+        number: Option<u32>,
+        /// Its identifier.
+        uuid: Option<String>,
+        /// Its name.
+        label: Option<String>,
+        /// Where it starts, in bytes.
+        offset: u64,
+        /// How long it is, in bytes.
+        size: u64,
+        /// Whether the table marks it read-only.
+        read_only: bool,
+        /// Whether the table asks to grow its file system.
+        growfs: bool,
+        /// The file system it seems to hold.
+        fs: Option<&'static str>,
+    }
+}
+
+record! {
+    /// A partition that does not count.
+    Skipped {
+        /// Its place in the table, from 1.
+        number: u32,
+        /// Why it does not count, in words.
+        because: &'static str,
+    }
+}
+
+/// An opened image. Nothing of it is checked: `verify` does that.
+#[pyclass(frozen, module = "confext")]
+pub(crate) struct Image {
+    path: PathBuf,
+    size: u64,
+    table: Option<Table>,
+    partitions: Tuple<Partition>,
+    skipped: Tuple<Skipped>,
+    claim: Claim,
+    /// `None` when it was closed.
+    image: Mutex<Option<image::Image<File>>>,
+}
+
+#[pymethods]
+impl Image {
+    /// Open an image: a file or a block device.
+    #[staticmethod]
+    #[pyo3(signature = (path, *, architecture=None, foreign=false))]
+    fn open(py: Python<'_>, path: PathBuf, architecture: Option<&str>, foreign: bool) -> PyResult<Self> {
+        let mut options = image::Options::default();
+        if let Some(architecture) = self::architecture(architecture)? {
+            options = options.architecture(architecture);
+        }
+        if foreign {
+            options = options.foreign(Foreign::Accept);
+        }
+        detached(py, move || Self::new(path, &options))
+    }
+
+    /// The path it was opened by.
+    #[getter]
+    fn path(&self) -> OsString {
+        self.path.as_os_str().to_owned()
+    }
+
+    /// The size of the file or device, in bytes.
+    #[getter]
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The partition table; `None` for a bare file system.
+    #[getter]
+    fn table(&self) -> Option<Table> {
+        self.table.clone()
+    }
+
+    /// The partitions that mean something, in the order of their numbers.
+    #[getter]
+    fn partitions(&self) -> Tuple<Partition> {
+        self.partitions.clone()
+    }
+
+    /// The partitions that do not count, and why.
+    #[getter]
+    fn skipped(&self) -> Tuple<Skipped> {
+        self.skipped.clone()
+    }
+
+    /// What the image says of its own protection. Nobody checked it.
+    #[getter]
+    fn claim(&self) -> Claim {
+        self.claim.clone()
+    }
+
+    /// Whether the image was closed.
+    #[getter]
+    fn closed(&self) -> bool {
+        self.lock().is_none()
+    }
+
+    /// Check signature and hash tree as the policy asks for, and admit the image.
+    ///
+    /// Blocks are checked as they are read: what the result returns is what was signed.
+    #[pyo3(signature = (*, certificates, policy="signed", now=None))]
+    fn verify(
+        &self,
+        py: Python<'_>,
+        certificates: Pems,
+        policy: &str,
+        now: Option<Moment>,
+    ) -> PyResult<Admitted> {
+        let Some(image) = self.lock().clone() else {
+            return Err(PyValueError::new_err("operation on closed image"));
+        };
+        let judgement = Judgement { certificates, policy, now: Moment::or_now(now.as_ref()) };
+        detached(py, move || judgement.judge(image, &self.path))
+    }
+
+    /// Close the file. What was admitted keeps it open for itself.
+    fn close(&self, py: Python<'_>) {
+        let image = self.lock().take();
+        py.detach(|| drop(image));
+    }
+
+    fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, pyo3::types::PyTuple>) {
+        self.close(py);
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        let path = self.path.as_os_str().into_pyobject(py)?.repr()?;
+        Ok(format!("<confext.Image {path} {}>", if self.closed() { "closed" } else { "open" }))
+    }
+}
+
+impl Image {
+    fn new(path: PathBuf, options: &image::Options) -> Result<Self, Error> {
+        let file = image_file::open(&path)?;
+        let image = image::Image::open(file, options).map_err(in_image(&path))?;
+        Ok(Self {
+            size: image.reader().size_bytes().map_err(in_image(&path))?,
+            table: image.table().map(Table::from),
+            partitions: image.partitions().iter().collect(),
+            skipped: image.skipped().iter().collect(),
+            claim: image.claim().into(),
+            image: Mutex::new(Some(image)),
+            path,
+        })
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<image::Image<File>>> {
+        self.image.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Verify an image: open it, check signature and hash tree, and read every block once.
+///
+/// What `Image.verify` returns is checked block by block as it is read; here all of it has been read already.
+#[pyfunction]
+#[pyo3(signature = (path, *, certificates, policy="signed", now=None, architecture=None))]
+#[expect(clippy::too_many_arguments, reason = "Python calls it with names")]
+pub(crate) fn verify(
+    py: Python<'_>,
+    path: PathBuf,
+    certificates: Pems,
+    policy: &str,
+    now: Option<Moment>,
+    architecture: Option<&str>,
+) -> PyResult<Admitted> {
+    let mut options = image::Options::default();
+    if let Some(architecture) = self::architecture(architecture)? {
+        options = options.architecture(architecture);
+    }
+    let judgement = Judgement { certificates, policy, now: Moment::or_now(now.as_ref()) };
+    detached(py, move || {
+        let image = image::Image::open(image_file::open(&path)?, &options).map_err(in_image(&path))?;
+        let admitted = judgement.judge(image, &path)?;
+        admitted.check_all()?;
+        Ok(admitted)
+    })
+}
+
+/// What an image has to be.
+struct Judgement<'a> {
+    certificates: Pems,
+    policy: &'a str,
+    now: Time,
+}
+
+impl Judgement<'_> {
+    fn judge(&self, image: image::Image<File>, path: &Path) -> Result<Admitted, Error> {
+        let policy = policy(self.policy)?;
+        let certificates = self.certificates.read()?.certificates(self.now)?;
+        let verifier = certificates.as_ref().map(|set: &Certificates| -> &dyn Verifier { set });
+        let admitted = policy.judge(image, verifier).map_err(in_image(path))?;
+        Ok(Admitted::new(admitted, path.to_path_buf()))
+    }
+}
+
+impl From<&gpt::Table> for Table {
+    fn from(table: &gpt::Table) -> Self {
+        let (source, backup, reason) = match table.source {
+            gpt::Source::Primary { backup } => ("primary", Some(backup_state(backup)), None),
+            gpt::Source::Backup { reason } => ("backup", None, Some(reason)),
+        };
+        let (sector_size, disk_guid) = (table.sector_size.bytes(), table.disk_guid.to_string());
+        Self { sector_size, disk_guid, source, backup, reason }
+    }
+}
+
+const fn backup_state(state: BackupState) -> &'static str {
+    match state {
+        BackupState::Same => "same",
+        BackupState::Different => "different",
+        BackupState::Missing => "missing",
+        BackupState::Damaged => "damaged",
+    }
+}
+
+impl From<&image::Partition> for Partition {
+    fn from(partition: &image::Partition) -> Self {
+        Self {
+            designator: partition.designator.as_str(),
+            architecture: partition.architecture.map(|architecture| architecture.as_str()),
+            number: partition.number.map(|number| number.value()),
+            uuid: partition.uuid.map(|uuid| uuid.to_string()),
+            label: partition.label.clone(),
+            offset: partition.range.start(),
+            size: partition.range.len_bytes(),
+            read_only: partition.read_only,
+            growfs: partition.growfs,
+            fs: partition.fs.map(|fs| fs.as_str()),
+        }
+    }
+}
+
+impl From<&image::Skipped> for Skipped {
+    fn from(skipped: &image::Skipped) -> Self {
+        Self { number: skipped.number.value(), because: skipped.because.as_str() }
+    }
+}

@@ -1,0 +1,175 @@
+//! What a merge would do, path by path.
+
+use std::ffi::OsString;
+
+use confext_core::plan::{self, Effect};
+
+use crate::admitted::kind;
+use crate::argument::text;
+use crate::layer::Rejection;
+use crate::record::{Tuple, record};
+
+record! {
+    /// Owner and mode.
+    Attributes {
+        /// Permission, set-id and sticky bits.
+        mode: u16,
+        /// Owner.
+        uid: u32,
+        /// Group.
+        gid: u32,
+    }
+}
+
+record! {
+    /// Something that would no longer be seen.
+    Shadowed {
+        /// Whose it is: an extension's, or with `None` the host's.
+        layer: Option<String>,
+        /// What it is, as in `Stat.kind`.
+        kind: &'static str,
+    }
+}
+
+record! {
+    /// A path that would be different.
+    PathChange {
+        /// Below the hierarchy.
+        path: OsString,
+        /// What would be there, as in `Stat.kind`.
+        kind: &'static str,
+        /// The extension it would come from.
+        layer: String,
+        /// `added`, `shadowed`, `type-changed`, `attributes-changed` or `hidden`.
+        effect: &'static str,
+        /// What was there, of another type.
+        found_kind: Option<&'static str>,
+        /// Owner and mode of the host's directory, where they would change.
+        found: Option<Attributes>,
+        /// What they would become.
+        becomes: Option<Attributes>,
+        /// What would no longer be seen there, topmost first.
+        shadows: Tuple<Shadowed>,
+    }
+}
+
+record! {
+    /// What a merge would do to one hierarchy.
+    Hierarchy {
+        /// `usr`, `opt` or `etc`.
+        path: &'static str,
+        /// The extensions with files in it, bottom first.
+        layers: Tuple<String>,
+        /// Every path that would be different, sorted by its bytes.
+        changes: Tuple<PathChange>,
+    }
+}
+
+record! {
+    /// Something that speaks against a merge, and stops it unless `Host(allow=…)` names its code.
+    Veto {
+        /// The stable code.
+        code: &'static str,
+        /// The extension.
+        layer: String,
+        /// The hierarchy.
+        hierarchy: &'static str,
+        /// Below the hierarchy.
+        path: OsString,
+        /// What the extension has there.
+        found: String,
+        /// What would be no objection.
+        expected: String,
+    }
+}
+
+record! {
+    /// What a merge would do.
+    Plan {
+        /// `confext` or `sysext`.
+        class_: &'static str,
+        /// The hierarchies that would be merged.
+        hierarchies: Tuple<Hierarchy>,
+        /// What speaks against it.
+        vetoes: Tuple<Veto>,
+        /// What was found and would not be used.
+        refused: Tuple<Rejection>,
+    }
+}
+
+impl From<&plan::Plan> for Plan {
+    fn from(plan: &plan::Plan) -> Self {
+        Self {
+            class_: plan.class.as_str(),
+            hierarchies: plan.hierarchies.iter().collect(),
+            vetoes: plan.vetoes.iter().collect(),
+            refused: plan.refused.iter().collect(),
+        }
+    }
+}
+
+impl From<&plan::Hierarchy> for Hierarchy {
+    fn from(hierarchy: &plan::Hierarchy) -> Self {
+        Self {
+            path: hierarchy.path,
+            layers: hierarchy.layers.iter().cloned().collect(),
+            changes: hierarchy.changes.iter().collect(),
+        }
+    }
+}
+
+impl From<&plan::Change> for PathChange {
+    fn from(change: &plan::Change) -> Self {
+        let mut found_kind = None;
+        let (mut found, mut becomes) = (None, None);
+        let effect = match &change.effect {
+            Effect::Added => "added",
+            Effect::Shadowed => "shadowed",
+            Effect::TypeChanged { found } => {
+                found_kind = Some(kind(*found));
+                "type-changed"
+            }
+            Effect::AttributesChanged { found: before, becomes: after } => {
+                (found, becomes) = (Some(before.into()), Some(after.into()));
+                "attributes-changed"
+            }
+            Effect::Hidden => "hidden",
+            _ => "other",
+        };
+        Self {
+            path: text(&change.path),
+            kind: kind(change.file_type),
+            layer: change.layer.clone(),
+            effect,
+            found_kind,
+            found,
+            becomes,
+            shadows: change.shadows.iter().collect(),
+        }
+    }
+}
+
+impl From<&plan::Attributes> for Attributes {
+    fn from(attributes: &plan::Attributes) -> Self {
+        Self { mode: attributes.mode, uid: attributes.uid, gid: attributes.gid }
+    }
+}
+
+impl From<&plan::Shadowed> for Shadowed {
+    fn from(shadowed: &plan::Shadowed) -> Self {
+        Self { layer: shadowed.layer.clone(), kind: kind(shadowed.file_type) }
+    }
+}
+
+impl From<&plan::Veto> for Veto {
+    fn from(veto: &plan::Veto) -> Self {
+        Self {
+            code: veto.kind.code(),
+            layer: veto.layer.clone(),
+            hierarchy: veto.hierarchy,
+            path: text(&veto.path),
+            found: veto.found.clone(),
+            expected: veto.expected.clone(),
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What a merge, refresh or unmerge came to.
+
+use confext_core::stack::{self, Change as Changed, Outcome};
+
+use crate::layer::{Layer, Rejection};
+use crate::record::{Tuple, record};
+
+record! {
+    /// A difference between a merged stack and what a refresh merges.
+    Change {
+        /// `added`, `removed`, `replaced`, `rechecked`, `policy`, `hierarchy`, `unknown` or `asked`.
+        kind: &'static str,
+        /// The extension, or the hierarchy.
+        name: Option<String>,
+        /// The test that says that an extension is another one: `root-hash`, `file` or `directory`.
+        test: Option<&'static str>,
+        /// The policy before.
+        found: Option<String>,
+        /// The policy now.
+        expected: Option<String>,
+    }
+}
+
+record! {
+    /// How it was decided that an extension is the same as before.
+    Decision {
+        /// The extension.
+        name: String,
+        /// `root-hash`, `file` or `directory`.
+        test: &'static str,
+    }
+}
+
+record! {
+    /// What was done, and with what.
+    Report {
+        /// `confext` or `sysext`.
+        class_: &'static str,
+        /// `merged`, `refreshed`, `unchanged`, `unmerged` or `nothing` (there was nothing to do).
+        outcome: &'static str,
+        /// Why the stack from before was no longer right, when it was refreshed.
+        because: Tuple<Change>,
+        /// Why the stack is still right, when it is unchanged.
+        decided_by: Tuple<Decision>,
+        /// The hierarchies that are merged now.
+        hierarchies: Tuple<String>,
+        /// The extensions of the stack that is there now, bottom first.
+        layers: Tuple<Layer>,
+        /// What was found and is not used.
+        refused: Tuple<Rejection>,
+    }
+}
+
+impl From<&stack::Report> for Report {
+    fn from(report: &stack::Report) -> Self {
+        let (outcome, because, decided_by): (_, &[Changed], &[stack::Test]) = match &report.outcome {
+            Outcome::Merged => ("merged", &[], &[]),
+            Outcome::Refreshed { because } => ("refreshed", because, &[]),
+            Outcome::Unchanged { decided_by } => ("unchanged", &[], decided_by),
+            Outcome::Unmerged => ("unmerged", &[], &[]),
+            Outcome::Nothing => ("nothing", &[], &[]),
+        };
+        Self {
+            class_: report.class.as_str(),
+            outcome,
+            because: because.iter().collect(),
+            decided_by: decided_by.iter().collect(),
+            hierarchies: report.hierarchies.iter().cloned().collect(),
+            layers: report.layers.iter().collect(),
+            refused: report.refused.iter().collect(),
+        }
+    }
+}
+
+impl From<&stack::Test> for Decision {
+    fn from(test: &stack::Test) -> Self {
+        Self { name: test.name.clone(), test: test.test }
+    }
+}
+
+impl From<&Changed> for Change {
+    fn from(change: &Changed) -> Self {
+        let plain = |kind| Self { kind, name: None, test: None, found: None, expected: None };
+        let named = |kind, name: &String| Self { name: Some(name.clone()), ..plain(kind) };
+        match change {
+            Changed::Added { name } => named("added", name),
+            Changed::Removed { name } => named("removed", name),
+            Changed::Replaced { name, test } => Self { test: Some(test), ..named("replaced", name) },
+            Changed::Rechecked { name } => named("rechecked", name),
+            Changed::Policy { found, expected } => {
+                Self { found: Some(found.clone()), expected: Some(expected.clone()), ..plain("policy") }
+            }
+            Changed::Hierarchy { hierarchy } => named("hierarchy", hierarchy),
+            Changed::Asked => plain("asked"),
+            _ => plain("unknown"),
+        }
+    }
+}
