@@ -1,0 +1,94 @@
+"""Fixtures: keys, images made by the module itself, and a mount namespace for what needs root."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import confext
+import pytest
+
+CLONE_NEWNS = 0x20000
+MS_REC, MS_PRIVATE = 0x4000, 0x40000
+
+
+@pytest.fixture(scope="session")
+def vendor() -> confext.KeyPair:
+    """The key whose signatures count."""
+    return confext.generate_key("vendor")
+
+
+@pytest.fixture(scope="session")
+def stranger() -> confext.KeyPair:
+    """A key nobody knows."""
+    return confext.generate_key("stranger")
+
+
+Make = Callable[..., Path]
+
+
+@pytest.fixture
+def make(tmp_path: Path, vendor: confext.KeyPair) -> Make:
+    """Build an image with these entries and return its path."""
+
+    def make(source: Mapping[str, Any], *, path: Path | None = None, **options: Any) -> Path:
+        output = path or tmp_path / "app.raw"
+        if not options.get("unsigned"):
+            options = {"key": vendor.key, "certificate": vendor.certificate, **options}
+        confext.build("app", source=source, output=output, release={"ID": "_any"}, **options)
+        return output
+
+    return make
+
+
+def kernel_objects() -> list[str]:
+    """The mounts of this namespace, and the loop devices that read a file of ours."""
+    mounts = [line.split(" ", 3)[3] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    loops = []
+    for backing in Path("/sys/block").glob("loop*/loop/backing_file"):
+        try:
+            loops.append(f"{backing} {backing.read_text()}")
+        except OSError:  # gone meanwhile
+            continue
+    return sorted(mounts + [loop for loop in loops if "confext" in loop])
+
+
+@pytest.fixture(scope="session")
+def namespace() -> None:
+    """A mount namespace for this process, so that no test can change the machine."""
+    if os.geteuid() != 0:
+        if os.environ.get("CONFEXT_TEST_REQUIRE") == "1":
+            pytest.fail("needs root")
+        pytest.skip("needs root")
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(CLONE_NEWNS) != 0 or libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None) != 0:
+        raise OSError(ctypes.get_errno(), "no mount namespace")
+
+
+@pytest.fixture
+def needs_root(namespace: None) -> Iterator[None]:
+    """What needs root; nothing may be left behind."""
+    before = kernel_objects()
+    yield
+    more: list[str] = []
+    # The kernel frees a device a moment after its last user has gone.
+    for _ in range(1000):
+        more = [thing for thing in kernel_objects() if thing not in before]
+        if not more:
+            return
+        os.sched_yield()
+    raise AssertionError(f"left behind: {more}")
+
+
+@pytest.fixture
+def root(needs_root: None, tmp_path: Path) -> Path:
+    """A root directory with an `os-release`, a file in `etc` and a directory for images."""
+    root = tmp_path / "root"
+    (root / "etc").mkdir(parents=True)
+    (root / "etc/os-release").write_text("ID=demo\nVERSION_ID=1\n")
+    (root / "etc/own.conf").write_text("own\n")
+    (root / "run/confexts/app.raw.v").mkdir(parents=True)
+    return root

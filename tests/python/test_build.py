@@ -1,0 +1,147 @@
+"""Building: what goes in comes out, the same input gives the same bytes, and bad input is told."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import confext
+import pytest
+from conftest import Make
+
+SOURCE = {
+    "etc/app.conf": b"greeting = hello\n",
+    "etc/app.d": confext.Directory(mode=0o2750, uid=7, gid=8),
+    b"etc/app.d/\xff": confext.File(b"x" * 5000, mode=0o4755, uid=1, gid=2, mtime=-5, xattrs={"user.a": b"\0v"}),
+    "etc/link": confext.Symlink("app.conf"),
+    # Its place in the mapping does not matter.
+    "etc/a-second-name": confext.HardLink("etc/app.conf"),
+    "etc/null": confext.Device("char", 1, 3, mode=0o666),
+    "etc/disk": confext.Device("block", 8, 1),
+    "etc/pipe": confext.Fifo(mode=0o600),
+}
+
+TAPE = confext.Device("tape", 1, 1)  # type: ignore[arg-type]
+
+
+def test_entries_come_out_as_they_went_in(make: Make, vendor: confext.KeyPair) -> None:
+    admitted = confext.verify(make(SOURCE), certificates=vendor.certificate)
+    assert admitted.read("etc/app.conf") == b"greeting = hello\n"
+    directory = admitted.stat("etc/app.d")
+    assert (directory.kind, directory.mode, directory.uid, directory.gid) == ("directory", 0o2750, 7, 8)
+    odd = os.fsdecode(b"etc/app.d/\xff")
+    file = admitted.stat(odd)
+    assert (file.kind, file.mode, file.uid, file.gid, file.size, file.mtime) == ("regular", 0o4755, 1, 2, 5000, -5)
+    assert admitted.xattrs(odd) == {"user.a": b"\0v"}
+    assert admitted.readlink("/etc/link") == "app.conf"
+    assert admitted.stat("etc/a-second-name") == admitted.stat("etc/app.conf")
+    assert admitted.stat("etc/app.conf").nlink == 2
+    assert (admitted.stat("etc/null").kind, admitted.stat("etc/null").rdev) == ("char-device", (1, 3))
+    assert (admitted.stat("etc/disk").kind, admitted.stat("etc/disk").rdev) == ("block-device", (8, 1))
+    assert (admitted.stat("etc/pipe").kind, admitted.stat("etc/pipe").mode) == ("fifo", 0o600)
+
+
+def test_a_directory_becomes_an_image(make: Make, vendor: confext.KeyPair, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    (tree / "etc/app").mkdir(parents=True)
+    (tree / "etc/app/conf").write_bytes(b"from a directory")
+    built = confext.build(
+        "app",
+        source=tree,
+        output=tmp_path / "app.raw",
+        release={"ID": "debian", "CONFEXT_LEVEL": "2", "CONFEXT_SCOPE": "system"},
+        key=vendor.key,
+        certificate=vendor.certificate,
+    )
+    assert built.fingerprint == vendor.fingerprint
+    assert built.size == (tmp_path / "app.raw").stat().st_size
+    admitted = confext.verify(tmp_path / "app.raw", certificates=[vendor.certificate])
+    assert admitted.root_hash == built.root_hash
+    assert admitted.read("etc/app/conf") == b"from a directory"
+    release = admitted.read("etc/extension-release.d/extension-release.app").decode().splitlines()
+    assert sorted(release) == ["CONFEXT_LEVEL=2", "CONFEXT_SCOPE=system", "ID=debian"]
+
+
+def test_the_same_input_gives_the_same_bytes(make: Make, tmp_path: Path) -> None:
+    seed = uuid.UUID("12345678-1234-5678-9234-567812345678")
+    options: dict[str, Any] = {"seed": seed, "source_date_epoch": 1_700_000_000}
+    first = make(SOURCE, **options).read_bytes()
+    assert make(SOURCE, path=tmp_path / "again.raw", **options).read_bytes() == first
+    by_text = make(MappingProxyType(SOURCE), path=tmp_path / "text.raw", **options | {"seed": str(seed)})
+    assert by_text.read_bytes() == first
+    other = make(SOURCE, path=tmp_path / "other.raw", **options | {"seed": uuid.uuid4()})
+    assert other.read_bytes() != first
+
+
+def test_keys_are_pem_text_or_paths(make: Make, vendor: confext.KeyPair, tmp_path: Path) -> None:
+    (tmp_path / "key.pem").write_bytes(vendor.key)
+    (tmp_path / "cert.pem").write_bytes(vendor.certificate)
+    by_text = make({"etc/a": b"a"}).read_bytes()
+    by_path = make({"etc/a": b"a"}, key=tmp_path / "key.pem", certificate=str(tmp_path / "cert.pem"))
+    assert by_path.read_bytes() == by_text
+
+
+def test_a_small_signed_image_is_small(make: Make) -> None:
+    assert make({"etc/app.conf": b"greeting = hello\n"}).stat().st_size <= 64 << 10
+
+
+def test_an_unsigned_image_is_an_explicit_choice(make: Make, tmp_path: Path) -> None:
+    with pytest.raises(confext.RefusedError) as refused:
+        confext.build("app", source={"etc/a": b""}, output=tmp_path / "app.raw", release={"ID": "_any"})
+    assert refused.value.code == "signer-missing"
+    image = confext.Image.open(make({"etc/a": b""}, unsigned=True))
+    assert image.claim.kind == "verity"
+
+
+def test_sysext_has_its_own_hierarchies(make: Make, vendor: confext.KeyPair) -> None:
+    admitted = confext.verify(make({"usr/bin/tool": b"#!"}, class_="sysext"), certificates=vendor.certificate)
+    assert admitted.listdir("usr/lib/extension-release.d") == ["extension-release.app"]
+    with pytest.raises(confext.RefusedError) as refused:
+        make({"usr/bin/tool": b"#!"})
+    assert refused.value.code == "outside-hierarchy"
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "text"),
+    [
+        ({"class_": "portable"}, ValueError, "class_: found 'portable', expected 'confext' or 'sysext'"),
+        ({"architecture": "z80"}, ValueError, "architecture: found 'z80'"),
+        ({"key": b"junk"}, confext.CorruptError, "key"),
+        ({"key": None}, ValueError, "key and certificate go together"),
+        ({"seed": "junk"}, confext.CorruptError, "not a UUID"),
+        ({"source": {"etc/a": 5}}, TypeError, "etc/a.*int.*expected bytes"),
+        ({"source": {"etc/a/../b": b""}}, confext.CorruptError, "etc/a/../b"),
+        ({"source": {"etc/a": confext.HardLink("etc/b")}}, confext.CorruptError, "etc/b"),
+        ({"source": {"etc/a": TAPE}}, ValueError, "kind: found 'tape'"),
+        ({"source": 5}, TypeError, "source: .*int.*expected a path or a mapping"),
+        ({"release": {"ID": ""}}, confext.CorruptError, "ID"),
+        ({"release": 5}, TypeError, "expected a mapping"),
+        ({"name": "a/b"}, confext.CorruptError, "a/b"),
+    ],
+)
+def test_bad_input_is_told(
+    vendor: confext.KeyPair, tmp_path: Path, change: dict[str, Any], error: type[Exception], text: str
+) -> None:
+    arguments: dict[str, Any] = {
+        "name": "app",
+        "source": {"etc/a": b""},
+        "output": tmp_path / "app.raw",
+        "release": {"ID": "_any"},
+        "key": vendor.key,
+        "certificate": vendor.certificate,
+    }
+    with pytest.raises(error, match=text):
+        confext.build(**arguments | change)
+    assert list(tmp_path.iterdir()) == [], "a failed build leaves nothing"
+
+
+def test_a_failed_build_leaves_the_old_image(make: Make) -> None:
+    path = make({"etc/a": b"first"})
+    before = path.read_bytes()
+    with pytest.raises(confext.RefusedError):
+        make({"opt/a": b"second"}, path=path)
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]

@@ -1,0 +1,257 @@
+"""Hosts: list, plan, merge, trace, refresh, unmerge and run, below a root directory of the test."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import confext
+import pytest
+from conftest import Make
+
+
+@pytest.fixture
+def host(root: Path, vendor: confext.KeyPair) -> confext.Host:
+    return confext.Host(root, certificates=vendor.certificate)
+
+
+@pytest.fixture
+def put(root: Path, make: Make) -> Any:
+    """Put a version of the extension `app` where the host finds it."""
+
+    def put(version: int, **entries: bytes) -> Path:
+        source = {"etc/app.conf": f"version = {version}\n".encode(), **{f"etc/{k}": v for k, v in entries.items()}}
+        return make(source, path=root / f"run/confexts/app.raw.v/app_{version}.raw")
+
+    return put
+
+
+def test_the_whole_story(root: Path, host: confext.Host, put: Any, vendor: confext.KeyPair) -> None:
+    config = root / "etc/app.conf"
+    put(1)
+
+    listed = host.list().extensions
+    assert [(one.layer.name, one.layer.version, one.merged) for one in listed] == [("app", "1", "no")]
+    plan = host.plan()
+    assert (plan.vetoes, plan.refused) == ((), ())
+    change = plan.hierarchies[0].changes[0]
+    assert (change.path, change.effect) == ("app.conf", "added")
+    assert not config.exists(), "a plan changes nothing"
+
+    report = host.merge()
+    assert (report.outcome, report.hierarchies) == ("merged", ("etc",))
+    assert config.read_text() == "version = 1\n"
+    assert (root / "etc/own.conf").read_text() == "own\n"
+    with pytest.raises(confext.ConflictError) as caught:
+        host.merge()
+    assert caught.value.code == "already-merged"
+
+    origin = host.trace("/etc/app.conf")
+    assert (origin.answer, origin.hierarchy, origin.kind) == ("layer", "etc", "regular")
+    assert origin.source is not None and origin.source.evidence.signer is not None
+    assert origin.source.image == "/run/confexts/app.raw.v/app_1.raw"
+    assert origin.source.evidence.signer.fingerprint == vendor.fingerprint
+    assert origin.source.partition is not None and origin.source.partition.designator == "root"
+    assert host.trace("etc/own.conf").answer == "base"
+    assert host.trace("run").answer == "not-merged"
+    assert host.trace("etc/none").answer == "absent"
+
+    (status,) = host.status()
+    assert (status.hierarchy, status.state, status.extensions, status.doubts) == ("etc", "merged", ("app",), ())
+    assert status.layers == report.layers
+
+    unchanged = host.refresh()
+    assert (unchanged.outcome, unchanged.because) == ("unchanged", ())
+    assert unchanged.decided_by[0].test == "root-hash"
+    put(2)
+    refreshed = host.refresh()
+    assert [(change.kind, change.name, change.test) for change in refreshed.because] == [
+        ("replaced", "app", "root-hash")
+    ]
+    assert config.read_text() == "version = 2\n"
+    assert [change.kind for change in host.refresh(force=True).because] == ["asked"]
+
+    assert host.unmerge().outcome == "unmerged"
+    assert not config.exists()
+    assert host.unmerge().outcome == "nothing"
+    assert host.status()[0].state == "bare"
+
+
+def test_a_reader_never_misses_a_file(root: Path, host: confext.Host, put: Any) -> None:
+    """Also shows that other threads run during a refresh."""
+    put(1)
+    host.merge()
+    stop, seen, missed = threading.Event(), set(), []
+
+    def poll() -> None:
+        while not stop.is_set():
+            try:
+                seen.add((root / "etc/app.conf").read_text())
+            except OSError as error:
+                missed.append(error)
+
+    reader = threading.Thread(target=poll)
+    reader.start()
+    try:
+        for version in range(2, 12):
+            put(version)
+            assert host.refresh().outcome == "refreshed"
+    finally:
+        stop.set()
+        reader.join()
+        host.unmerge()
+    assert missed == []
+    assert len(seen) > 1
+
+
+def put_other(root: Path, key: confext.KeyPair) -> None:
+    confext.build(
+        "other",
+        source={"etc/other": b""},
+        output=root / "run/confexts/other.raw",
+        release={"ID": "_any"},
+        key=key.key,
+        certificate=key.certificate,
+    )
+
+
+def test_the_first_bad_extension_stops_a_merge(
+    root: Path, host: confext.Host, put: Any, stranger: confext.KeyPair
+) -> None:
+    put(1)
+    put_other(root, stranger)
+    with pytest.raises(confext.UnverifiedError) as caught:
+        host.merge()
+    assert (caught.value.code, caught.value.image) == ("unknown-signer", "/run/confexts/other.raw")
+    assert host.status()[0].state == "bare"
+
+
+def test_a_bad_extension_can_be_left_out(
+    root: Path, put: Any, vendor: confext.KeyPair, stranger: confext.KeyPair
+) -> None:
+    put(1)
+    put_other(root, stranger)
+    host = confext.Host(root, certificates=[vendor.certificate], on_bad="skip")
+    report = host.merge()
+    assert [layer.name for layer in report.layers] == ["app"]
+    assert [(one.name, one.severity, one.code) for one in report.refused] == [("other", "refused", "unknown-signer")]
+    host.unmerge()
+
+
+def test_the_certificates_of_the_host_count_by_default(root: Path, put: Any, vendor: confext.KeyPair) -> None:
+    put(1)
+    host = confext.Host(root)
+    with pytest.raises(confext.UnverifiedError) as caught:
+        host.merge()
+    assert caught.value.code == "no-certificates"
+    (root / "etc/verity.d").mkdir()
+    (root / "etc/verity.d/vendor.crt").write_bytes(vendor.certificate)
+    assert host.merge().layers[0].evidence.kind == "signed"
+    host.unmerge()
+
+
+def test_an_extension_for_another_host_is_left_alone(root: Path, host: confext.Host, vendor: confext.KeyPair) -> None:
+    confext.build(
+        "app",
+        source={"etc/a": b""},
+        output=root / "run/confexts/app.raw.v/app_1.raw",
+        release={"ID": "other"},
+        key=vendor.key,
+        certificate=vendor.certificate,
+    )
+    report = host.merge()
+    assert report.outcome == "nothing"
+    assert [(one.name, one.severity) for one in report.refused] == [("app", "ignored")]
+    forced = confext.Host(root, certificates=vendor.certificate, host_match=False)
+    assert forced.merge().outcome == "merged"
+    forced.unmerge()
+
+
+def test_a_veto_stops_a_merge_unless_allowed(
+    root: Path, host: confext.Host, put: Any, vendor: confext.KeyPair
+) -> None:
+    put(1, **{"verity.d/evil.crt": b"x"})
+    assert host.plan().vetoes[0].code == "brings-certificates"
+    with pytest.raises(confext.ConflictError) as caught:
+        host.merge()
+    assert caught.value.code == "brings-certificates"
+    allowing = confext.Host(root, certificates=vendor.certificate, allow=["brings-certificates"])
+    assert allowing.merge().outcome == "merged"
+    allowing.unmerge()
+
+
+@pytest.fixture
+def programs(root: Path) -> Iterator[None]:
+    """The programs of this machine, in the test's root."""
+    (root / "usr").mkdir()
+    for name in ("bin", "lib", "lib64"):
+        (root / name).symlink_to(f"usr/{name}")
+    subprocess.run(["mount", "--bind", "/usr", root / "usr"], check=True)
+    yield
+    subprocess.run(["umount", root / "usr"], check=True)
+
+
+def test_a_command_sees_what_nobody_else_sees(root: Path, host: confext.Host, put: Any, programs: None) -> None:
+    put(1)
+    command: list[str | Path] = [Path("/bin/sh"), "-c", "cat /etc/app.conf; echo $WHO >&2; exit 3"]
+    with confext.Stack(host) as stack:
+        assert [layer.name for layer in stack.layers] == ["app"]
+        assert stack.plan.hierarchies[0].path == "etc"
+        done = stack.run(command, capture_output=True, env={"PATH": "/bin", "WHO": "me"})
+        assert isinstance(done, subprocess.CompletedProcess)
+        assert done.args == [str(argument) for argument in command]
+        assert (done.returncode, done.stdout, done.stderr) == (3, b"version = 1\n", b"me\n")
+        with pytest.raises(ValueError, match="run or closed"):
+            stack.run(command)
+    assert not (root / "etc/app.conf").exists()
+
+
+def test_how_a_command_ends_is_told_as_subprocess_does(host: confext.Host, put: Any, programs: None) -> None:
+    put(1)
+    with confext.Stack(host) as stack, pytest.raises(FileNotFoundError) as caught:
+        stack.run(["/no/such/program"])
+    assert caught.value.filename == "/no/such/program"
+    killed = confext.Stack(host).run(["/bin/sh", "-c", "kill -9 $$"])
+    assert killed.returncode == -9
+    assert killed.stdout is None
+    with pytest.raises(ValueError, match="expected a program"):
+        confext.Stack(host).run([])
+    # One that is never run leaves nothing either.
+    confext.Stack(host)
+
+
+def test_bad_conditions_are_told_at_once(tmp_path: Path, vendor: confext.KeyPair) -> None:
+    cases: list[tuple[dict[str, Any], type[Exception], str]] = [
+        ({"policy": "junk"}, confext.Error, "policy|rule"),
+        ({"certificates": b"junk"}, confext.CorruptError, "certificate"),
+        ({"certificates": 5}, TypeError, "certificates"),
+        ({"on_bad": "ignore"}, ValueError, "on_bad: found 'ignore', expected 'refuse' or 'skip'"),
+        ({"attach": "loop"}, ValueError, "attach: found 'loop'"),
+        ({"allow": ["everything"]}, ValueError, "allow: found 'everything'"),
+        ({"lock_wait": -1}, ValueError, "lock_wait"),
+    ]
+    for options, error, text in cases:
+        with pytest.raises(error, match=text):
+            confext.Host(tmp_path, **options)
+    with pytest.raises(ValueError, match="class_"):
+        confext.Host(tmp_path).list("portable")  # type: ignore[arg-type]
+
+
+def test_a_host_can_be_looked_at_without_root(tmp_path: Path, make: Make, vendor: confext.KeyPair) -> None:
+    (tmp_path / "root/etc").mkdir(parents=True)
+    (tmp_path / "root/run/confexts").mkdir(parents=True)
+    (tmp_path / "root/etc/os-release").write_text("ID=demo\n")
+    make({"etc/a": b""}, path=tmp_path / "root/run/confexts/app.raw")
+    host = confext.Host(tmp_path / "root", certificates=vendor.certificate)
+    assert host.root == os.path.realpath(tmp_path / "root")
+    assert host.policy.startswith("root=signed")
+    assert [one.layer.evidence.kind for one in host.list().extensions] == ["signed"]
+    assert [change.path for change in host.plan().hierarchies[0].changes] == ["a", *RELEASE]
+    assert host.status()[0].state == "bare"
+
+
+RELEASE = ["extension-release.d", "extension-release.d/extension-release.app"]

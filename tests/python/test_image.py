@@ -1,0 +1,160 @@
+"""Reading and verifying: what an image says, what is checked, and what is refused."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from pathlib import Path
+
+import confext
+import pytest
+from conftest import Make
+
+CONTENT = b"greeting = hello\n"
+
+
+@pytest.fixture
+def image(make: Make) -> Path:
+    return make(
+        {
+            "etc/app.conf": CONTENT,
+            "etc/big": bytes(range(256)) * 400,
+            "etc/dir/link": confext.Symlink("/etc/app.conf"),
+            "etc/to-dir": confext.Symlink("dir"),
+        }
+    )
+
+
+def damage(image: Path, what: bytes) -> Path:
+    """A copy in which one bit of this text is flipped."""
+    data = bytearray(image.read_bytes())
+    at = data.index(what)
+    data[at] ^= 1
+    copy = image.with_name("damaged.raw")
+    copy.write_bytes(data)
+    return copy
+
+
+def test_an_opened_image_says_what_it_is_and_claims(image: Path, vendor: confext.KeyPair) -> None:
+    with confext.Image.open(image) as opened:
+        assert opened.path == str(image)
+        assert opened.size == image.stat().st_size
+        assert [partition.designator for partition in opened.partitions] == ["root", "root-verity", "root-verity-sig"]
+        data = opened.partitions[0]
+        assert (data.number, data.fs, data.read_only) == (1, "erofs", True)
+        assert opened.table is not None
+        assert (opened.table.sector_size, opened.table.source, opened.table.backup) == (512, "primary", "same")
+        assert (opened.claim.kind, opened.claim.fingerprint) == ("signed", vendor.fingerprint)
+        assert not opened.closed
+    assert opened.closed
+    with pytest.raises(ValueError, match="closed"):
+        opened.verify(certificates=vendor.certificate)
+
+
+def test_verification_names_the_signer(image: Path, vendor: confext.KeyPair) -> None:
+    with confext.Image.open(image) as opened:
+        admitted = opened.verify(certificates=vendor.certificate)
+        assert admitted.root_hash == opened.claim.root_hash
+    assert admitted.evidence == confext.verify(image, certificates=(vendor.certificate,)).evidence
+    assert admitted.evidence.kind == "signed"
+    assert admitted.signer is not None
+    assert (admitted.signer.subject, admitted.signer.fingerprint) == ("CN=vendor", vendor.fingerprint)
+    # What was admitted outlives what it was opened from.
+    assert admitted.read("/etc/app.conf") == CONTENT
+
+
+def test_files_are_read_from_checked_blocks(image: Path, vendor: confext.KeyPair) -> None:
+    admitted = confext.verify(image, certificates=vendor.certificate)
+    assert admitted.listdir() == ["etc"]
+    assert admitted.listdir("/etc/to-dir/") == ["link"]
+    assert admitted.read(b"etc/to-dir/link") == CONTENT
+    assert admitted.read(Path("/etc/app.conf"), offset=3, size=5) == CONTENT[3:8]
+    assert admitted.read("etc/app.conf", offset=10**12) == b""
+    assert admitted.read("etc/big", offset=102_390) == (bytes(range(256)) * 400)[102_390:]
+    assert admitted.stat("etc/to-dir/link").kind == "regular"
+    assert admitted.stat("etc/to-dir/link", follow_symlinks=False).kind == "symlink"
+    assert admitted.readlink("etc/to-dir/link") == "/etc/app.conf"
+    paths = [path for path, _ in admitted.walk("etc")]
+    assert paths == sorted(paths) and {"/etc/app.conf", "/etc/dir/link"} <= set(paths)
+
+
+def test_a_changed_byte_is_refused(image: Path, vendor: confext.KeyPair) -> None:
+    copy = damage(image, CONTENT)
+    with pytest.raises(confext.UnverifiedError) as refused:
+        confext.verify(copy, certificates=vendor.certificate)
+    assert refused.value.code == "data-block"
+    assert refused.value.image == str(copy)
+    # Block by block, too: other files are in other blocks.
+    admitted = confext.Image.open(copy).verify(certificates=vendor.certificate)
+    with pytest.raises(confext.UnverifiedError) as refused:
+        admitted.check()
+    assert refused.value.code == "data-block"
+
+
+def test_an_unknown_signer_is_refused(image: Path, vendor: confext.KeyPair, stranger: confext.KeyPair) -> None:
+    for policy in ("signed", "verity", "unprotected", "root=signed+verity"):
+        with pytest.raises(confext.UnverifiedError) as refused:
+            confext.verify(image, certificates=stranger.certificate, policy=policy)
+        assert refused.value.code == "unknown-signer"
+        assert refused.value.family == "unverified"
+    # One of many is enough.
+    assert confext.verify(image, certificates=[stranger.certificate, vendor.certificate]).signer is not None
+
+
+def test_nobody_to_trust_is_no_signature(image: Path) -> None:
+    with pytest.raises(confext.UnverifiedError) as refused:
+        confext.verify(image, certificates=())
+    assert refused.value.code == "signature-unchecked"
+    admitted = confext.verify(image, certificates=(), policy="verity")
+    assert (admitted.evidence.kind, admitted.signer) == ("verity", None)
+    with pytest.raises(confext.UnverifiedError):
+        confext.verify(damage(image, CONTENT), certificates=(), policy="verity")
+
+
+def test_certificates_have_to_be_valid_now(make: Make) -> None:
+    key = confext.generate_key("short", days=1, not_before=1_000_000_000)
+    image = make({"etc/a": b""}, key=key.key, certificate=key.certificate)
+    assert confext.verify(image, certificates=key.certificate, now=1_000_000_001).signer is not None
+    moment = datetime(2001, 9, 9, 12, tzinfo=timezone.utc)
+    assert confext.verify(image, certificates=key.certificate, now=moment).signer is not None
+    for now, code in [(None, "certificate-expired"), (999_999_999, "certificate-not-yet-valid")]:
+        with pytest.raises(confext.UnverifiedError) as refused:
+            confext.verify(image, certificates=key.certificate, now=now)
+        assert refused.value.code == code
+
+
+def test_an_unprotected_image_is_an_explicit_choice(image: Path) -> None:
+    data = confext.Image.open(image).partitions[0]
+    bare = image.with_name("bare.raw")
+    bare.write_bytes(image.read_bytes()[data.offset : data.offset + data.size])
+    with confext.Image.open(bare) as opened:
+        assert (opened.table, opened.claim.kind) == (None, "none")
+        assert [partition.number for partition in opened.partitions] == [None]
+        for policy in ("signed", "verity"):
+            with pytest.raises(confext.RefusedError) as refused:
+                opened.verify(certificates=(), policy=policy)
+            assert refused.value.code == "policy"
+        admitted = opened.verify(certificates=(), policy="unprotected")
+    assert (admitted.evidence.kind, admitted.root_hash, admitted.signer) == ("none", None, None)
+    assert admitted.read("etc/app.conf") == CONTENT
+
+
+def test_a_foreign_image_can_be_looked_at(make: Make) -> None:
+    machine = confext.Image.open(make({"etc/a": b""})).partitions[0].architecture
+    other = "arm64" if machine != "arm64" else "x86-64"
+    image = make({"etc/a": b""}, architecture=other)
+    with pytest.raises(confext.Error) as refused:
+        confext.Image.open(image)
+    assert refused.value.code == "foreign-architecture"
+    assert confext.Image.open(image, foreign=True).partitions[0].architecture == other
+    assert confext.Image.open(image, architecture=other).partitions[0].architecture == other
+
+
+@pytest.mark.parametrize("policy", ["", "root=", "junk", "root=signed:root=signed", "root=SIGNED"])
+def test_a_policy_is_parsed_strictly(image: Path, vendor: confext.KeyPair, policy: str) -> None:
+    if policy == "root=":
+        # All uses are allowed: that is what the words say.
+        assert confext.verify(image, certificates=vendor.certificate, policy=policy).signer is not None
+        return
+    with pytest.raises(confext.Error) as refused:
+        confext.verify(image, certificates=vendor.certificate, policy=policy)
+    assert refused.value.code.startswith("policy")
