@@ -11,6 +11,7 @@ from pathlib import Path
 import confext
 
 
+# README starts here
 def build(key: confext.KeyPair, output: Path, config: str) -> Path:
     """An image with one file, signed."""
     confext.build(
@@ -68,6 +69,8 @@ def story(work: Path) -> None:
 
     host.unmerge()
     print(f"unmerged: etc/app.conf exists: {config.exists()}")
+
+# README ends here
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ use confext_ddi::signature::{Certificates, KeyPair, Time};
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
+// README starts here
 /// An image with one file, signed, in memory.
 fn build(signer: &KeyPair, config: &str) -> Result<Vec<u8>> {
     let mut tree = Tree::new();
@@ -93,6 +94,7 @@ fn story(root: &Path) -> Result {
     println!("unmerged: etc/app.conf exists: {}", root.join("etc/app.conf").exists());
     Ok(())
 }
+// README ends here
 
 fn main() -> Result {
     sys::unshare_mounts()?;

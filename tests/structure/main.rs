@@ -127,6 +127,32 @@ fn the_file_map_matches_the_tree() {
     check_generated("ARCHITECTURE.md", "file map", &map);
 }
 
+/// README shows code that runs: the part of each example between its two markers.
+#[test]
+fn the_readme_shows_the_examples() {
+    for (example, language, comment) in
+        [("examples/quickstart.rs", "rust", "//"), ("examples/quickstart.py", "python", "#")]
+    {
+        let text =
+            fs::read_to_string(root().join(example)).unwrap_or_else(|error| panic!("{example}: {error}"));
+        let shown = text
+            .split(&format!("{comment} README starts here\n"))
+            .nth(1)
+            .and_then(|rest| rest.split(&format!("{comment} README ends here\n")).next())
+            .unwrap_or_else(|| panic!("{example} has no two markers"));
+        let lines: Vec<_> = shown.trim_matches('\n').lines().collect();
+        let indent = lines
+            .iter()
+            .filter(|line| !line.trim().is_empty())
+            .map(|line| line.len() - line.trim_start().len())
+            .min()
+            .unwrap_or(0);
+        let code: String =
+            lines.iter().map(|line| format!("{}\n", line.get(indent..).unwrap_or_default())).collect();
+        check_generated("README.md", example, &format!("```{language}\n{code}```\n"));
+    }
+}
+
 #[test]
 fn unsafe_code_is_only_in_sys() {
     let mut inside = 0;
