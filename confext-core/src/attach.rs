@@ -127,7 +127,8 @@ impl Attached {
 ///
 /// `limit-bytes` when the file system is larger than [`Limits::image_bytes`](confext_ddi::Limits::image_bytes) (sealed
 /// memory only); family `unverified` when a block does not check; `cancelled` when the progress callback said so;
-/// `plain-on-verified` when [`Mode::Plain`] would throw away the check; `layer-file-system` when it holds no file system a layer can be; else as [`LoopDevice::attach`].
+/// `plain-on-verified` when [`Mode::Plain`] would throw away the check; `layer-file-system` when it holds no file system a
+/// layer can be; else as [`LoopDevice::attach`].
 pub fn attach<'a, R: ReadAt + AsFd>(
     admitted: Admitted<R>,
     options: impl Into<Options<'a>>,

@@ -14,7 +14,7 @@ family! {
         /// The top of the hash tree is not the root hash.
         RootHash { found: String, expected: String } = "root-hash",
             "the hash tree's top is {found}, expected root hash {expected}",
-            "the image does not belong to this root hash; check which build the hash is from";
+            "the image was changed after it was built, or the root hash is of another build; fetch both again from their source";
         // verity
         /// The hash tree was made for another number of data blocks than its superblock says.
         HashTail { data_blocks: u64 } = "hash-tail",

@@ -67,7 +67,13 @@ fn weigh(
 fn open_data<R: ReadAt>(image: &Image<R>, root_hash: Option<&crate::RootHash>) -> Result<Data<R>> {
     match (root_hash, image.hash()) {
         (Some(root_hash), Some(hash)) => Ok(Data::Checked(Checked::open(image, hash, *root_hash)?)),
-        _ => Ok(Data::Unchecked(Window::new(image.shared_reader(), image.data().range)?)),
+        // An image that claims a root hash has a hash partition. Were it otherwise, nothing would be checked.
+        (Some(_), None) => {
+            let (designator, found) = (image.data().designator.as_str(), Protection::None.as_str());
+            Err(Refused::Policy { designator, found, expected: Protection::Verity.as_str().to_owned() }
+                .into())
+        }
+        (None, _) => Ok(Data::Unchecked(Window::new(image.shared_reader(), image.data().range)?)),
     }
 }
 
