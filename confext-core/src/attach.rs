@@ -267,7 +267,12 @@ mod tests {
             self.read_bytes.fetch_add(buf.len() as u64, Ordering::Relaxed);
             if offset + buf.len() as u64 > self.bad_from {
                 let block = self.bad_from / 4096;
-                return Err(confext_ddi::error::Unverified::DataBlock { block }.into());
+                return Err(confext_ddi::error::Unverified::DataBlock {
+                    block,
+                    found: String::new(),
+                    expected: String::new(),
+                }
+                .into());
             }
             self.bytes.read_exact_at(offset, buf)
         }

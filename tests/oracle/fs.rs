@@ -325,7 +325,12 @@ impl ReadAt for Watched {
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         let mut seen = self.seen.lock().unwrap();
         if self.tampered.load(Ordering::Relaxed) && !seen.contains(&offset) {
-            return Err(Unverified::DataBlock { block: offset / 4096 }.into());
+            return Err(Unverified::DataBlock {
+                block: offset / 4096,
+                found: String::new(),
+                expected: String::new(),
+            }
+            .into());
         }
         seen.insert(offset);
         self.bytes.read_exact_at(offset, buf)

@@ -4,12 +4,12 @@ family! {
     /// A hash or signature does not check.
     Unverified {
         /// A data block's hash is not the one the hash tree holds.
-        DataBlock { block: u64 } = "data-block",
-            "data block {block} does not match the hash tree",
+        DataBlock { block: u64, found: String, expected: String } = "data-block",
+            "data block {block} does not match the hash tree: found digest {found}, expected {expected}",
             "the image was changed after it was built; fetch it again from its source";
         /// A block of the hash tree does not match the level above it.
-        HashBlock { level: u32, block: u64 } = "hash-block",
-            "hash block {block} of level {level} does not match the level above",
+        HashBlock { level: u32, block: u64, found: String, expected: String } = "hash-block",
+            "hash block {block} of level {level} does not match the level above: found digest {found}, expected {expected}",
             "the hash tree was changed after it was built; fetch the image again from its source";
         /// The top of the hash tree is not the root hash.
         RootHash { found: String, expected: String } = "root-hash",

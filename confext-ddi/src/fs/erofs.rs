@@ -364,7 +364,8 @@ mod tests {
         impl ReadAt for Tampered {
             fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
                 if offset > 4096 {
-                    Err(Unverified::DataBlock { block: 1 }.into())
+                    Err(Unverified::DataBlock { block: 1, found: String::new(), expected: String::new() }
+                        .into())
                 } else {
                     self.0.read_exact_at(offset, buf)
                 }

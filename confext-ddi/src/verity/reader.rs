@@ -183,9 +183,12 @@ impl<D: ReadAt, H: ReadAt> Reader<D, H> {
         let level = level.ok_or(Corrupt::VerityDataBlocks { found: self.superblock.data_blocks })?;
         let offset = self.offset_of(&level, key.block);
         let block = read_vec(&self.hash, offset, self.geometry.block_bytes())?;
-        if self.digest_in(above, key.block) != Some(&self.hasher.digest(&block)) {
+        let (expected, found) = (self.digest_in(above, key.block), self.hasher.digest(&block));
+        if expected != Some(&found) {
             let level = u32::try_from(key.level).unwrap_or(u32::MAX);
-            return Err(Error::from(Unverified::HashBlock { level, block: key.block }).at_offset(offset));
+            let (found, expected) = (const_hex::encode(found), hex_or_none(expected));
+            let fault = Unverified::HashBlock { level, block: key.block, found, expected };
+            return Err(Error::from(fault).at_offset(offset));
         }
         Ok(block)
     }
@@ -215,10 +218,13 @@ impl<D: ReadAt, H: ReadAt> Reader<D, H> {
         };
         match found {
             None => Ok(()),
-            Some((at, _)) => {
+            Some((at, bytes)) => {
                 let block = u64::try_from(at).unwrap_or(u64::MAX).saturating_add(first);
                 let offset = block.saturating_mul(self.block_size());
-                Err(Error::from(Unverified::DataBlock { block }).at_offset(offset).within("data"))
+                let found = const_hex::encode(self.hasher.digest(bytes));
+                let expected = hex_or_none(self.expected_digest(&leaves, first, block));
+                let fault = Unverified::DataBlock { block, found, expected };
+                Err(Error::from(fault).at_offset(offset).within("data"))
             }
         }
     }
@@ -273,6 +279,10 @@ impl<D: ReadAt, H: ReadAt> ReadAt for Reader<D, H> {
     fn size_bytes(&self) -> Result<u64> {
         Ok(self.geometry.data_bytes())
     }
+}
+
+fn hex_or_none(digest: Option<&[u8]>) -> String {
+    digest.map_or_else(|| "none".to_owned(), const_hex::encode)
 }
 
 /// How far a copy has come.
@@ -426,7 +436,10 @@ mod tests {
         let mut buf = [0; 5];
         let error = reader.read_exact_at(4096 * 7 + 1, &mut buf).unwrap_err();
         assert_eq!((error.code(), error.offset(), buf), ("data-block", Some(4096 * 7), [0; 5]));
-        assert_eq!(error.to_string(), "data: data block 7 does not match the hash tree (at byte 28672)");
+        let text = error.to_string();
+        let promised = const_hex::encode(reader.hasher.digest(&data[7 * 4096..8 * 4096]));
+        assert!(text.starts_with("data: data block 7 does not match the hash tree: found digest "), "{text}");
+        assert!(text.ends_with(&format!(", expected {promised} (at byte 28672)")), "{text}");
     }
 
     #[test]
