@@ -214,3 +214,54 @@ fn exchanging_images_leaves_no_device_and_no_memory() {
         root.unmerge(Class::Confext);
     });
 }
+
+/// Two signed versions in turn: the file that both have is there at every moment, with the content of one of them.
+#[test]
+#[ignore = "needs root"]
+fn two_thousand_exchanges_of_signed_versions_and_not_one_miss() {
+    isolated(|| {
+        use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+        let (root, key) = (Root::new(), key("vendor"));
+        root.trust(&key);
+        let versions = ["1", "2"].map(|version| {
+            let staged = format!("staged/a_{version}.raw");
+            root.image(Class::Confext, &staged, &[("etc/dir/version", version)], Some(&key));
+            root.path(&staged)
+        });
+        let (next, image) = (root.path("run/confexts/next"), root.path("run/confexts/a.raw"));
+        fs::create_dir_all(root.path("run/confexts")).unwrap();
+        let exchange = |version: usize| {
+            fs::copy(&versions[version], &next).unwrap();
+            fs::rename(&next, &image).unwrap();
+        };
+        exchange(0);
+        let host = root.host();
+        merge(&host, Class::Confext, &Options::default()).unwrap();
+        let (done, seen) = (AtomicBool::new(false), [AtomicU64::new(0), AtomicU64::new(0)]);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let path = root.path("etc/dir/version");
+                while !done.load(Ordering::Relaxed) {
+                    let version = match fs::read_to_string(&path) {
+                        Ok(text) if text == "1" => 0,
+                        Ok(text) if text == "2" => 1,
+                        other => panic!("missed: {other:?}"),
+                    };
+                    seen[version].fetch_add(1, Ordering::Relaxed);
+                }
+            });
+            let exchanges = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                for round in 1..=2000 {
+                    exchange(round % 2);
+                    let report = refresh(&host, Class::Confext, &Options::default()).unwrap();
+                    assert!(matches!(report.outcome, Outcome::Refreshed { .. }), "{report:?}");
+                }
+            }));
+            done.store(true, Ordering::Relaxed);
+            exchanges.unwrap();
+        });
+        assert!(seen.iter().all(|count| count.load(Ordering::Relaxed) > 0), "{seen:?}");
+        assert_eq!(root.mounts(), ["/etc"]);
+        root.unmerge(Class::Confext);
+    });
+}
