@@ -135,9 +135,15 @@ pub fn signature_json(bytes: &[u8]) {
     assert_eq!(again, json);
 }
 
-/// The shape of a PKCS#7 signature.
+/// The shape of a PKCS#7 signature: what is accepted has a signer and a signature, and is strict about its end.
 pub fn pkcs7(bytes: &[u8]) {
-    let _ = signature::SignedData::parse(bytes);
+    let Ok(parsed) = signature::SignedData::parse(bytes) else { return };
+    assert!(bytes.len() <= signature::SignedData::MAX_BYTES);
+    assert!(!parsed.signature.is_empty() && !parsed.issuer_der.is_empty() && !parsed.serial.is_empty());
+    // One message and nothing else: neither a byte more nor a byte less is the same signature.
+    let longer: Vec<u8> = bytes.iter().copied().chain([0]).collect();
+    assert!(signature::SignedData::parse(&longer).is_err());
+    assert!(signature::SignedData::parse(&bytes[..bytes.len() - 1]).is_err());
 }
 
 /// An image policy: what is printed means the same, and intersecting with itself changes nothing.
