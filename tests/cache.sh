@@ -12,8 +12,9 @@ if [[ $(id -u) == 0 ]]; then
 else
     CACHE=${CONFEXT_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/confext-tests}
 fi
-PEER_ROOT=$CACHE/sid-1   # Debian unstable: systemd 262 or later, and a kernel for the virtual machine
-VENV=$CACHE/venv-1       # Python tools: maturin, pytest, hypothesis, mypy
+PEER_ROOT=$CACHE/sid-1      # Debian unstable: systemd 262 or later, and a kernel for the virtual machine
+STABLE_ROOT=$CACHE/trixie-1 # Debian 13: systemd 257
+VENV=$CACHE/venv-1          # Python tools: maturin, pytest, hypothesis, mypy
 
 # Debian keeps system tools where a user's PATH may not look.
 PATH=$PATH:/usr/sbin:/sbin

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Runs a command of Debian unstable (systemd 262 or later) on files of ours, and leaves nothing behind.
 #
-#   tests/peer.sh [--trust CERTIFICATE.pem]… WORKDIR COMMAND [ARGUMENT…]
+#   tests/peer.sh [--stable] [--trust CERTIFICATE.pem]… WORKDIR COMMAND [ARGUMENT…]
 #
+#   --stable   a command of Debian 13 (systemd 257) instead
 #   WORKDIR    the one directory shared with the command: absolute, writable, at the same path inside, and its working
 #              directory. Everything else the command writes is gone when it ends.
 #   --trust    put the certificate into /etc/verity.d, where systemd looks for the signers of images
@@ -18,11 +19,15 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source-path=SCRIPTDIR
 . "$here/cache.sh"
 
-usage() { die "usage: peer.sh [--trust CERTIFICATE.pem]... WORKDIR COMMAND [ARGUMENT...]"; }
+usage() { die "usage: peer.sh [--stable] [--trust CERTIFICATE.pem]... WORKDIR COMMAND [ARGUMENT...]"; }
 
 # First half, outside: check the arguments, make the namespaces.
 if [[ ${1-} != --inside ]]; then
     trust=()
+    if [[ ${1-} == --stable ]]; then
+        PEER_ROOT=$STABLE_ROOT
+        shift
+    fi
     while [[ ${1-} == --trust ]]; do
         [[ -r ${2-} ]] || die "--trust: cannot read '${2-}'"
         trust+=("$(realpath "$2")")
@@ -33,10 +38,12 @@ if [[ ${1-} != --inside ]]; then
     [[ $(id -u) == 0 ]] || die "needs root"
     [[ -e $PEER_ROOT/etc/confext-peer ]] || die "there is no $PEER_ROOT: run tests/setup.sh peer"
     exec unshare --mount --propagation private --pid --fork --kill-child \
-        "$here/peer.sh" --inside "${#trust[@]}" "${trust[@]}" "$@"
+        "$here/peer.sh" --inside "$PEER_ROOT" "${#trust[@]}" "${trust[@]}" "$@"
 fi
 
 # Second half, inside: build the root in the peer's own /mnt, go there, run the command.
+shift
+PEER_ROOT=$1
 shift
 trust=("${@:2:$1}")
 shift $(($1 + 1))

@@ -8,8 +8,9 @@
 #   build    compiler, OpenSSL headers, openssl                                  (apt)
 #   lint     shellcheck, rustfmt, clippy                                         (apt, rustup)
 #   tools    the programs that tests call on this machine                        (apt)
-#   peer     a root file system of Debian unstable with systemd 262 or later and
-#            a kernel; tests/peer.sh runs commands in it                         (debootstrap)
+#   peer     two root file systems, for tests/peer.sh to run commands in: Debian
+#            unstable with systemd 262 or later and a kernel, and Debian 13 with
+#            systemd 257                                                         (debootstrap)
 #   vm       an emulator that boots the peer's kernel: tests/vm/run.sh           (apt)
 #   python   a virtual environment with maturin, pytest, hypothesis and mypy     (pip)
 #   all      everything above
@@ -110,7 +111,7 @@ step_python() {
     python3 -c 'import ensurepip, venv' 2>/dev/null || MISSING+=(python3-venv)
     install_missing python
     python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || die "python: needs Python 3.10 or later"
-    once have_venv make_venv
+    once venv
 }
 
 # Asked, not looked for: the interpreter that the environment was made with may be gone.
@@ -129,21 +130,28 @@ make_venv() {
 }
 
 step_peer() {
-    if have_peer; then
-        say "peer: in $PEER_ROOT: $(tr '\n' ' ' <"$PEER_ROOT/etc/confext-peer")"
+    peer sid "$PEER_ROOT" 262
+    peer trixie "$STABLE_ROOT" 257
+}
+
+# peer SUITE ROOT VERSION: make ROOT of Debian's SUITE, with systemd VERSION or later.
+peer() {
+    local root=$2
+    if have_peer "$@"; then
+        say "peer: in $root: $(tr '\n' ' ' <"$root/etc/confext-peer")"
         return
     fi
-    [[ $(id -u) == 0 ]] || die "peer: needs root to make $PEER_ROOT"
+    [[ $(id -u) == 0 ]] || die "peer: needs root to make $root"
     want debootstrap debootstrap
     want unshare util-linux
     want flock util-linux
     [[ -e /usr/share/keyrings/debian-archive-keyring.gpg ]] || MISSING+=(debian-archive-keyring)
     install_missing peer
-    once have_peer make_peer
+    once peer "$@"
 }
 
 have_peer() {
-    [[ -e $PEER_ROOT/etc/confext-peer ]]
+    [[ -e $2/etc/confext-peer ]]
 }
 
 # The mirror that this machine's apt uses for Debian itself.
@@ -158,18 +166,18 @@ mirror() {
 }
 
 make_peer() {
-    local source proxy='' partial
+    local suite=$1 root=$2 version=$3 source proxy='' partial
     source=$(mirror)
     command -v apt-config >/dev/null && eval "$(apt-config shell proxy Acquire::http::Proxy)"
-    rm -rf "$CACHE"/.sid.* # left by an interrupted run; we hold the lock
-    partial=$(mktemp -d "$CACHE/.sid.XXXXXX")
+    rm -rf "$CACHE/.$suite".* # left by an interrupted run; we hold the lock
+    partial=$(mktemp -d "$CACHE/.$suite.XXXXXX")
     chmod 755 "$partial"
-    say "peer: making $PEER_ROOT from $source"
+    say "peer: making $root from $source"
     # An own mount namespace: /proc of the new root must not outlive us, however we end.
     # shellcheck disable=SC2016 # expanded by the inner shell
     http_proxy=${http_proxy:-$proxy} unshare --mount --propagation private bash -euo pipefail -c '
-        root=$1 source=$2; shift 2
-        debootstrap --variant=minbase sid "$root" "$source"
+        suite=$1 root=$2 source=$3; shift 3
+        debootstrap --variant=minbase "$suite" "$root" "$source"
         mount -t proc proc "$root/proc"
         in_root() { env -i ${http_proxy:+http_proxy="$http_proxy"} PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 \
             DEBIAN_FRONTEND=noninteractive chroot "$root" "$@"; }
@@ -178,7 +186,7 @@ make_peer() {
         in_root apt-get -q -y --no-install-recommends install "$@"
         # The kernel for the virtual machine, unpacked but not installed: no boot loader, no initramfs wanted here.
         # Only the flavour without drivers for real hardware, on the architecture that tests/vm knows.
-        if [ "$(in_root dpkg --print-architecture)" = amd64 ]; then
+        if [ "$suite" = sid ] && [ "$(in_root dpkg --print-architecture)" = amd64 ]; then
             image=$(in_root apt-cache depends linux-image-cloud-amd64 | sed -n "s/^ *Depends: linux-image-//p")
             in_root sh -euc "cd /tmp; apt-get -q download linux-binary-$image linux-modules-$image
                 for deb in ./*.deb; do dpkg-deb -x \$deb /; rm \$deb; done; depmod $image"
@@ -187,22 +195,22 @@ make_peer() {
         rm -rf "$root"/var/lib/apt/lists/* "$root/usr/sbin/policy-rc.d"
         # dpkg makes a machine ID; each run in the peer makes its own.
         : >"$root/etc/machine-id"
-    ' bash "$partial" "$source" "${PEER_PACKAGES[@]}" >&2
-    check_peer "$partial"
+    ' bash "$suite" "$partial" "$source" "${PEER_PACKAGES[@]}" >&2
+    check_peer "$suite" "$partial" "$version"
     peer_versions "$partial" >"$partial/etc/confext-peer"
-    mv -T "$partial" "$PEER_ROOT"
-    say "peer: made: $(tr '\n' ' ' <"$PEER_ROOT/etc/confext-peer")"
+    mv -T "$partial" "$root"
+    say "peer: made: $(tr '\n' ' ' <"$root/etc/confext-peer")"
 }
 
-# Debian unstable moves: refuse to keep a root that lacks a program, rather than fail in the middle of some test.
+# A suite moves: refuse to keep a root that lacks a program, rather than fail in the middle of some test.
 check_peer() {
-    local program version
+    local suite=$1 root=$2 wanted=$3 program version
     for program in systemd-repart systemd-dissect systemd-confext systemd-sysext systemd-analyze systemd-vpick \
         veritysetup mkfs.erofs fsck.erofs dump.erofs mksquashfs sgdisk sfdisk openssl busybox keyctl; do
-        chroot "$1" sh -c "command -v $program" >/dev/null || die "peer: Debian unstable did not bring $program"
+        chroot "$root" sh -c "command -v $program" >/dev/null || die "peer: Debian $suite did not bring $program"
     done
-    version=$(chroot "$1" systemd-repart --version | awk 'NR == 1 { print $2 }')
-    ((version >= 262)) || die "peer: needs systemd 262 or later, Debian unstable has $version"
+    version=$(chroot "$root" systemd-repart --version | awk 'NR == 1 { print $2 }')
+    ((version >= wanted)) || die "peer: needs systemd $wanted or later, Debian $suite has $version"
 }
 
 peer_versions() {
@@ -212,13 +220,13 @@ peer_versions() {
     (cd "$1/usr/lib/modules" 2>/dev/null && printf 'kernel %s\n' *) || :
 }
 
-# once HAVE MAKE: call MAKE, one run at a time on this machine, unless HAVE says that there is no need.
+# once THING [ARGUMENT…]: call make_THING, one run at a time on this machine, unless have_THING says that there is no need.
 once() {
     mkdir -p "$CACHE"
     exec {lock}>"$CACHE/.lock"
     flock "$lock"
     # Whoever held the lock may have made it meanwhile.
-    "$1" || "$2"
+    "have_$1" "${@:2}" || "make_$1" "${@:2}"
     exec {lock}>&-
 }
 

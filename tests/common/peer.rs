@@ -1,6 +1,5 @@
-//! A directory shared with the newest systemd: a trusted key, source trees, and images that it builds and that we build.
+//! A directory shared with a release of systemd: a trusted key, source trees, and images that it builds and that we build.
 
-use crate::namespace::run;
 use crate::source::{self, Entry, noise};
 use confext_ddi::build::{Builder, Built, DirectoryOptions, ReleaseFields, Tree};
 use confext_ddi::fs::{self, FileSystem, FileType};
@@ -36,20 +35,51 @@ pub enum Protect {
     Verity,
 }
 
+/// A release of systemd to compare with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Systemd {
+    /// 262 or later, of Debian unstable.
+    Newest,
+    /// 257, of Debian 13.
+    Stable,
+}
+
+impl Systemd {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Newest, Self::Stable];
+
+    /// Runs a command of this release in the directory `dir`; `arguments` come before `dir`.
+    fn command(self, arguments: &[&OsStr], dir: &Path) -> Command {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peer.sh");
+        let mut command = Command::new(script);
+        if self == Self::Stable {
+            command.arg("--stable");
+        }
+        command.args(arguments).arg(dir);
+        command
+    }
+}
+
 /// The directory. `signer.key` and `signer.pem` are the trusted key, everything else is the test's.
 pub struct Place {
     dir: tempfile::TempDir,
     key: KeyPair,
+    systemd: Systemd,
 }
 
 impl Place {
-    /// Makes the directory and the key.
+    /// Makes the directory and the key; commands are of the newest systemd.
     pub fn create() -> Self {
+        Self::of(Systemd::Newest)
+    }
+
+    /// The same with commands of a chosen release.
+    pub fn of(systemd: Systemd) -> Self {
         let dir = tempfile::Builder::new().prefix("confext-test-").tempdir().unwrap();
         let key = make_key("confext-test vendor");
         std::fs::write(dir.path().join("signer.key"), key.private_key_pem().unwrap()).unwrap();
         std::fs::write(dir.path().join("signer.pem"), key.certificate_pem().unwrap()).unwrap();
-        Self { dir, key }
+        Self { dir, key, systemd }
     }
 
     /// The directory itself.
@@ -67,6 +97,11 @@ impl Place {
         self.path(name).to_str().unwrap().to_owned()
     }
 
+    /// The release that the commands are of.
+    pub fn systemd(&self) -> Systemd {
+        self.systemd
+    }
+
     /// The trusted key.
     pub fn key(&self) -> &KeyPair {
         &self.key
@@ -77,18 +112,20 @@ impl Place {
         trust(&self.key)
     }
 
-    /// Runs a command of the newest systemd in this directory, with our certificate trusted; it has to succeed.
+    /// Runs a command of systemd in this directory, with our certificate trusted; it has to succeed.
     pub fn peer(&self, command: &[&str]) -> String {
-        let certificate = self.text("signer.pem");
-        let fixed = ["--trust", &certificate, self.dir.path().to_str().unwrap()];
-        run(peer_sh().to_str().unwrap(), &[&fixed[..], command].concat())
+        let output = self.attempt(command);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{:?}, {command:?}: {}: {error}", self.systemd, output.status);
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// The same for a command that may fail.
     pub fn attempt(&self, command: &[&str]) -> Output {
-        let mut peer = Command::new(peer_sh());
-        peer.arg("--trust").arg(self.path("signer.pem")).arg(self.dir.path()).args(command);
-        peer.output().unwrap_or_else(|error| panic!("peer.sh: {error}"))
+        let certificate = self.path("signer.pem");
+        let trust = ["--trust".as_ref(), certificate.as_os_str()];
+        let mut peer = self.systemd.command(&trust, self.dir.path());
+        peer.args(command).output().unwrap_or_else(|error| panic!("peer.sh: {error}"))
     }
 
     /// Has systemd-repart build `image` from the directory `source`, and returns the root hash that it reports.
@@ -160,10 +197,6 @@ fn now() -> i64 {
 
 fn missing(error: std::io::Error) -> std::io::Result<()> {
     if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
-}
-
-fn peer_sh() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("peer.sh")
 }
 
 /// Where the extension of a class has the one file of [`settings`].

@@ -1,4 +1,5 @@
-//! Images that systemd builds are read and checked here; images of ours are accepted by systemd, file by file.
+//! Two releases of systemd: images that they build are read and checked here; images of ours are accepted by them, file
+//! by file.
 
 use confext_ddi::gpt::Table;
 use confext_ddi::image::{self, Claim, Image};
@@ -7,7 +8,7 @@ use confext_ddi::release::{Class, Strictness};
 use confext_ddi::signature::Sign as _;
 use confext_ddi::verity::Superblock;
 use confext_ddi::{Limits, ReadAt as _, Result};
-use confext_tests::peer::{self, NAME, Place, Protect, SQUASHFS, record_files};
+use confext_tests::peer::{self, NAME, Place, Protect, SQUASHFS, Systemd, record_files};
 use confext_tests::source::{self, Entry};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
@@ -37,42 +38,48 @@ fn inside(class: Class, mut record: BTreeMap<Vec<u8>, Entry>) -> BTreeMap<Vec<u8
 #[test]
 #[ignore = "needs root"]
 fn signed_images_of_systemd_are_verified_and_read_like_their_source() {
-    let place = Place::create();
-    for class in CLASSES {
-        let source = format!("{class}-tree");
-        place.populate(class, &source);
-        let expected = inside(class, source::record(&place.path(&source)));
-        for settings in [&[][..], &[SQUASHFS]] {
-            let image = format!("{class}-{}.raw", settings.len());
-            let root_hash = place.repart(class, Protect::Signed, (&source, &image), settings);
+    for place in Systemd::ALL.map(Place::of) {
+        for class in CLASSES {
+            let source = format!("{class}-tree");
+            place.populate(class, &source);
+            let expected = inside(class, source::record(&place.path(&source)));
+            for settings in [&[][..], &[SQUASHFS]] {
+                let image = format!("{class}-{}.raw", settings.len());
+                let root_hash = place.repart(class, Protect::Signed, (&source, &image), settings);
 
-            let opened = open(&place, &image);
-            let Claim::Signed { root_hash: claimed, fingerprint, .. } = opened.claim() else {
-                panic!("{:?}", opened.claim())
-            };
-            assert_eq!((*claimed, *fingerprint), (root_hash, Some(place.key().certificate_fingerprint())));
-            let ids: Vec<String> = [opened.data(), opened.hash().unwrap()]
-                .map(|partition| partition.uuid.unwrap().to_string().replace('-', ""))
-                .into();
-            assert_eq!(ids.concat(), root_hash.to_hex());
+                let opened = open(&place, &image);
+                let Claim::Signed { root_hash: claimed, fingerprint, .. } = opened.claim() else {
+                    panic!("{:?}", opened.claim())
+                };
+                assert_eq!(
+                    (*claimed, *fingerprint),
+                    (root_hash, Some(place.key().certificate_fingerprint()))
+                );
+                let ids: Vec<String> = [opened.data(), opened.hash().unwrap()]
+                    .map(|partition| partition.uuid.unwrap().to_string().replace('-', ""))
+                    .into();
+                assert_eq!(ids.concat(), root_hash.to_hex());
 
-            let admitted = judge(&place, &image, &Policy::signed()).unwrap();
-            let Evidence::Signed { root_hash: checked, by } = admitted.evidence() else {
-                panic!("{:?}", admitted.evidence())
-            };
-            assert_eq!((*checked, by.fingerprint), (root_hash, place.key().certificate_fingerprint()));
-            assert!(by.subject.contains("confext-test vendor"), "{}", by.subject);
-            let confext_ddi::policy::Data::Checked(reader) = admitted.data() else { panic!("not checked") };
-            reader.verify().unwrap();
+                let admitted = judge(&place, &image, &Policy::signed()).unwrap();
+                let Evidence::Signed { root_hash: checked, by } = admitted.evidence() else {
+                    panic!("{:?}", admitted.evidence())
+                };
+                assert_eq!((*checked, by.fingerprint), (root_hash, place.key().certificate_fingerprint()));
+                assert!(by.subject.contains("confext-test vendor"), "{}", by.subject);
+                let confext_ddi::policy::Data::Checked(reader) = admitted.data() else {
+                    panic!("not checked")
+                };
+                reader.verify().unwrap();
 
-            let release = admitted.release(class, NAME, Strictness::Strict).unwrap();
-            assert_eq!(release.release.get("ID"), Some("_any"));
-            let mut found = inside(class, files(&admitted));
-            let mut expected = expected.clone();
-            if settings.contains(&SQUASHFS) {
-                found.values_mut().chain(expected.values_mut()).for_each(as_squashfs_keeps_it);
+                let release = admitted.release(class, NAME, Strictness::Strict).unwrap();
+                assert_eq!(release.release.get("ID"), Some("_any"));
+                let mut found = inside(class, files(&admitted));
+                let mut expected = expected.clone();
+                if settings.contains(&SQUASHFS) {
+                    found.values_mut().chain(expected.values_mut()).for_each(as_squashfs_keeps_it);
+                }
+                source::assert_same(&found, &expected);
             }
-            source::assert_same(&found, &expected);
         }
     }
 }
@@ -85,95 +92,107 @@ fn as_squashfs_keeps_it(entry: &mut Entry) {
 #[test]
 #[ignore = "needs root"]
 fn unsigned_images_of_systemd_are_for_those_who_ask_for_less() {
-    let place = Place::create();
-    for class in CLASSES {
-        let source = format!("{class}-tree");
-        place.populate(class, &source);
-        let image = format!("{class}.raw");
-        let root_hash = place.repart(class, Protect::Verity, (&source, &image), &[]);
-        assert!(
-            matches!(open(&place, &image).claim(), Claim::Verity { root_hash: claimed, .. } if *claimed == root_hash)
-        );
-        assert_eq!(judge(&place, &image, &Policy::signed()).unwrap_err().code(), "policy");
-        let admitted = judge(&place, &image, &Policy::verity()).unwrap();
-        assert_eq!(admitted.evidence(), &Evidence::Verity { root_hash });
-        let expected = inside(class, source::record(&place.path(&source)));
-        source::assert_same(&inside(class, files(&admitted)), &expected);
+    for place in Systemd::ALL.map(Place::of) {
+        for class in CLASSES {
+            let source = format!("{class}-tree");
+            place.populate(class, &source);
+            let image = format!("{class}.raw");
+            let root_hash = place.repart(class, Protect::Verity, (&source, &image), &[]);
+            assert!(
+                matches!(open(&place, &image).claim(), Claim::Verity { root_hash: claimed, .. } if *claimed == root_hash)
+            );
+            assert_eq!(judge(&place, &image, &Policy::signed()).unwrap_err().code(), "policy");
+            let admitted = judge(&place, &image, &Policy::verity()).unwrap();
+            assert_eq!(admitted.evidence(), &Evidence::Verity { root_hash });
+            let expected = inside(class, source::record(&place.path(&source)));
+            source::assert_same(&inside(class, files(&admitted)), &expected);
+        }
     }
 }
 
 #[test]
 #[ignore = "needs root"]
 fn a_signed_image_of_systemd_is_refused_when_anything_is_wrong() {
-    let place = Place::create();
-    place.populate(Class::Confext, "tree");
-    place.repart(Class::Confext, Protect::Signed, ("tree", "app.raw"), &[]);
-    let stranger = peer::trust(&peer::make_key("confext-test stranger"));
-    let refused = Policy::signed().judge(open(&place, "app.raw"), Some(&stranger)).unwrap_err();
-    assert_eq!(refused.code(), "unknown-signer");
+    for place in Systemd::ALL.map(Place::of) {
+        place.populate(Class::Confext, "tree");
+        place.repart(Class::Confext, Protect::Signed, ("tree", "app.raw"), &[]);
+        let stranger = peer::trust(&peer::make_key("confext-test stranger"));
+        let refused = Policy::signed().judge(open(&place, "app.raw"), Some(&stranger)).unwrap_err();
+        assert_eq!(refused.code(), "unknown-signer");
 
-    let data = open(&place, "app.raw").data().range;
-    let original = std::fs::read(place.path("app.raw")).unwrap();
-    for at in [data.start() + 1024, data.start() + 5 * 4096 + 17] {
-        let mut bytes = original.clone();
-        bytes[usize::try_from(at).unwrap()] ^= 1;
-        std::fs::write(place.path("changed.raw"), bytes).unwrap();
-        let admitted =
-            Image::open(File::open(place.path("changed.raw")).unwrap(), &image::Options::default())
-                .and_then(|image| Policy::signed().judge(image, Some(&place.certificates())));
-        // Where the change is in the first block, the file system is not recognised and the gate already says so.
-        let error = match admitted {
-            Err(error) => error,
-            Ok(admitted) => {
-                let confext_ddi::policy::Data::Checked(reader) = admitted.data() else {
-                    panic!("not checked")
-                };
-                reader.verify().unwrap_err()
-            }
-        };
-        assert_eq!(error.code(), "data-block", "byte {at}: {error}");
+        let data = open(&place, "app.raw").data().range;
+        let original = std::fs::read(place.path("app.raw")).unwrap();
+        for at in [data.start() + 1024, data.start() + 5 * 4096 + 17] {
+            let mut bytes = original.clone();
+            bytes[usize::try_from(at).unwrap()] ^= 1;
+            std::fs::write(place.path("changed.raw"), bytes).unwrap();
+            let admitted =
+                Image::open(File::open(place.path("changed.raw")).unwrap(), &image::Options::default())
+                    .and_then(|image| Policy::signed().judge(image, Some(&place.certificates())));
+            // Where the change is in the first block, the file system is not recognised and the gate already says so.
+            let error = match admitted {
+                Err(error) => error,
+                Ok(admitted) => {
+                    let confext_ddi::policy::Data::Checked(reader) = admitted.data() else {
+                        panic!("not checked")
+                    };
+                    reader.verify().unwrap_err()
+                }
+            };
+            assert_eq!(error.code(), "data-block", "byte {at}: {error}");
+        }
     }
 }
 
 #[test]
 #[ignore = "needs root"]
 fn images_of_ours_are_what_systemd_says_they_are() {
-    let place = Place::create();
-    for class in CLASSES {
-        let source = format!("{class}-tree");
-        place.populate(class, &source);
-        for (tree, protect, verity) in [
-            (peer::settings(class), Protect::Signed, "signed"),
-            (peer::large(class), Protect::Signed, "signed"),
-            (peer::tree_of(&place.path(&source)), Protect::Signed, "signed"),
-            (peer::large(class), Protect::Verity, "yes"),
-        ] {
-            let built = place.build(class, protect, tree, "app.raw");
-            let validate = |policy| {
-                let output = place.attempt(&["systemd-dissect", "--validate", policy, "app.raw"]);
-                output.status.success() && output.stdout == b"OK\n"
-            };
-            assert_eq!(validate("--image-policy=root=signed"), protect == Protect::Signed);
-            assert!(validate("--image-policy=root=verity"));
-            assert!(!validate("--image-policy=root=encrypted"));
+    for place in Systemd::ALL.map(Place::of) {
+        for class in CLASSES {
+            let source = format!("{class}-tree");
+            place.populate(class, &source);
+            for (tree, protect) in [
+                (peer::settings(class), Protect::Signed),
+                (peer::large(class), Protect::Signed),
+                (peer::tree_of(&place.path(&source)), Protect::Signed),
+                (peer::large(class), Protect::Verity),
+            ] {
+                let built = place.build(class, protect, tree, "app.raw");
+                let validate = |policy| {
+                    let output = place.attempt(&["systemd-dissect", "--validate", policy, "app.raw"]);
+                    output.status.success() && output.stdout == b"OK\n"
+                };
+                assert_eq!(validate("--image-policy=root=signed"), protect == Protect::Signed);
+                assert!(validate("--image-policy=root=verity"));
+                assert!(!validate("--image-policy=root=encrypted"));
 
-            let text = place.peer(&["systemd-dissect", "--json=short", "app.raw"]);
-            let json: serde_json::Value = serde_json::from_str(text.trim()).unwrap();
-            assert_eq!(json["sectorSize"], 512, "{json}");
-            assert_eq!(json["size"], built.size_bytes, "{json}");
-            assert_eq!(json["useConfigurationExtension"], class == Class::Confext, "{json}");
-            assert_eq!(json["useSystemExtension"], class == Class::Sysext, "{json}");
-            assert_eq!(json[format!("{class}Release")][0], "ID=_any", "{json}");
-            let mounts = json["mounts"].as_array().unwrap();
-            assert_eq!(mounts.len(), built.partitions.len(), "{json}");
-            for (mount, partition) in mounts.iter().zip(&built.partitions) {
-                assert_eq!(mount["partition_uuid"], partition.unique_guid.to_string(), "{json}");
-                assert_eq!(mount["partition_label"], partition.label, "{json}");
-                assert_eq!(mount["rw"], "ro", "{json}");
+                let text = place.peer(&["systemd-dissect", "--json=short", "app.raw"]);
+                let json: serde_json::Value = serde_json::from_str(text.trim()).unwrap();
+                assert_eq!(json["sectorSize"], 512, "{json}");
+                match place.systemd() {
+                    Systemd::Newest => assert_eq!(json["size"], built.size_bytes, "{json}"),
+                    Systemd::Stable => assert_eq!(json["size"], serde_json::Value::Null, "{json}"),
+                }
+                assert_eq!(json["useConfigurationExtension"], class == Class::Confext, "{json}");
+                assert_eq!(json["useSystemExtension"], class == Class::Sysext, "{json}");
+                assert_eq!(json[format!("{class}Release")][0], "ID=_any", "{json}");
+                let mounts = json["mounts"].as_array().unwrap();
+                assert_eq!(mounts.len(), built.partitions.len(), "{json}");
+                for (mount, partition) in mounts.iter().zip(&built.partitions) {
+                    assert_eq!(mount["partition_uuid"], partition.unique_guid.to_string(), "{json}");
+                    assert_eq!(mount["partition_label"], partition.label, "{json}");
+                    assert_eq!(mount["rw"], "ro", "{json}");
+                }
+                // 257 takes the root hash from the partitions' identifiers only where there is a signature.
+                let verity = match (place.systemd(), protect) {
+                    (_, Protect::Signed) => "signed",
+                    (Systemd::Newest, Protect::Verity) => "yes",
+                    (Systemd::Stable, Protect::Verity) => "no",
+                };
+                let root = &mounts[0];
+                assert_eq!(root["designator"], "root", "{json}");
+                assert_eq!((&root["fstype"], &root["verity"]), (&"erofs".into(), &verity.into()), "{json}");
             }
-            let root = &mounts[0];
-            assert_eq!(root["designator"], "root", "{json}");
-            assert_eq!((&root["fstype"], &root["verity"]), (&"erofs".into(), &verity.into()), "{json}");
         }
     }
 }
@@ -254,18 +273,19 @@ fn escape(bytes: &[u8]) -> String {
 #[test]
 #[ignore = "needs root"]
 fn systemd_lists_the_files_of_our_images_as_we_do() {
-    let place = Place::create();
-    for class in CLASSES {
-        let source = format!("{class}-tree");
-        place.populate(class, &source);
-        for tree in [peer::large(class), peer::tree_of(&place.path(&source))] {
-            place.build(class, Protect::Signed, tree, "app.raw");
-            let ours = our_manifest(&judge(&place, "app.raw", &Policy::signed()).unwrap());
-            let theirs = manifest(&place, "app.raw");
-            for (name, line) in &theirs {
-                assert_eq!(ours.get(name), Some(line), "{name}");
+    for place in Systemd::ALL.map(Place::of) {
+        for class in CLASSES {
+            let source = format!("{class}-tree");
+            place.populate(class, &source);
+            for tree in [peer::large(class), peer::tree_of(&place.path(&source))] {
+                place.build(class, Protect::Signed, tree, "app.raw");
+                let ours = our_manifest(&judge(&place, "app.raw", &Policy::signed()).unwrap());
+                let theirs = manifest(&place, "app.raw");
+                for (name, line) in &theirs {
+                    assert_eq!(ours.get(name), Some(line), "{name}");
+                }
+                assert_eq!(ours.len(), theirs.len());
             }
-            assert_eq!(ours.len(), theirs.len());
         }
     }
 }
@@ -314,18 +334,24 @@ fn derived(place: &Place, name: &str) -> Derived {
 #[test]
 #[ignore = "needs root"]
 fn from_one_source_and_seed_systemd_and_we_make_the_same_but_for_the_packing() {
-    let place = Place::create();
-    for class in CLASSES {
-        let source = format!("{class}-tree");
-        place.populate(class, &source);
-        for protect in [Protect::Signed, Protect::Verity] {
-            place.repart(class, protect, (&source, "theirs.raw"), &[]);
-            place.build(class, protect, peer::tree_of(&place.path(&source)), "ours.raw");
-            assert_eq!(derived(&place, "ours.raw"), derived(&place, "theirs.raw"));
-            let record = |name| files(&judge(&place, name, &Policy::verity()).unwrap());
-            source::assert_same(&inside(class, record("ours.raw")), &inside(class, record("theirs.raw")));
-            let size = |name| std::fs::metadata(place.path(name)).unwrap().len();
-            assert!(size("ours.raw") < size("theirs.raw"));
+    for place in Systemd::ALL.map(Place::of) {
+        for class in CLASSES {
+            let source = format!("{class}-tree");
+            place.populate(class, &source);
+            for protect in [Protect::Signed, Protect::Verity] {
+                place.repart(class, protect, (&source, "theirs.raw"), &[]);
+                place.build(class, protect, peer::tree_of(&place.path(&source)), "ours.raw");
+                let mut theirs = derived(&place, "theirs.raw");
+                if let (Systemd::Stable, [_, _, signature]) = (place.systemd(), &mut theirs.kinds[..]) {
+                    // It marks a signature partition writable; 262 does not.
+                    *signature = signature.replace("(0x0)", "(READ_ONLY)");
+                }
+                assert_eq!(derived(&place, "ours.raw"), theirs);
+                let record = |name| files(&judge(&place, name, &Policy::verity()).unwrap());
+                source::assert_same(&inside(class, record("ours.raw")), &inside(class, record("theirs.raw")));
+                let size = |name| std::fs::metadata(place.path(name)).unwrap().len();
+                assert!(size("ours.raw") < size("theirs.raw"));
+            }
         }
     }
 }
