@@ -30,6 +30,8 @@ pub mod digest;
 
 pub mod read;
 
+pub mod write;
+
 pub mod gpt;
 
 pub mod dps;

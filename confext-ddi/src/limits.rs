@@ -31,6 +31,8 @@ pub struct Limits {
     pub verity_data_bytes: u64,
     /// Bytes of an image held in memory (sealed memory, or a file-system reader that needs a slice). Default 4 GiB.
     pub image_bytes: u64,
+    /// Damaged blocks that one repair takes on. Default 1,000,000, about 50 MiB of memory.
+    pub damaged_blocks: u64,
 }
 
 impl Default for Limits {
@@ -48,6 +50,7 @@ impl Default for Limits {
             hash_cache_bytes: 1 << 20,
             verity_data_bytes: 16 << 40,
             image_bytes: 4 << 30,
+            damaged_blocks: 1_000_000,
         }
     }
 }

@@ -161,6 +161,11 @@ impl<R: ReadAt> Window<R> {
         Ok(Self { inner, range })
     }
 
+    /// What the view is of.
+    pub(crate) const fn inner(&self) -> &R {
+        &self.inner
+    }
+
     /// Where the view lies in its source.
     #[must_use]
     pub const fn range(&self) -> ByteRange {

@@ -13,6 +13,7 @@
 //! The root hash pins the content, and with it the salt and the number of blocks: see [`Reader`].
 
 mod cache;
+pub mod fec;
 mod geometry;
 mod reader;
 mod superblock;

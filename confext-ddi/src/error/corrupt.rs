@@ -52,6 +52,14 @@ family! {
         VerityOverflow { data_blocks: u64, block_size: u32 } = "verity-overflow",
             "hash tree impossible: found {data_blocks} data blocks of {block_size} bytes, expected data and tree to end before 2^63",
             "the superblock is damaged; copy or build the image again";
+        /// Covered blocks or their parity would end beyond 2^63.
+        FecOverflow { data_blocks: u64, hash_blocks: u64 } = "fec-overflow",
+            "parity impossible: found {data_blocks} data and {hash_blocks} hash blocks, expected them and their parity to end before 2^63",
+            "pass the sizes of the image that the parity is for";
+        /// The parity is shorter than what it is for needs.
+        FecArea { found: u64, expected: u64 } = "fec-area",
+            "parity too short: found {found} bytes, expected at least {expected}",
+            "pass the parity of this image, with the roots and the offset it was made with";
         /// The hash area is smaller than the tree its superblock describes.
         VerityHashArea { found: u64, expected: u64 } = "verity-hash-area",
             "hash area too small: found {found} bytes, expected at least {expected}",

@@ -22,6 +22,10 @@ family! {
         VerityBlockSize { which: &'static str, found: u32 } = "verity-block-size-unsupported",
             "{which} block size not allowed: found {found}, expected 4096",
             "build the hash tree with blocks of 4096 bytes";
+        /// Parity covers blocks of one size only.
+        FecBlockSizes { data: u32, hash: u32 } = "fec-block-sizes",
+            "no parity over blocks of two sizes: found data blocks of {data} bytes and hash blocks of {hash}, expected the same",
+            "build the hash tree with data and hash blocks of the same size";
         // gpt
         /// The revision of the partition table is not 1.0.
         GptRevision { found: u32 } = "gpt-revision",
