@@ -5,21 +5,35 @@ use crate::error::Result;
 use serde::Serialize;
 
 #[cfg(feature = "openssl")]
+mod certificate;
+#[cfg(feature = "openssl")]
 mod certificates;
 mod cms;
 mod der;
 mod json;
 #[cfg(feature = "openssl")]
 mod key;
+#[cfg(feature = "openssl")]
+mod remote;
+#[cfg(all(test, feature = "openssl"))]
+mod sample;
 mod time;
+mod to_sign;
+#[cfg(feature = "openssl")]
+mod x509;
 
 #[cfg(feature = "openssl")]
+pub use certificate::Certificate;
+#[cfg(feature = "openssl")]
 pub use certificates::Certificates;
-pub use cms::{DigestAlgorithm, SignedData};
+pub use cms::{DigestAlgorithm, SignatureAlgorithm, SignedData};
 pub use json::Json;
 #[cfg(feature = "openssl")]
-pub use key::{Embed, KeyPair};
+pub use key::KeyPair;
+#[cfg(feature = "openssl")]
+pub use remote::RemoteKey;
 pub use time::Time;
+pub use to_sign::{Embed, ToSign};
 
 /// The SHA-256 of a certificate in DER form.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -135,9 +135,13 @@ pub fn signature_json(bytes: &[u8]) {
     assert_eq!(again, json);
 }
 
-/// The shape of a PKCS#7 signature: what is accepted has a signer and a signature, and is strict about its end.
+/// The shape of a PKCS#7 signature: what is accepted has a signer and a signature, is strict about its end, and means
+/// the same when it is written again.
 pub fn pkcs7(bytes: &[u8]) {
     let Ok(parsed) = signature::SignedData::parse(bytes) else { return };
+    assert!(signature::SignedData::is_message(bytes));
+    let written = parsed.to_der(&[]);
+    assert_eq!(signature::SignedData::parse(&written).expect("what is written parses"), parsed);
     assert!(bytes.len() <= signature::SignedData::MAX_BYTES);
     assert!(!parsed.signature.is_empty() && !parsed.issuer_der.is_empty() && !parsed.serial.is_empty());
     // One message and nothing else: neither a byte more nor a byte less is the same signature.

@@ -1,7 +1,10 @@
 //! Signatures compared with the `openssl` program: same bytes, each accepts the other's, the same ones refused.
 
 use confext_ddi::RootHash;
-use confext_ddi::signature::{Certificates, Embed, KeyPair, Sign as _, Time, Verifier as _};
+use confext_ddi::signature::{
+    Certificate, Certificates, DigestAlgorithm, Embed, KeyPair, RemoteKey, Sign as _, SignedData, Time, ToSign,
+    Verifier as _,
+};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::SystemTime;
@@ -79,52 +82,112 @@ fn succeeded(output: &Output) {
     assert!(output.status.success(), "openssl: {}", String::from_utf8_lossy(&output.stderr));
 }
 
+const EC: [&[&str]; 2] = [
+    &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"],
+    &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-384"],
+];
+
+/// Every RSA size and digest: both forms are the bytes that `openssl` writes.
 #[test]
 fn the_bytes_are_the_same() {
-    let place = Place::rsa();
-    let pair = place.pair();
-    assert_eq!(pair.sign(&ROOT).expect("a signature"), place.signed(&["smime", "-noattr"]));
-    let bare = pair.embed(Embed::Nothing).sign(&ROOT).expect("a signature");
-    assert_eq!(bare, place.signed(&["smime", "-noattr", "-nocerts"]));
+    for size in ["rsa:2048", "rsa:3072", "rsa:4096"] {
+        let place = Place::new(&["-newkey", size]);
+        for digest in DigestAlgorithm::ALL {
+            let pair = place.pair().digest(digest);
+            let options = ["smime", "-noattr", "-md", digest.name()];
+            assert_eq!(pair.sign(&ROOT).expect("a signature"), place.signed(&options), "{size} {digest:?}");
+            let bare = pair.embed(Embed::Nothing).sign(&ROOT).expect("a signature");
+            let options = ["smime", "-noattr", "-nocerts", "-md", digest.name()];
+            assert_eq!(bare, place.signed(&options), "{size} {digest:?}");
+        }
+    }
+}
+
+/// The signature itself is random; everything around it is what `openssl` writes.
+#[test]
+fn around_an_ecdsa_signature_the_bytes_are_the_same() {
+    for key in EC {
+        let place = Place::new(key);
+        let certificate = place.pair().certificate_der().expect("DER");
+        for digest in DigestAlgorithm::ALL {
+            let theirs = place.signed(&["smime", "-noattr", "-md", digest.name()]);
+            let parsed = SignedData::parse(&theirs).expect("our form");
+            assert_eq!(parsed.to_der(&[&certificate]), theirs, "{key:?} {digest:?}");
+        }
+    }
 }
 
 #[test]
 fn ours_are_accepted() {
-    for options in [
-        &["-newkey", "rsa:2048"][..],
-        &["-newkey", "rsa:3072"],
-        &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"],
-        &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-384"],
-    ] {
+    for options in [&["-newkey", "rsa:2048"][..]].into_iter().chain(EC) {
         let place = Place::new(options);
-        for embed in [Embed::Certificate, Embed::Nothing] {
-            let pair = place.pair().embed(embed);
-            let signature = pair.sign(&ROOT).expect("a signature");
-            assert!(place.accepts(&signature), "{options:?} {embed:?}");
-            let other = pair.sign(&RootHash::from_bytes([0; 32])).expect("a signature");
-            assert!(!place.accepts(&other), "{options:?} {embed:?}");
+        for digest in DigestAlgorithm::ALL {
+            for embed in [Embed::Certificate, Embed::Nothing] {
+                let pair = place.pair().digest(digest).embed(embed);
+                let signature = pair.sign(&ROOT).expect("a signature");
+                assert!(place.accepts(&signature), "{options:?} {digest:?} {embed:?}");
+                let other = pair.sign(&RootHash::from_bytes([0; 32])).expect("a signature");
+                assert!(!place.accepts(&other), "{options:?} {digest:?} {embed:?}");
+            }
         }
     }
 }
 
 #[test]
 fn theirs_are_accepted() {
-    for key in [&["-newkey", "rsa:2048"][..], &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-384"]] {
+    for key in [&["-newkey", "rsa:2048"][..]].into_iter().chain(EC) {
         let place = Place::new(key);
-        for options in [
-            &["smime", "-noattr"][..],
-            &["smime", "-noattr", "-nocerts"],
-            &["smime", "-noattr", "-md", "sha512"],
-            &["cms", "-noattr", "-nocerts", "-md", "sha384"],
-            &["cms", "-noattr"],
-        ] {
-            let signature = place.signed(options);
-            let signer = place
-                .trusting()
-                .verify(&ROOT, &signature)
-                .unwrap_or_else(|error| panic!("{options:?}: {error}"));
-            assert_eq!(signer.subject, "O=Vendor, CN=images");
-            assert_eq!(signer.fingerprint, place.pair().certificate_fingerprint());
+        for digest in DigestAlgorithm::ALL.map(DigestAlgorithm::name) {
+            for options in [
+                &["smime", "-noattr", "-md", digest][..],
+                &["smime", "-noattr", "-nocerts", "-md", digest],
+                &["cms", "-noattr", "-nocerts", "-md", digest],
+                &["cms", "-noattr", "-md", digest],
+            ] {
+                let signature = place.signed(options);
+                let signer = place
+                    .trusting()
+                    .verify(&ROOT, &signature)
+                    .unwrap_or_else(|error| panic!("{options:?}: {error}"));
+                assert_eq!(signer.subject, "O=Vendor, CN=images");
+                assert_eq!(signer.fingerprint, place.pair().certificate_fingerprint());
+            }
+        }
+    }
+}
+
+/// `openssl` as the service that has the key: it signs the content, or only a digest of it.
+#[test]
+fn raw_signatures_of_others_become_ours() {
+    for key in [&["-newkey", "rsa:2048"][..]].into_iter().chain(EC) {
+        let place = Place::new(key);
+        let certificate = Certificate::from_pem(&place.read("cert.pem")).expect("openssl's certificate");
+        for digest in DigestAlgorithm::ALL {
+            let name = digest.name();
+            succeeded(&place.openssl(&[
+                "dgst",
+                &format!("-{name}"),
+                "-sign",
+                "key.pem",
+                "-out",
+                "raw",
+                "content",
+            ]));
+            let message = certificate.complete(&ROOT, &place.read("raw"), Embed::Nothing).expect("it checks");
+            assert!(place.accepts(&message), "{key:?} {name}");
+
+            let service = |to_sign: &ToSign, digest: DigestAlgorithm| {
+                std::fs::write(place.file("digest"), to_sign.digest(digest))?;
+                let padding = format!("digest:{}", digest.name());
+                let arguments =
+                    ["pkeyutl", "-sign", "-inkey", "key.pem", "-in", "digest", "-out", "raw", "-pkeyopt", &padding];
+                succeeded(&place.openssl(&arguments));
+                Ok(place.read("raw"))
+            };
+            let remote = RemoteKey::new(certificate.clone(), service).digest(digest);
+            let message = remote.sign(&ROOT).expect("it checks");
+            assert!(place.accepts(&message), "{key:?} {name}");
+            assert!(place.trusting().verify(&ROOT, &message).is_ok(), "{key:?} {name}");
         }
     }
 }

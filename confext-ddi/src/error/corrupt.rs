@@ -231,6 +231,10 @@ family! {
         CertificateDer = "certificate-der",
             "not a certificate: the bytes are not one X.509 certificate in DER form",
             "pass an X.509 certificate in DER form, with nothing behind it";
+        /// A part of a certificate breaks X.509.
+        CertificateFields { reason: &'static str } = "certificate-fields",
+            "certificate malformed: {reason}",
+            "make the certificate again, in DER as RFC 5280 has it";
         /// There is more than one certificate where there has to be one.
         CertificateCount { found: usize } = "certificate-count",
             "wrong number of certificates: found {found}, expected exactly 1",

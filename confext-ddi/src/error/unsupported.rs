@@ -56,8 +56,8 @@ family! {
         // signature
         /// A key of another kind, or a weak one.
         KeyType { found: String } = "key-type",
-            "key not allowed: found {found}, expected RSA of at least 2048 bits, or EC of at least 256",
-            "use an RSA or EC key";
+            "key not allowed: found {found}, expected RSA of 2048 to 4096 bits, or EC on P-256 or P-384",
+            "use an RSA or EC key of that size";
         /// A private key is encrypted.
         KeyEncrypted = "key-encrypted",
             "private key is encrypted, and there is nobody to ask for its pass phrase",

@@ -78,6 +78,11 @@ family! {
         SignatureMismatch { subject: String } = "signature-mismatch",
             "signature does not check: it names trusted certificate {subject}, whose key did not sign this root hash",
             "image or signature was changed, or belongs to another build; fetch the image again from its source";
+        /// A signature that was made elsewhere does not check with the certificate of its key.
+        SignatureNotOfKey { found: usize, subject: String, expected: String } = "signature-not-of-key",
+            "signature does not check: found {found} bytes that are no signature of this root hash by the key of \
+             {subject}, expected {expected} with sha256, sha384 or sha512, or PKCS#7",
+            "sign the lower-case hex text of the root hash, without line break, with the key of this certificate";
         /// The signature checks, but its certificate's validity has ended.
         CertificateExpired { subject: String, found: String, expected: String } = "certificate-expired",
             "certificate {subject} has expired: found end of validity {found}, expected {expected} or later",

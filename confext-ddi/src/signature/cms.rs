@@ -1,8 +1,8 @@
 //! The form of a detached PKCS#7 signature, checked before anything is done with it.
 
 use super::der::{
-    CONTEXT_0, CONTEXT_1, Element, Elements, INTEGER, NULL, OCTET_STRING, OID, SEQUENCE, SET, malformed,
-    oid_text,
+    CONTEXT_0, CONTEXT_1, Element, Elements, INTEGER, NULL, OCTET_STRING, OID, SEQUENCE, SET, encode,
+    malformed, oid_text,
 };
 use crate::error::{Error, Result, ResultExt as _, Unverified};
 
@@ -27,9 +27,10 @@ pub enum DigestAlgorithm {
 }
 
 impl DigestAlgorithm {
-    const ALL: [Self; 3] = [Self::Sha256, Self::Sha384, Self::Sha512];
+    /// All of them, the shortest first.
+    pub const ALL: [Self; 3] = [Self::Sha256, Self::Sha384, Self::Sha512];
 
-    /// The kernel's name for it.
+    /// The kernel's name for it, like `sha256`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -57,6 +58,17 @@ impl DigestAlgorithm {
     }
 }
 
+/// The algorithm of a signature: what kind of key makes it, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum SignatureAlgorithm {
+    /// RSASSA-PKCS1-v1_5: as many bytes as the key's modulus.
+    Rsa,
+    /// ECDSA: a DER SEQUENCE of the INTEGERs r and s.
+    Ecdsa,
+}
+
 /// A detached PKCS#7 signature of the one form that images carry, its cryptography not checked.
 ///
 /// The form: SignedData version 1 in strict DER · one digest algorithm of the allow-list · content type `data`,
@@ -69,6 +81,8 @@ impl DigestAlgorithm {
 pub struct SignedData<'a> {
     /// What the content is digested with.
     pub digest: DigestAlgorithm,
+    /// What signs the digest.
+    pub algorithm: SignatureAlgorithm,
     /// Name of the issuer of the certificate the signer claims (DER).
     pub issuer_der: &'a [u8],
     /// Serial number of the certificate the signer claims (content of a DER INTEGER).
@@ -90,6 +104,49 @@ impl<'a> SignedData<'a> {
     /// `signature-algorithm`.
     pub fn parse(der: &'a [u8]) -> Result<Self> {
         Self::parse_message(der).within("pkcs7")
+    }
+
+    /// Whether the bytes are meant to be such a message: one element that starts with the type `signedData`. Raw
+    /// signatures are not: RSA's are numbers, and those of ECDSA start with a number.
+    #[must_use]
+    pub fn is_message(bytes: &[u8]) -> bool {
+        let mut outside = Elements::new(bytes);
+        let message = outside.take(SEQUENCE).ok().flatten();
+        let kind = message.and_then(|message| message.elements().take(OID).ok().flatten());
+        kind.is_some_and(|kind| kind.content == SIGNED_DATA)
+    }
+
+    /// The message in DER form, with these certificates (DER) in it: the bytes that
+    /// `openssl smime -sign -binary -noattr -outform der` writes for the same signature; without a certificate, those
+    /// that it writes with `-nocerts`.
+    #[must_use]
+    pub fn to_der(&self, certificates: &[&[u8]]) -> Vec<u8> {
+        let null = [NULL, 0];
+        let digest = encode(SEQUENCE, &[&encode(OID, &[self.digest.oid()]), &null]);
+        let algorithm = match self.algorithm {
+            SignatureAlgorithm::Rsa => encode(SEQUENCE, &[&encode(OID, &[RSA]), &null]),
+            // RFC 5754: the parameters of ECDSA are absent.
+            SignatureAlgorithm::Ecdsa => encode(SEQUENCE, &[&encode(OID, &[self.digest.with_ecdsa_oid()])]),
+        };
+        let version = [INTEGER, 1, 1];
+        let id = encode(SEQUENCE, &[self.issuer_der, &encode(INTEGER, &[self.serial])]);
+        let signature = encode(OCTET_STRING, &[self.signature]);
+        let signer = encode(SEQUENCE, &[&version, &id, &digest, &algorithm, &signature]);
+        let certificates = match certificates {
+            [] => Vec::new(),
+            some => encode(CONTEXT_0, some),
+        };
+        let signed_data = encode(
+            SEQUENCE,
+            &[
+                &version,
+                &encode(SET, &[&digest]),
+                &encode(SEQUENCE, &[&encode(OID, &[DATA])]),
+                &certificates,
+                &encode(SET, &[&signer]),
+            ],
+        );
+        encode(SEQUENCE, &[&encode(OID, &[SIGNED_DATA]), &encode(CONTEXT_0, &[&signed_data])])
     }
 
     fn parse_message(der: &'a [u8]) -> Result<Self> {
@@ -174,7 +231,7 @@ fn parse_signer(mut fields: Elements<'_>, expected: DigestAlgorithm) -> Result<S
     if let Some(attributes) = fields.take(CONTEXT_0)? {
         return Err(Error::from(Unverified::SignatureAttributes).at_offset(attributes.offset()));
     }
-    check_algorithm(fields.expect(SEQUENCE, "no signature algorithm")?, digest)?;
+    let algorithm = parse_algorithm_of(fields.expect(SEQUENCE, "no signature algorithm")?, digest)?;
     let signature = fields.expect(OCTET_STRING, "no signature")?;
     if signature.content.is_empty() {
         return Err(malformed("signature is empty", signature.offset()));
@@ -183,7 +240,7 @@ fn parse_signer(mut fields: Elements<'_>, expected: DigestAlgorithm) -> Result<S
         return Err(extra("unsigned attributes", attributes.offset()));
     }
     fields.end("data after the signature")?;
-    Ok(SignedData { digest, issuer_der, serial, signature: signature.content })
+    Ok(SignedData { digest, algorithm, issuer_der, serial, signature: signature.content })
 }
 
 fn extra(what: &'static str, offset: u64) -> Error {
@@ -233,15 +290,20 @@ fn parse_digest(field: Element<'_>) -> Result<DigestAlgorithm> {
     Ok(digest)
 }
 
-fn check_algorithm(field: Element<'_>, digest: DigestAlgorithm) -> Result<()> {
+fn parse_algorithm_of(field: Element<'_>, digest: DigestAlgorithm) -> Result<SignatureAlgorithm> {
     let (identifier, parameters) = parse_algorithm(field)?;
     // Not shaNWithRSAEncryption: it would mean the same, but the kernel does not take it in a signer's place, and a
     // signature has one form.
-    if ![RSA, digest.with_ecdsa_oid()].contains(&identifier.content) {
-        let fault = Unverified::SignatureAlgorithm { found: oid_text(identifier.content) };
-        return Err(Error::from(fault).at_offset(identifier.offset()));
-    }
-    check_parameters(parameters)
+    let algorithm = match identifier.content {
+        RSA => SignatureAlgorithm::Rsa,
+        other if other == digest.with_ecdsa_oid() => SignatureAlgorithm::Ecdsa,
+        other => {
+            let fault = Unverified::SignatureAlgorithm { found: oid_text(other) };
+            return Err(Error::from(fault).at_offset(identifier.offset()));
+        }
+    };
+    check_parameters(parameters)?;
+    Ok(algorithm)
 }
 
 #[cfg(test)]
@@ -255,13 +317,7 @@ mod tests {
     const PSS: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 10];
 
     fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
-        let content = parts.concat();
-        let len = match content.len() {
-            len @ 0..=0x7f => vec![len as u8],
-            len @ 0x80..=0xff => vec![0x81, len as u8],
-            len => vec![0x82, (len >> 8) as u8, len as u8],
-        };
-        [&[tag][..], &len, &content].concat()
+        encode(tag, parts)
     }
 
     fn algorithm(oid: &[u8]) -> Vec<u8> {
@@ -353,14 +409,35 @@ mod tests {
         let bare = Parts { certificates: vec![], ..Parts::new() };
         assert!(SignedData::parse(&bare.der()).is_ok());
         for digest in DigestAlgorithm::ALL {
-            for oid in [RSA, digest.with_ecdsa_oid()] {
+            for (expected, oid) in [
+                (SignatureAlgorithm::Rsa, RSA),
+                (SignatureAlgorithm::Ecdsa, digest.with_ecdsa_oid()),
+            ] {
                 let parts = Parts {
                     digests: tlv(SET, &[&algorithm(digest.oid())]),
                     digest: tlv(SEQUENCE, &[&tlv(OID, &[digest.oid()])]),
                     algorithm: algorithm(oid),
                     ..Parts::new()
                 };
-                assert_eq!(SignedData::parse(&parts.der()).unwrap().digest, digest);
+                let der = parts.der();
+                let parsed = SignedData::parse(&der).unwrap();
+                assert_eq!((parsed.digest, parsed.algorithm), (digest, expected));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let der = Parts::new().der();
+        let parsed = SignedData::parse(&der).unwrap();
+        let certificate = tlv(SEQUENCE, &[&[0; 300]]);
+        assert_eq!(parsed.to_der(&[&certificate]), der, "the same form");
+        let bare = parsed.to_der(&[]);
+        assert_eq!(SignedData::parse(&bare).unwrap(), parsed);
+        for digest in DigestAlgorithm::ALL {
+            for algorithm in [SignatureAlgorithm::Rsa, SignatureAlgorithm::Ecdsa] {
+                let other = SignedData { digest, algorithm, ..parsed };
+                assert_eq!(SignedData::parse(&other.to_der(&[])).unwrap(), other);
             }
         }
     }

@@ -1,16 +1,20 @@
-//! A strict reader of DER elements: definite, minimal lengths; every byte accounted for.
+//! DER elements: a strict reader (definite, minimal lengths; every byte accounted for) and the writer of the same.
 
 use crate::error::{Error, Result, Unverified};
 
+pub(super) const BOOLEAN: u8 = 0x01;
 pub(super) const INTEGER: u8 = 0x02;
+pub(super) const BIT_STRING: u8 = 0x03;
 pub(super) const OCTET_STRING: u8 = 0x04;
 pub(super) const NULL: u8 = 0x05;
 pub(super) const OID: u8 = 0x06;
 pub(super) const SEQUENCE: u8 = 0x30;
 pub(super) const SET: u8 = 0x31;
-/// Context-specific, constructed: `[0]` and `[1]`.
+/// Context-specific, constructed: `[0]` to `[3]`.
 pub(super) const CONTEXT_0: u8 = 0xa0;
 pub(super) const CONTEXT_1: u8 = 0xa1;
+pub(super) const CONTEXT_2: u8 = 0xa2;
+pub(super) const CONTEXT_3: u8 = 0xa3;
 
 /// The elements of some bytes, one after the other.
 #[derive(Debug, Clone)]
@@ -109,6 +113,24 @@ impl<'a> Element<'a> {
     }
 }
 
+/// One element: tag, minimal length, and the parts as its content.
+pub(super) fn encode(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let content = parts.concat();
+    let mut element = vec![tag];
+    match u8::try_from(content.len()) {
+        Ok(len @ 0..=0x7f) => element.push(len),
+        _ => {
+            let len = content.len().to_be_bytes();
+            let bytes = || len.iter().copied().skip_while(|byte| *byte == 0);
+            // The length of a slice has at most 8 bytes.
+            element.push(u8::try_from(bytes().count()).unwrap_or_default() | 0x80);
+            element.extend(bytes());
+        }
+    }
+    element.extend(content);
+    element
+}
+
 /// A length of one to four bytes that the short form could not hold and that has no leading zero.
 fn long_length(bytes: &[u8]) -> Option<usize> {
     if bytes.len() > 4 || bytes.first() == Some(&0) {
@@ -155,6 +177,18 @@ mod tests {
         assert_eq!(elements.next().unwrap().unwrap().tag, NULL);
         assert!(elements.next().unwrap().is_none());
         elements.end("more").unwrap();
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        for len in [0_usize, 1, 0x7f, 0x80, 0xff, 0x100, 0xffff, 0x1_0000] {
+            let content = vec![7; len];
+            let (first, second) = content.split_at(len / 2);
+            let bytes = encode(OCTET_STRING, &[first, second]);
+            let mut elements = Elements::new(&bytes);
+            assert_eq!(elements.expect(OCTET_STRING, "").unwrap().content, content);
+            elements.end("more").unwrap();
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A key and its certificate: making signatures.
 
-use super::certificates::{Certificate, check_key, internal};
-use super::{Fingerprint, Sign, Time};
+use super::certificate::{check_key, internal, message_digest};
+use super::{Certificate, DigestAlgorithm, Embed, Fingerprint, Sign, Time, ToSign};
 use crate::digest::RootHash;
 use crate::error::{Corrupt, Error, Result, ResultExt as _, Unsupported};
 use openssl::asn1::{Asn1Integer, Asn1Time};
@@ -9,23 +9,11 @@ use openssl::bn::{BigNum, MsbOption};
 use openssl::error::ErrorStack;
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
-use openssl::pkcs7::{Pkcs7, Pkcs7Flags};
 use openssl::pkey::{PKey, PKeyRef, Private};
 use openssl::rsa::Rsa;
-use openssl::stack::Stack;
+use openssl::sign::Signer;
 use openssl::x509::extension::{BasicConstraints, KeyUsage, SubjectKeyIdentifier};
 use openssl::x509::{X509, X509Builder, X509Name};
-
-/// What a signature carries besides itself. Whoever checks it uses certificates of their own either way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[non_exhaustive]
-pub enum Embed {
-    /// The signer's certificate, as systemd-repart writes it.
-    #[default]
-    Certificate,
-    /// Nothing: the smallest form, as `openssl smime -sign -nocerts` writes it.
-    Nothing,
-}
 
 /// A private key and its certificate, in memory.
 ///
@@ -34,6 +22,7 @@ pub enum Embed {
 pub struct KeyPair {
     key: PKey<Private>,
     certificate: Certificate,
+    digest: DigestAlgorithm,
     embed: Embed,
 }
 
@@ -41,8 +30,9 @@ impl std::fmt::Debug for KeyPair {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let certificate = &self.certificate;
         f.debug_struct("KeyPair")
-            .field("subject", &certificate.subject)
-            .field("fingerprint", &certificate.fingerprint)
+            .field("subject", &certificate.subject())
+            .field("fingerprint", &certificate.fingerprint())
+            .field("digest", &self.digest)
             .field("embed", &self.embed)
             .finish_non_exhaustive()
     }
@@ -53,16 +43,16 @@ impl KeyPair {
     ///
     /// # Errors
     ///
-    /// `key-pem`, `key-encrypted`, `key-type`, `certificate-pem`, `certificate-count`, `certificate-time`,
-    /// `key-mismatch`.
+    /// `key-pem`, `key-encrypted`, `key-type`, `certificate-pem`, `certificate-count`, `certificate-fields`,
+    /// `certificate-time`, `key-mismatch`.
     pub fn from_pem(key_pem: &[u8], certificate_pem: &[u8]) -> Result<Self> {
         let key = parse_key(key_pem).within("key")?;
         let certificate = Certificate::from_pem(certificate_pem).within("certificate")?;
         let certified = certificate.x509.public_key().map_err(internal)?;
         if !certified.public_eq(&key) {
-            return Err(Corrupt::KeyMismatch { subject: certificate.subject }.into());
+            return Err(Corrupt::KeyMismatch { subject: certificate.subject().to_owned() }.into());
         }
-        Ok(Self { key, certificate, embed: Embed::default() })
+        Ok(Self::new(key, certificate))
     }
 
     /// Makes a new key (RSA, 2048 bits) and a certificate that it signs itself, valid from `not_before` for `days`.
@@ -82,7 +72,18 @@ impl KeyPair {
         let validity = (asn1_time(not_before)?, asn1_time(not_after)?);
         let key = Rsa::generate(2048).and_then(PKey::from_rsa).map_err(internal)?;
         let x509 = self_signed(subject, &validity, &key).map_err(internal)?;
-        Ok(Self { key, certificate: Certificate::new(x509)?, embed: Embed::default() })
+        Ok(Self::new(key, Certificate::new(x509)?))
+    }
+
+    fn new(key: PKey<Private>, certificate: Certificate) -> Self {
+        Self { key, certificate, digest: DigestAlgorithm::Sha256, embed: Embed::default() }
+    }
+
+    /// Says what the root hash is digested with. Default: SHA-256.
+    #[must_use]
+    pub const fn digest(mut self, digest: DigestAlgorithm) -> Self {
+        self.digest = digest;
+        self
     }
 
     /// Says what signatures carry.
@@ -92,13 +93,19 @@ impl KeyPair {
         self
     }
 
+    /// The certificate.
+    #[must_use]
+    pub const fn certificate(&self) -> &Certificate {
+        &self.certificate
+    }
+
     /// The certificate in PEM form.
     ///
     /// # Errors
     ///
     /// `io` when OpenSSL fails.
     pub fn certificate_pem(&self) -> Result<Vec<u8>> {
-        self.certificate.x509.to_pem().map_err(internal)
+        self.certificate.to_pem()
     }
 
     /// The certificate in DER form, as the kernel's keyrings take it.
@@ -107,7 +114,7 @@ impl KeyPair {
     ///
     /// `io` when OpenSSL fails.
     pub fn certificate_der(&self) -> Result<Vec<u8>> {
-        self.certificate.x509.to_der().map_err(internal)
+        self.certificate.to_der()
     }
 
     /// The private key in PEM form (PKCS#8), not encrypted.
@@ -122,21 +129,15 @@ impl KeyPair {
 
 impl Sign for KeyPair {
     fn sign(&self, root_hash: &RootHash) -> Result<Vec<u8>> {
-        let mut flags = Pkcs7Flags::BINARY | Pkcs7Flags::DETACHED | Pkcs7Flags::NOATTR;
-        if self.embed == Embed::Nothing {
-            flags |= Pkcs7Flags::NOCERTS;
-        }
-        let content = root_hash.to_hex();
-        Stack::new()
-            .and_then(|others| {
-                Pkcs7::sign(&self.certificate.x509, &self.key, &others, content.as_bytes(), flags)
-            })
-            .and_then(|message| message.to_der())
-            .map_err(internal)
+        let to_sign = ToSign::new(root_hash);
+        let raw = Signer::new(message_digest(self.digest), &self.key)
+            .and_then(|mut signer| signer.sign_oneshot_to_vec(to_sign.content().as_bytes()))
+            .map_err(internal)?;
+        self.certificate.message(self.digest, &raw, self.embed)
     }
 
     fn certificate_fingerprint(&self) -> Fingerprint {
-        self.certificate.fingerprint
+        self.certificate.fingerprint()
     }
 }
 
