@@ -15,7 +15,9 @@ mod json;
 mod key;
 #[cfg(feature = "openssl")]
 mod remote;
-#[cfg(all(test, feature = "openssl"))]
+mod rules;
+#[cfg(test)]
+#[cfg(feature = "openssl")]
 mod sample;
 mod time;
 mod to_sign;
@@ -32,6 +34,7 @@ pub use json::Json;
 pub use key::KeyPair;
 #[cfg(feature = "openssl")]
 pub use remote::RemoteKey;
+pub use rules::{CertificateRules, Chain, Usage, Validity};
 pub use time::Time;
 pub use to_sign::{Embed, ToSign};
 

@@ -2,8 +2,8 @@
 
 use confext_ddi::RootHash;
 use confext_ddi::signature::{
-    Certificate, Certificates, DigestAlgorithm, Embed, KeyPair, RemoteKey, Sign as _, SignedData, Time, ToSign,
-    Verifier as _,
+    Certificate, Certificates, DigestAlgorithm, Embed, KeyPair, RemoteKey, Sign as _, SignedData, Time,
+    ToSign, Verifier as _,
 };
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -179,8 +179,10 @@ fn raw_signatures_of_others_become_ours() {
             let service = |to_sign: &ToSign, digest: DigestAlgorithm| {
                 std::fs::write(place.file("digest"), to_sign.digest(digest))?;
                 let padding = format!("digest:{}", digest.name());
-                let arguments =
-                    ["pkeyutl", "-sign", "-inkey", "key.pem", "-in", "digest", "-out", "raw", "-pkeyopt", &padding];
+                let arguments = [
+                    "pkeyutl", "-sign", "-inkey", "key.pem", "-in", "digest", "-out", "raw", "-pkeyopt",
+                    &padding,
+                ];
                 succeeded(&place.openssl(&arguments));
                 Ok(place.read("raw"))
             };

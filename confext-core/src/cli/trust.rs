@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use clap::Args;
 use confext_ddi::dps::Designator;
 use confext_ddi::policy::{Policy, Protection};
-use confext_ddi::signature::{Certificates, Verifier};
+use confext_ddi::signature::{CertificateRules, Certificates, Verifier};
 
 use super::failure::Failure;
 use crate::admission::{self, Options};
@@ -21,6 +21,9 @@ pub(super) struct Arguments {
     /// Accepts signatures of this certificate (PEM), besides those in verity.d of the system. Can be given again.
     #[arg(long, value_name = "FILE")]
     certificate: Vec<PathBuf>,
+    /// What certificates must be like, besides being trusted, like usage=required,chain=issued; see docs/signatures.md.
+    #[arg(long, value_name = "RULES", default_value_t, hide_default_value = true)]
+    certificate_rules: CertificateRules,
     /// What an image must have: signed, verity, unprotected, or an image policy like root=signed:usr=signed.
     #[arg(long, default_value = "signed")]
     policy: String,
@@ -40,7 +43,8 @@ impl Arguments {
 
     /// The certificates whose signatures count now: those of the host, and those that were named.
     pub(super) fn certificates(&self, host: &Host) -> Result<Certificates, Failure> {
-        let mut certificates = Trust::read(host, SystemTime::now())?.certificates;
+        let certificates = Trust::read(host, SystemTime::now())?.certificates;
+        let mut certificates = certificates.rules(self.certificate_rules);
         for path in &self.certificate {
             let target = path.display().to_string();
             let failed = |error| Failure::Argument { name: "--certificate", error };

@@ -235,6 +235,10 @@ family! {
         CertificateFields { reason: &'static str } = "certificate-fields",
             "certificate malformed: {reason}",
             "make the certificate again, in DER as RFC 5280 has it";
+        /// A text does not say what certificates must be like.
+        CertificateRules { found: String } = "certificate-rules",
+            "certificate rules malformed: found {found:?}, expected validity=, usage= or chain=, each once, with a known word",
+            "write rules like usage=required,chain=issued; unknown words are never ignored";
         /// There is more than one certificate where there has to be one.
         CertificateCount { found: usize } = "certificate-count",
             "wrong number of certificates: found {found}, expected exactly 1",

@@ -91,6 +91,18 @@ family! {
         CertificateNotYetValid { subject: String, found: String, expected: String } = "certificate-not-yet-valid",
             "certificate {subject} is not valid yet: found start of validity {found}, expected {expected} or earlier",
             "check this machine's clock, or wait";
+        /// The signature checks, but its certificate is for something else.
+        CertificateUsage { subject: String, found: String, expected: &'static str } = "certificate-usage",
+            "certificate {subject} is not for signatures of images: found {found}, expected {expected}",
+            "sign with a certificate for digital signatures (and code signing), or change the certificate rules by explicit choice";
+        /// The signature checks, but its certificate says something that is not understood.
+        CertificateExtension { subject: String, found: String } = "certificate-extension",
+            "certificate {subject} cannot be judged: found critical extension {found}, expected known ones",
+            "sign with a certificate without that extension";
+        /// The signature carries its certificate, but no trusted authority issued it.
+        CertificateChain { subject: String, reason: String } = "certificate-chain",
+            "certificate {subject} is not trusted: {reason}, expected one that a trusted authority issued directly",
+            "if you trust that signer, add its certificate or that of the authority that issued it; else fetch the image from its source";
         // policy
         /// The image is signed and must be, but there is nothing to check the signature with.
         SignatureUnchecked { designator: &'static str } = "signature-unchecked",

@@ -1,7 +1,10 @@
 //! [`Certificate`]: one X.509 certificate, and what its key signed.
 
 use super::x509::Fields;
-use super::{DigestAlgorithm, Embed, Fingerprint, SignatureAlgorithm, SignedData, Signer, Time, ToSign};
+use super::{
+    CertificateRules, DigestAlgorithm, Embed, Fingerprint, SignatureAlgorithm, SignedData, Signer, Time,
+    ToSign, Usage, Validity,
+};
 use crate::digest::RootHash;
 use crate::error::{Corrupt, Error, Result, ResultExt as _, Unsupported, Unverified};
 use openssl::asn1::{Asn1Time, Asn1TimeRef};
@@ -27,7 +30,7 @@ pub struct Certificate {
     pub(super) x509: X509,
     key: PKey<Public>,
     algorithm: SignatureAlgorithm,
-    pub(super) fields: Fields,
+    fields: Fields,
     subject: String,
     fingerprint: Fingerprint,
     not_before: Time,
@@ -159,7 +162,8 @@ impl Certificate {
             }
         }
         let subject = self.subject.clone();
-        Err(Unverified::SignatureNotOfKey { found, subject, expected: self.expected_text() }).within("signature")
+        Err(Unverified::SignatureNotOfKey { found, subject, expected: self.expected_text() })
+            .within("signature")
     }
 
     /// The PKCS#7 message around a signature of its key.
@@ -188,6 +192,11 @@ impl Certificate {
             return Ok(());
         }
         Err(Unverified::SignatureMismatch { subject: self.subject.clone() }.into())
+    }
+
+    /// Whether it may issue certificates.
+    pub(super) const fn is_authority(&self) -> bool {
+        self.fields.extensions.authority
     }
 
     /// Whether a message claims this certificate's signer: by issuer and serial number.
@@ -222,11 +231,52 @@ impl Certificate {
         let bits = self.key.bits();
         match self.algorithm {
             SignatureAlgorithm::Rsa => format!("{} bytes of RSA", bits.div_ceil(8)),
-            SignatureAlgorithm::Ecdsa => format!("ECDSA on P-{bits} (DER, or {} bytes)", bits.div_ceil(8).saturating_mul(2)),
+            SignatureAlgorithm::Ecdsa => {
+                format!("ECDSA on P-{bits} (DER, or {} bytes)", bits.div_ceil(8).saturating_mul(2))
+            }
         }
     }
 
-    pub(super) fn validity_fault(&self, now: Time) -> Option<Unverified> {
+    /// Why the certificate may not have signed at this moment, when that is so.
+    pub(super) fn fault(&self, rules: CertificateRules, now: Time) -> Option<Unverified> {
+        let usage = match rules.usage {
+            Usage::Ignored => None,
+            Usage::Compatible | Usage::Required => self.usage_fault(rules.usage),
+        };
+        usage.or_else(|| match rules.validity {
+            Validity::Required => self.validity_fault(now),
+            Validity::Ignored => None,
+        })
+    }
+
+    fn usage_fault(&self, usage: Usage) -> Option<Unverified> {
+        let subject = self.subject.clone();
+        let extensions = &self.fields.extensions;
+        if let Some(found) = extensions.unknown_critical.clone() {
+            return Some(Unverified::CertificateExtension { subject, found });
+        }
+        let expected = "digitalSignature";
+        match extensions.digital_signature {
+            Some(false) => {
+                let found = "key usage without it".into();
+                return Some(Unverified::CertificateUsage { subject, found, expected });
+            }
+            None if usage == Usage::Required => {
+                let found = "no key usage".into();
+                return Some(Unverified::CertificateUsage { subject, found, expected });
+            }
+            _ => {}
+        }
+        let found = match &extensions.purposes {
+            Some(purposes) if !purposes.code_signing => format!("extended key usage {}", purposes.text),
+            None if usage == Usage::Required => "no extended key usage".into(),
+            _ => return None,
+        };
+        let expected = "codeSigning (1.3.6.1.5.5.7.3.3)";
+        Some(Unverified::CertificateUsage { subject, found, expected })
+    }
+
+    fn validity_fault(&self, now: Time) -> Option<Unverified> {
         let subject = || self.subject.clone();
         let expected = now.to_string();
         if now < self.not_before {
@@ -287,6 +337,11 @@ pub(super) fn check_key<T: HasPublic>(key: &PKeyRef<T>) -> Result<SignatureAlgor
         other => format!("OpenSSL's kind {}", other.as_raw()),
     };
     Err(Unsupported::KeyType { found }.into())
+}
+
+/// A moment as C has it: its width depends on the machine.
+pub(super) fn time_t<T: TryFrom<i64>>(time: Time) -> Option<T> {
+    T::try_from(time.as_unix()).ok()
 }
 
 fn unix_time(time: &Asn1TimeRef) -> Result<Time> {

@@ -1,29 +1,43 @@
 //! Checking signatures against a set of certificates.
 
-use super::certificate::{internal, parse_pem, unknown_signer};
-use super::{Certificate, SignedData, Signer, Time, ToSign, Verifier};
+use super::certificate::{internal, parse_pem, time_t, unknown_signer};
+use super::{Certificate, CertificateRules, Chain, SignedData, Signer, Time, ToSign, Validity, Verifier};
 use crate::digest::RootHash;
 use crate::error::{Error, Result, ResultExt as _, Unverified};
-use openssl::pkcs7::Pkcs7;
+use openssl::error::ErrorStack;
+use openssl::pkcs7::{Pkcs7, Pkcs7Flags};
+use openssl::stack::Stack;
+use openssl::x509::X509StoreContext;
+use openssl::x509::store::X509StoreBuilder;
+use openssl::x509::verify::{X509VerifyFlags, X509VerifyParam};
 
 /// A set of certificates whose signatures count.
 ///
 /// A signature checks when the certificate it names, by issuer and serial number, is in this set, its key made the
-/// signature, and its validity holds at the moment given. Nothing else counts: no certificate that the signature
-/// itself carries, no chain to an authority, no key usage. Each certificate here is trusted for itself.
+/// signature, and the [`CertificateRules`] hold: by default, validity at the moment given, and no usage for something
+/// else. Nothing else counts: no certificate that the signature itself carries, no chain to an authority, unless
+/// [`Chain::Issued`] says so. Each certificate here is trusted for itself.
 ///
 /// Where several certificates of the set have the issuer and serial number that the signature names, each is tried.
 #[derive(Debug, Clone)]
 pub struct Certificates {
     now: Time,
+    rules: CertificateRules,
     set: Vec<Certificate>,
 }
 
 impl Certificates {
     /// The empty set, which accepts nothing. `now` is the moment at which certificates have to be valid.
     #[must_use]
-    pub const fn new(now: Time) -> Self {
-        Self { now, set: Vec::new() }
+    pub fn new(now: Time) -> Self {
+        Self { now, rules: CertificateRules::default(), set: Vec::new() }
+    }
+
+    /// Sets what the certificates must be like, besides being in the set.
+    #[must_use]
+    pub const fn rules(mut self, rules: CertificateRules) -> Self {
+        self.rules = rules;
+        self
     }
 
     /// Adds the one certificate that a PEM text holds.
@@ -86,17 +100,15 @@ impl Certificates {
             return Err(Unverified::NoCertificates.into());
         }
         // What OpenSSL, and with it systemd, would not read is no signature either.
-        Pkcs7::from_der(der)
+        let message = Pkcs7::from_der(der)
             .map_err(|_| Unverified::SignatureDer { reason: "a certificate or name in it cannot be read" })?;
         let to_sign = ToSign::new(root_hash);
         let mut refused: Option<Error> = None;
         for certificate in self.set.iter().filter(|certificate| certificate.is_named_by(&form)) {
             let checked = form.algorithm == certificate.algorithm()
                 && certificate.signed(&to_sign, form.digest, form.signature).map_err(internal)?;
-            let fault = match certificate.validity_fault(self.now) {
-                _ if !checked => {
-                    Unverified::SignatureMismatch { subject: certificate.subject().to_owned() }
-                }
+            let fault = match certificate.fault(self.rules, self.now) {
+                _ if !checked => Unverified::SignatureMismatch { subject: certificate.subject().to_owned() },
                 Some(fault) => fault,
                 None => return Ok(certificate.signer()),
             };
@@ -105,7 +117,79 @@ impl Certificates {
                 refused = Some(fault.into());
             }
         }
-        Err(refused.unwrap_or_else(|| unknown_signer(&form, self.set.len())))
+        if let Some(error) = refused {
+            return Err(error);
+        }
+        match (self.rules.chain, carried(&message, &form)?) {
+            (Chain::Issued, Some(certificate)) => self.check_issued(&certificate, &form, &to_sign),
+            (Chain::Issued, None) | (Chain::Pinned, _) => Err(unknown_signer(&form, self.set.len())),
+        }
+    }
+
+    /// Checks a signature by the key of a certificate that the signature itself carries.
+    fn check_issued(
+        &self,
+        certificate: &Certificate,
+        form: &SignedData<'_>,
+        to_sign: &ToSign,
+    ) -> Result<Signer> {
+        let subject = || certificate.subject().to_owned();
+        if form.algorithm != certificate.algorithm()
+            || !certificate.signed(to_sign, form.digest, form.signature).map_err(internal)?
+        {
+            return Err(Unverified::SignatureMismatch { subject: subject() }.into());
+        }
+        if certificate.is_authority() {
+            let reason = "it is an authority's own".into();
+            return Err(Unverified::CertificateChain { subject: subject(), reason }.into());
+        }
+        // Its own validity is told by a code of its own.
+        if let Some(fault) = certificate.fault(self.rules, self.now) {
+            return Err(fault.into());
+        }
+        match self.chain_fault(certificate).map_err(internal)? {
+            Some(reason) => Err(Unverified::CertificateChain { subject: subject(), reason }.into()),
+            None => Ok(certificate.signer()),
+        }
+    }
+
+    /// Why no authority of the set issued a certificate; `None` when one did.
+    fn chain_fault(&self, certificate: &Certificate) -> std::result::Result<Option<String>, ErrorStack> {
+        let mut store = X509StoreBuilder::new()?;
+        for authority in self.set.iter().filter(|certificate| certificate.is_authority()) {
+            store.add_cert(authority.x509.clone())?;
+        }
+        let mut param = X509VerifyParam::new()?;
+        // An authority of the set is trusted for itself, whoever issued it.
+        let mut flags = X509VerifyFlags::PARTIAL_CHAIN;
+        match (self.rules.validity, time_t(self.now)) {
+            (Validity::Required, Some(now)) => param.set_time(now),
+            (Validity::Required, None) => return Ok(Some("the moment cannot be told to OpenSSL".into())),
+            (Validity::Ignored, _) => flags |= X509VerifyFlags::NO_CHECK_TIME,
+        }
+        param.set_flags(flags)?;
+        param.set_depth(0);
+        // 112 bits of security: no SHA-1.
+        param.set_auth_level(2);
+        store.set_param(&param)?;
+        let mut context = X509StoreContext::new()?;
+        let checked = context.init(&store.build(), &certificate.x509, &*Stack::new()?, |context| {
+            Ok(if context.verify_cert()? { None } else { Some(context.error().error_string().to_owned()) })
+        });
+        // OpenSSL also fails on certificates that it cannot make sense of.
+        Ok(checked.unwrap_or_else(|error| Some(error.to_string())))
+    }
+}
+
+/// The certificate of its signer that a message carries.
+fn carried(message: &Pkcs7, form: &SignedData<'_>) -> Result<Option<Certificate>> {
+    let none = Stack::new().map_err(internal)?;
+    let Ok(found) = message.signers(&none, Pkcs7Flags::empty()) else { return Ok(None) };
+    let Some(x509) = found.iter().next() else { return Ok(None) };
+    match Certificate::new(x509.to_owned()) {
+        Ok(certificate) => Ok(Some(certificate).filter(|certificate| certificate.is_named_by(form))),
+        // Nobody has to trust it for it to be there.
+        Err(_) => Ok(None),
     }
 }
 

@@ -409,10 +409,9 @@ mod tests {
         let bare = Parts { certificates: vec![], ..Parts::new() };
         assert!(SignedData::parse(&bare.der()).is_ok());
         for digest in DigestAlgorithm::ALL {
-            for (expected, oid) in [
-                (SignatureAlgorithm::Rsa, RSA),
-                (SignatureAlgorithm::Ecdsa, digest.with_ecdsa_oid()),
-            ] {
+            for (expected, oid) in
+                [(SignatureAlgorithm::Rsa, RSA), (SignatureAlgorithm::Ecdsa, digest.with_ecdsa_oid())]
+            {
                 let parts = Parts {
                     digests: tlv(SET, &[&algorithm(digest.oid())]),
                     digest: tlv(SEQUENCE, &[&tlv(OID, &[digest.oid()])]),

@@ -1,9 +1,9 @@
 //! A key and its certificate: making signatures.
 
-use super::certificate::{check_key, internal, message_digest};
+use super::certificate::{check_key, internal, message_digest, time_t};
 use super::{Certificate, DigestAlgorithm, Embed, Fingerprint, Sign, Time, ToSign};
 use crate::digest::RootHash;
-use crate::error::{Corrupt, Error, Result, ResultExt as _, Unsupported};
+use crate::error::{Corrupt, Result, ResultExt as _, Unsupported};
 use openssl::asn1::{Asn1Integer, Asn1Time};
 use openssl::bn::{BigNum, MsbOption};
 use openssl::error::ErrorStack;
@@ -153,10 +153,8 @@ fn parse_key(pem: &[u8]) -> Result<PKey<Private>> {
 }
 
 fn asn1_time(time: Time) -> Result<Asn1Time> {
-    fn convert<T: TryFrom<i64>>(seconds: i64) -> Result<T> {
-        T::try_from(seconds).map_err(|_| Corrupt::CertificateTime.into())
-    }
-    Asn1Time::from_unix(convert(time.as_unix())?).map_err(|_| Error::from(Corrupt::CertificateTime))
+    let converted = Asn1Time::from_unix(time_t(time).ok_or(Corrupt::CertificateTime)?);
+    converted.map_err(|_| Corrupt::CertificateTime.into())
 }
 
 fn self_signed(

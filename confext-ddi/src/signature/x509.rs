@@ -1,8 +1,8 @@
 //! The fields of a certificate that OpenSSL's interface does not hand out, read as strict DER.
 
 use super::der::{
-    BIT_STRING, BOOLEAN, CONTEXT_0, CONTEXT_1, CONTEXT_2, CONTEXT_3, Element, Elements, INTEGER, OCTET_STRING,
-    OID, SEQUENCE, malformed, oid_text,
+    BIT_STRING, BOOLEAN, CONTEXT_0, CONTEXT_1, CONTEXT_2, CONTEXT_3, Element, Elements, INTEGER,
+    OCTET_STRING, OID, SEQUENCE, malformed, oid_text,
 };
 use crate::error::{Corrupt, Fault, Result, Unverified};
 
@@ -11,13 +11,8 @@ const KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x0f];
 const EXTENDED_KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x25];
 /// Extensions that may be critical and do not change what a signature of the key is worth here: the subject's and the
 /// issuer's identifiers and other names, and certificate policies.
-const HARMLESS: [&[u8]; 5] = [
-    &[0x55, 0x1d, 0x0e],
-    &[0x55, 0x1d, 0x11],
-    &[0x55, 0x1d, 0x12],
-    &[0x55, 0x1d, 0x20],
-    &[0x55, 0x1d, 0x23],
-];
+const HARMLESS: [&[u8]; 5] =
+    [&[0x55, 0x1d, 0x0e], &[0x55, 0x1d, 0x11], &[0x55, 0x1d, 0x12], &[0x55, 0x1d, 0x20], &[0x55, 0x1d, 0x23]];
 /// codeSigning.
 const CODE_SIGNING: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 3];
 /// anyExtendedKeyUsage.

@@ -36,7 +36,9 @@ fn side_by_side(der: &[u8], bytes: i32) -> Vec<u8> {
 
 #[test]
 fn raw_signatures_become_messages() {
-    for (pair, bytes) in [(RSA.clone(), None), (ec(Nid::X9_62_PRIME256V1), Some(32)), (ec(Nid::SECP384R1), Some(48))] {
+    for (pair, bytes) in
+        [(RSA.clone(), None), (ec(Nid::X9_62_PRIME256V1), Some(32)), (ec(Nid::SECP384R1), Some(48))]
+    {
         let (key, certificate) = parts(&pair);
         let mut trusted = Certificates::new(START);
         trusted.add(certificate.clone());
@@ -62,7 +64,11 @@ fn signatures_that_do_not_check_are_refused() {
     let (key, certificate) = parts(&RSA);
     let code = |signature: &[u8]| {
         let error = certificate.complete(&ROOT, signature, Embed::Nothing).unwrap_err();
-        assert_eq!((error.family(), error.path().split('/').next()), ("unverified", Some("signature")), "{error}");
+        assert_eq!(
+            (error.family(), error.path().split('/').next()),
+            ("unverified", Some("signature")),
+            "{error}"
+        );
         error.code()
     };
     let good = raw(&key, DigestAlgorithm::Sha256, &ROOT);
@@ -116,7 +122,8 @@ fn a_key_elsewhere_signs_like_one_at_hand() {
     }
     let wrong = RemoteKey::new(certificate.clone(), |_: &ToSign, _| Ok(vec![1; 256]));
     assert_eq!(wrong.sign(&ROOT).unwrap_err().code(), "signature-not-of-key");
-    let failing = RemoteKey::new(certificate, |_: &ToSign, _| Err(std::io::Error::other("the token is gone").into()));
+    let failing =
+        RemoteKey::new(certificate, |_: &ToSign, _| Err(std::io::Error::other("the token is gone").into()));
     let error = failing.sign(&ROOT).unwrap_err();
     assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "the token is gone");
 }

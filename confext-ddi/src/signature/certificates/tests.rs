@@ -1,11 +1,11 @@
-use super::super::sample::{START, certify, ec_key, pair};
+use super::super::sample::{START, certify, ec_key, issue, pair};
 use super::super::{Embed, KeyPair, Sign as _, SignatureAlgorithm};
 use super::*;
+use openssl::asn1::{Asn1Object, Asn1OctetString};
 use openssl::nid::Nid;
-use openssl::pkcs7::Pkcs7Flags;
-use openssl::pkey::PKey;
-use openssl::stack::Stack;
-use openssl::x509::X509;
+use openssl::pkey::{PKey, Private};
+use openssl::x509::extension::{BasicConstraints, ExtendedKeyUsage, KeyUsage};
+use openssl::x509::{X509, X509Extension};
 use proptest::prelude::*;
 use std::sync::LazyLock;
 
@@ -59,7 +59,8 @@ fn ec_keys_sign_too() {
         let signature = pair.sign(&ROOT).unwrap();
         assert_eq!(trusting(NOW, &[&pair]).verify(&ROOT, &signature).unwrap().subject, "CN=ec");
         // What names itself RSA is not checked as ECDSA.
-        let form = SignedData { algorithm: SignatureAlgorithm::Rsa, ..SignedData::parse(&signature).unwrap() };
+        let form =
+            SignedData { algorithm: SignatureAlgorithm::Rsa, ..SignedData::parse(&signature).unwrap() };
         let error = trusting(NOW, &[&pair]).verify(&ROOT, &form.to_der(&[])).unwrap_err();
         assert_eq!(error.code(), "signature-mismatch");
     }
@@ -140,10 +141,7 @@ fn validity_is_checked_at_the_moment_given() {
     // A signature that does not check is never excused by a date.
     let late = Time::from_unix(START.as_unix() + end + 1);
     let wrong = VENDOR.sign(&RootHash::from_bytes([0; 32])).unwrap();
-    assert_eq!(
-        trusting(late, &[&VENDOR]).verify(&ROOT, &wrong).unwrap_err().code(),
-        "signature-mismatch"
-    );
+    assert_eq!(trusting(late, &[&VENDOR]).verify(&ROOT, &wrong).unwrap_err().code(), "signature-mismatch");
 }
 
 #[test]
@@ -157,6 +155,160 @@ fn a_renewed_certificate_of_the_same_name_counts() {
     }
     let error = trusting(NOW, &[&old]).verify(&ROOT, &old.sign(&ROOT).unwrap()).unwrap_err();
     assert_eq!(error.code(), "certificate-expired");
+}
+
+fn usage(name: &str) -> X509Extension {
+    let mut usage = KeyUsage::new();
+    match name {
+        "digital signature" => usage.digital_signature(),
+        "certificates" => usage.key_cert_sign(),
+        _ => usage.key_encipherment(),
+    };
+    usage.critical().build().unwrap()
+}
+
+fn purpose(name: &str) -> X509Extension {
+    ExtendedKeyUsage::new().other(name).build().unwrap()
+}
+
+fn authority() -> X509Extension {
+    BasicConstraints::new().critical().ca().build().unwrap()
+}
+
+#[test]
+fn what_a_certificate_is_for_counts() {
+    let key = ec_key(Nid::X9_62_PRIME256V1);
+    let judge = |extensions: &[X509Extension], rules: &str| {
+        let x509 = issue(&key, "vendor", (3, (0, 10)), None, extensions);
+        let pair = pair(&key, &x509.to_pem().unwrap()).unwrap();
+        let set = trusting(NOW, &[&pair]).rules(rules.parse().unwrap());
+        set.verify(&ROOT, &pair.sign(&ROOT).unwrap()).map_or_else(|error| error.code(), |_| "accepted")
+    };
+    // Extensions · by default · usage=required
+    let unknown = || {
+        let value = Asn1OctetString::new_from_bytes(b"x").unwrap();
+        X509Extension::new_from_der(&Asn1Object::from_str("1.2.3.4").unwrap(), true, &value).unwrap()
+    };
+    let table = [
+        (vec![], "accepted", "certificate-usage"),
+        (vec![authority()], "accepted", "certificate-usage"),
+        (vec![usage("digital signature")], "accepted", "certificate-usage"),
+        (vec![purpose("codeSigning")], "accepted", "certificate-usage"),
+        (vec![usage("digital signature"), purpose("codeSigning")], "accepted", "accepted"),
+        (vec![usage("digital signature"), purpose("anyExtendedKeyUsage")], "accepted", "accepted"),
+        (vec![usage("other")], "certificate-usage", "certificate-usage"),
+        (vec![usage("certificates"), authority()], "certificate-usage", "certificate-usage"),
+        (vec![purpose("serverAuth")], "certificate-usage", "certificate-usage"),
+        (vec![usage("other"), purpose("codeSigning")], "certificate-usage", "certificate-usage"),
+        (vec![unknown()], "certificate-extension", "certificate-extension"),
+    ];
+    for (at, (extensions, by_default, required)) in table.into_iter().enumerate() {
+        assert_eq!(judge(&extensions, ""), by_default, "row {at}");
+        assert_eq!(judge(&extensions, "usage=required"), required, "row {at}");
+        assert_eq!(judge(&extensions, "usage=ignored"), "accepted", "row {at}");
+    }
+}
+
+#[test]
+fn validity_counts_unless_said_otherwise() {
+    let end = START.after_days(11).unwrap();
+    let signature = VENDOR.sign(&ROOT).unwrap();
+    let judge =
+        |rules: &str| trusting(end, &[&VENDOR]).rules(rules.parse().unwrap()).verify(&ROOT, &signature);
+    assert_eq!(judge("").unwrap_err().code(), "certificate-expired");
+    assert_eq!(judge("validity=ignored").unwrap().subject, "CN=vendor");
+}
+
+/// An authority, a signer it issued, and what becomes of that signer's signature.
+struct Issued {
+    authority: X509,
+    authority_key: PKey<Private>,
+    key: PKey<Private>,
+}
+
+impl Issued {
+    fn new(days: (i64, i64), extensions: &[X509Extension]) -> Self {
+        let authority_key = ec_key(Nid::SECP384R1);
+        let authority = issue(&authority_key, "authority", (1, days), None, extensions);
+        Self { authority, authority_key, key: ec_key(Nid::X9_62_PRIME256V1) }
+    }
+
+    fn usual() -> Self {
+        Self::new((0, 10), &[authority(), usage("certificates")])
+    }
+
+    fn leaf(&self, days: (i64, i64), extensions: &[X509Extension]) -> KeyPair {
+        let x509 =
+            issue(&self.key, "signer", (2, days), Some((&self.authority, &self.authority_key)), extensions);
+        pair(&self.key, &x509.to_pem().unwrap()).unwrap()
+    }
+
+    fn judge(&self, signer: &KeyPair, rules: &str) -> Result<Signer> {
+        let mut set = Certificates::new(NOW).rules(rules.parse().unwrap());
+        set.add_pem(&self.authority.to_pem().unwrap()).unwrap();
+        set.verify(&ROOT, &signer.sign(&ROOT).unwrap())
+    }
+
+    fn code(&self, signer: &KeyPair, rules: &str) -> &'static str {
+        let error = self.judge(signer, rules).unwrap_err();
+        assert_eq!(error.family(), "unverified", "{error}");
+        error.code()
+    }
+}
+
+#[test]
+fn an_authority_vouches_only_where_the_rules_say_so() {
+    let chain = Issued::usual();
+    let signer = chain.leaf((0, 10), &[]);
+    assert_eq!(chain.code(&signer, ""), "unknown-signer");
+    let found = chain.judge(&signer, "chain=issued").unwrap();
+    assert_eq!((found.subject.as_str(), found.fingerprint), ("CN=signer", signer.certificate_fingerprint()));
+    // Without the certificate in the signature nobody knows who it is.
+    assert_eq!(chain.code(&signer.clone().embed(Embed::Nothing), "chain=issued"), "unknown-signer");
+    // What is pinned counts as before.
+    let mut set = Certificates::new(NOW).rules("chain=issued".parse().unwrap());
+    set.add(VENDOR.certificate().clone());
+    assert!(set.verify(&ROOT, &VENDOR.sign(&ROOT).unwrap()).is_ok());
+    assert_eq!(set.verify(&ROOT, &OTHER.sign(&ROOT).unwrap()).unwrap_err().code(), "certificate-chain");
+    // One that looks the same and is by another key.
+    let stranger = Issued::usual().leaf((0, 10), &[]);
+    assert_eq!(chain.code(&stranger, "chain=issued"), "certificate-chain");
+    let mut forged = chain.leaf((0, 10), &[]).sign(&RootHash::from_bytes([0; 32])).unwrap();
+    let mut set = Certificates::new(NOW).rules("chain=issued".parse().unwrap());
+    set.add_pem(&chain.authority.to_pem().unwrap()).unwrap();
+    assert_eq!(set.verify(&ROOT, &forged).unwrap_err().code(), "signature-mismatch");
+    forged.truncate(10);
+    assert_eq!(set.verify(&ROOT, &forged).unwrap_err().code(), "signature-der");
+}
+
+#[test]
+fn a_chain_has_two_links_and_both_hold() {
+    let chain = Issued::usual();
+    assert_eq!(chain.code(&chain.leaf((0, 2), &[]), "chain=issued"), "certificate-expired");
+    assert!(chain.judge(&chain.leaf((0, 2), &[]), "chain=issued,validity=ignored").is_ok());
+    assert_eq!(
+        chain.code(&chain.leaf((0, 10), &[purpose("serverAuth")]), "chain=issued"),
+        "certificate-usage"
+    );
+    assert_eq!(chain.code(&chain.leaf((0, 10), &[authority()]), "chain=issued"), "certificate-chain");
+
+    for (days, extensions) in [
+        ((0, 10), vec![]),
+        ((0, 10), vec![usage("certificates")]),
+        ((0, 10), vec![authority(), usage("digital signature")]),
+        ((0, 2), vec![authority(), usage("certificates")]),
+    ] {
+        let chain = Issued::new(days, &extensions);
+        assert_eq!(chain.code(&chain.leaf((0, 10), &[]), "chain=issued"), "certificate-chain", "{days:?}");
+    }
+    // An authority that itself was issued is trusted for itself; whom it issued an authority for is not.
+    let middle_key = ec_key(Nid::X9_62_PRIME256V1);
+    let issuer = Some((&chain.authority, &chain.authority_key));
+    let middle = issue(&middle_key, "middle", (4, (0, 10)), issuer, &[authority()]);
+    let below = Issued { authority: middle, authority_key: middle_key, key: ec_key(Nid::X9_62_PRIME256V1) };
+    let signer = below.leaf((0, 10), &[]);
+    assert!(below.judge(&signer, "chain=issued").is_ok());
+    assert_eq!(chain.code(&signer, "chain=issued"), "certificate-chain");
 }
 
 #[test]
