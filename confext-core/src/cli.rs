@@ -6,6 +6,7 @@ mod files;
 mod host;
 mod image;
 mod inspect;
+mod lint;
 mod list;
 mod merge;
 mod output;
@@ -54,6 +55,7 @@ struct Command {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Build(build::Arguments),
+    Lint(lint::Arguments),
     Inspect(inspect::Arguments),
     Verify(verify::Arguments),
     Ls(files::ListArguments),
@@ -96,6 +98,7 @@ impl Verb {
     fn run(&self, output: &Output) -> Result<u8, Failure> {
         match self {
             Self::Build(arguments) => build::run(arguments, output),
+            Self::Lint(arguments) => return lint::run(arguments, output),
             Self::Inspect(arguments) => inspect::run(arguments, output),
             Self::Verify(arguments) => verify::run(arguments, output),
             Self::Ls(arguments) => files::list(arguments, output),

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use confext_ddi::fs::{self, FileSystem, FileType, Metadata};
 use confext_ddi::limits::Limits;
+use confext_ddi::lint::rules;
 use confext_ddi::release::Class;
 use serde::Serialize;
 
@@ -219,7 +220,7 @@ fn change(input: &Input<'_>, path: &[u8], holders: &[Holder], base: Option<&Meta
         .collect();
     shadows.extend(base.map(|base| Shadowed { layer: None, file_type: base.file_type }));
     let file_type = top.metadata.file_type;
-    let effect = if veto::is_whiteout(&top.metadata) {
+    let effect = if rules::is_whiteout(&top.metadata) {
         Effect::Hidden
     } else if file_type == FileType::Directory && shadows.iter().all(|s| s.file_type == FileType::Directory) {
         // Directories are merged: nothing in them is lost.

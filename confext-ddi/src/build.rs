@@ -7,6 +7,7 @@ mod ddi;
 #[cfg(all(feature = "directory", target_os = "linux"))]
 mod directory;
 pub mod erofs;
+mod files;
 mod gpt;
 mod ids;
 #[cfg(feature = "directory")]
@@ -18,5 +19,6 @@ pub use content::Content;
 pub use ddi::{Builder, Built};
 #[cfg(all(feature = "directory", target_os = "linux"))]
 pub use directory::{DirectoryOptions, Xattrs};
+pub use files::Files;
 pub use release::ReleaseFields;
 pub use tree::{Device, Meta, Timestamp, Tree};

@@ -50,6 +50,8 @@ pub mod fs;
 
 pub mod release;
 
+pub mod lint;
+
 pub mod vpick;
 
 pub mod image;

@@ -6,10 +6,13 @@
 
 mod find;
 mod host;
+mod kind;
 mod parse;
 
+pub(crate) use find::read;
 pub use find::{Found, Strictness, base_name, check_content, find, is_valid_image_name};
 pub use host::{Host, Scope, matches};
+pub use kind::ImageKind;
 pub use parse::Release;
 
 use serde::{Deserialize, Serialize};

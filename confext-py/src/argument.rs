@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use confext_core::Error;
 use confext_ddi::dps::Architecture;
 use confext_ddi::policy::Policy;
-use confext_ddi::release::Class;
+use confext_ddi::release::{Class, ImageKind};
 use confext_ddi::signature::{Certificates, Time};
 use pyo3::conversion::FromPyObjectOwned;
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -23,6 +23,11 @@ use crate::error::in_image;
 pub(crate) fn class(text: &str) -> PyResult<Class> {
     let known = [Class::Confext, Class::Sysext].map(|class| (class.as_str(), class));
     choice("class_", text, &known)
+}
+
+/// What an image is.
+pub(crate) fn image_kind(text: &str) -> PyResult<ImageKind> {
+    choice("class_", text, &ImageKind::ALL.map(|kind| (kind.as_str(), kind)))
 }
 
 /// One of some words.

@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use confext_core::Error;
 use confext_ddi::build::{Builder, DirectoryOptions, ReleaseFields, Tree};
 use confext_ddi::id::Uuid;
-use confext_ddi::release::Class;
+use confext_ddi::release::ImageKind;
 use confext_ddi::signature::{KeyPair, Sign};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
-use crate::argument::{Mapping, Pem, architecture, class};
+use crate::argument::{Mapping, Pem, architecture, image_kind};
 use crate::entry;
 use crate::error::{detached, raise};
 use crate::record::record;
@@ -28,10 +28,11 @@ record! {
     }
 }
 
-/// Build an extension image from a directory, or from a mapping of path to entry.
+/// Build an image from a directory, or from a mapping of path to entry.
 ///
-/// `name` is the image's file name without version and ending: a host looks for its release file by this name. Without
-/// `release` the entries must have that file; `{"ID": "_any"}` fits every host. Signing needs `key` and `certificate`;
+/// `class_` says what it is: an extension (`confext`, `sysext`), a `portable` service, or the `root` or `usr` of an
+/// operating system. `name` is the image's file name without version and ending: a host looks for the release file of an
+/// extension by this name. Without `release` the entries must have that file; `{"ID": "_any"}` fits every host. Signing needs `key` and `certificate`;
 /// without them, `unsigned=True` says that this is meant.
 ///
 /// The same input, seed and time give the same bytes. The file appears at once when it is complete; one that is there
@@ -56,8 +57,8 @@ pub(crate) fn build(
     seed: Option<&Bound<'_, PyAny>>,
     source_date_epoch: Option<i64>,
 ) -> PyResult<Built> {
-    let class = class(class_)?;
-    let mut builder = Builder::new(class, name);
+    let kind = image_kind(class_)?;
+    let mut builder = Builder::new(kind, name);
     if let Some(architecture) = self::architecture(architecture)? {
         builder = builder.architecture(architecture);
     }
@@ -70,7 +71,7 @@ pub(crate) fn build(
         builder = builder.source_date_epoch(seconds);
     }
     if let Some(fields) = release {
-        builder = builder.release(release_fields(class, fields.0));
+        builder = builder.release(release_fields(kind, fields.0));
     }
     if unsigned {
         builder = builder.unsigned();
@@ -125,13 +126,15 @@ fn signer(key: &Pem, certificate: &Pem) -> Result<KeyPair, Error> {
 }
 
 /// The fields with a setter of their own, and all others.
-fn release_fields(class: Class, mut fields: BTreeMap<String, String>) -> ReleaseFields {
+fn release_fields(kind: ImageKind, mut fields: BTreeMap<String, String>) -> ReleaseFields {
     let mut release = ReleaseFields::new(fields.remove("ID").unwrap_or_default());
-    if let Some(level) = fields.remove(class.level_key()) {
-        release = release.level(level);
-    }
-    if let Some(scope) = fields.remove(class.scope_key()) {
-        release = release.scope(scope);
+    if let Some(class) = kind.class() {
+        if let Some(level) = fields.remove(class.level_key()) {
+            release = release.level(level);
+        }
+        if let Some(scope) = fields.remove(class.scope_key()) {
+            release = release.scope(scope);
+        }
     }
     fields.into_iter().fold(release, |release, (key, value)| release.field(key, value))
 }

@@ -291,6 +291,17 @@ fn every_error_code_is_documented() {
 }
 
 #[test]
+fn every_lint_code_is_documented() {
+    let mut table = String::from("\n| code | severity | what to do |\n|---|---|---|\n");
+    for code in confext_ddi::lint::Code::ALL {
+        let severity = format!("{:?}", code.severity()).to_lowercase();
+        table.push_str(&format!("| `{code}` | {severity} | {} |\n", code.hint()));
+    }
+    table.push('\n');
+    check_generated("docs/building.md", "lint codes", &table);
+}
+
+#[test]
 fn ignored_tests_only_wait_for_root() {
     for (file, text) in rust_sources(&["confext-ddi", "confext-core", "confext-py", "tests"]) {
         if file.starts_with("tests/structure") {

@@ -8,12 +8,14 @@ use clap::{ArgGroup, Args};
 use confext_ddi::build::{Builder, Built, DirectoryOptions, ReleaseFields, Tree};
 use confext_ddi::dps::Architecture;
 use confext_ddi::id::Uuid;
-use confext_ddi::release::Class;
+use confext_ddi::lint::{Finding, Severity};
+use confext_ddi::release::ImageKind;
 use confext_ddi::signature::{KeyPair, Sign};
 use serde::Serialize;
 
 use super::failure::Failure;
 use super::image::architecture;
+use super::lint::{Rules, Shown};
 use super::output::{Output, View};
 use super::text::{Clean, Size};
 use crate::error::Error;
@@ -23,10 +25,11 @@ use crate::error::Error;
 #[group(skip)]
 #[command(group = ArgGroup::new("signing").required(true))]
 pub(super) struct Arguments {
-    /// What it extends: confext (/etc) or sysext (/usr and /opt).
-    #[arg(long, value_parser = super::class)]
-    class: Class,
-    /// The extension's name, without version: hosts look for extension-release.NAME.
+    /// What it is: confext (/etc), sysext (/usr and /opt), portable (a service with its tree), root or usr (of an
+    /// operating system).
+    #[arg(long, value_parser = kind)]
+    class: ImageKind,
+    /// The image's name, without version: hosts look for an extension's extension-release.NAME.
     #[arg(long)]
     name: String,
     /// The directory whose content becomes the image.
@@ -57,12 +60,22 @@ pub(super) struct Arguments {
     /// No file is newer than this, in seconds since 1970.
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     source_date_epoch: Option<i64>,
+    /// Warnings stop the build, too: it writes nothing unless nothing speaks against the image.
+    #[arg(long)]
+    lint: bool,
+    #[command(flatten)]
+    rules: Rules,
 }
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
     let signer = arguments.signer()?;
     let tree = Tree::from_directory(&arguments.source, &DirectoryOptions::default())?;
-    let builder = arguments.builder(tree);
+    let mut builder = arguments.builder(tree);
+    let findings = arguments.rules.apply(|options| builder.lint(options))?;
+    let stops = |finding: &&Finding| arguments.lint || finding.severity == Severity::Error;
+    if let Some(finding) = findings.iter().find(stops) {
+        return Err(finding.to_error().into());
+    }
     let built = replace(&arguments.output, |file| {
         let signer = signer.as_ref().map(|signer| -> &dyn Sign { signer });
         Ok(builder.build(file, signer)?)
@@ -72,6 +85,7 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure>
         name: &arguments.name,
         class: arguments.class,
         built,
+        findings: findings.iter().map(Shown).collect(),
     })
 }
 
@@ -88,7 +102,8 @@ impl Arguments {
     }
 
     fn builder(&self, tree: Tree) -> Builder {
-        let mut builder = Builder::new(self.class, &self.name).tree(tree);
+        let mut builder =
+            Builder::new(self.class, &self.name).tree(tree).allow(self.rules.allow.iter().copied());
         if self.unsigned {
             builder = builder.unsigned();
         }
@@ -109,12 +124,12 @@ impl Arguments {
 
     /// Without any, the directory has to have its own release file.
     fn release_fields(&self) -> Option<ReleaseFields> {
-        let (level, scope) = (self.class.level_key(), self.class.scope_key());
+        let (level, scope) = self.class.class().map(|class| (class.level_key(), class.scope_key())).unzip();
         let id = self.release.iter().find(|(key, _)| key == "ID").map_or("", |(_, id)| id);
         let add = |fields: ReleaseFields, (key, value): &(String, String)| match key.as_str() {
             "ID" => fields,
-            key if key == level => fields.level(value),
-            key if key == scope => fields.scope(value),
+            key if Some(key) == level => fields.level(value),
+            key if Some(key) == scope => fields.scope(value),
             key => fields.field(key, value),
         };
         (!self.release.is_empty()).then(|| self.release.iter().fold(ReleaseFields::new(id), add))
@@ -151,9 +166,10 @@ fn replace<T>(path: &Path, write: impl FnOnce(&mut File) -> Result<T, Error>) ->
 struct Summary<'a> {
     image: String,
     name: &'a str,
-    class: Class,
+    class: ImageKind,
     #[serde(flatten)]
     built: Built,
+    findings: Vec<Shown<'a>>,
 }
 
 impl View for Summary<'_> {
@@ -170,7 +186,8 @@ impl View for Summary<'_> {
         match &self.built.signed {
             Some(fingerprint) => writeln!(out, "  signed by    certificate {fingerprint}"),
             None => writeln!(out, "  not signed"),
-        }
+        }?;
+        self.findings.iter().try_for_each(|finding| finding.text(out))
     }
 }
 
@@ -179,6 +196,11 @@ fn field(text: &str) -> Result<(String, String), String> {
         Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
         None => Err("expected KEY=VALUE".to_owned()),
     }
+}
+
+pub(super) fn kind(text: &str) -> Result<ImageKind, String> {
+    ImageKind::from_name(text)
+        .ok_or_else(|| format!("expected {}", ImageKind::ALL.map(ImageKind::as_str).join(", ")))
 }
 
 fn uuid(text: &str) -> Result<Uuid, String> {

@@ -1,9 +1,11 @@
 //! What speaks against merging an extension, whatever protects it.
 
 use confext_ddi::fs::{FileType, Metadata};
+use confext_ddi::lint::{Code, rules};
 use serde::Serialize;
 
 use super::{Holder, Input};
+use crate::directory::join;
 
 /// Something that speaks against a merge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -64,6 +66,17 @@ impl VetoKind {
         }
     }
 
+    /// The kind of a rule that a lint and a merge share.
+    const fn of(code: Code) -> Option<Self> {
+        match code {
+            Code::OsRelease => Some(Self::OsRelease),
+            Code::NestedExtensions => Some(Self::NestedExtensions),
+            Code::TrustStore => Some(Self::TrustStore),
+            Code::Metadata => Some(Self::Metadata),
+            _ => None,
+        }
+    }
+
     pub(super) fn is_allowed_by(self, allowed: &[Self]) -> bool {
         self != Self::Unreadable && allowed.contains(&self)
     }
@@ -88,22 +101,6 @@ impl Veto {
     }
 }
 
-/// Paths an extension must not have, or have anything below, by hierarchy.
-const FORBIDDEN: [(&str, &str, VetoKind); 12] = [
-    ("usr", "lib/os-release", VetoKind::OsRelease),
-    ("etc", "os-release", VetoKind::OsRelease),
-    ("etc", "initrd-release", VetoKind::OsRelease),
-    ("etc", "extensions", VetoKind::NestedExtensions),
-    ("usr", "lib/confexts", VetoKind::NestedExtensions),
-    ("usr", "local/lib/confexts", VetoKind::NestedExtensions),
-    ("etc", "verity.d", VetoKind::TrustStore),
-    ("usr", "lib/verity.d", VetoKind::TrustStore),
-    ("usr", "local/lib/verity.d", VetoKind::TrustStore),
-    ("usr", ".systemd-sysext", VetoKind::Metadata),
-    ("opt", ".systemd-sysext", VetoKind::Metadata),
-    ("etc", ".systemd-confext", VetoKind::Metadata),
-];
-
 /// What speaks against what extensions have at a path.
 pub(super) fn of_path(
     input: &Input<'_>,
@@ -117,21 +114,14 @@ pub(super) fn of_path(
         let mut object = |kind, found: String, expected: &str| {
             vetoes.push(Veto::new(kind, input, holder.layer, path, (found, expected)));
         };
-        for (hierarchy, forbidden, kind) in FORBIDDEN {
-            // A directory alone brings nothing; what is in it does. Metadata must not even have the directory.
-            let alone = found == FileType::Directory && kind != VetoKind::Metadata;
-            if hierarchy == input.hierarchy
-                && is_or_below(path, forbidden)
-                && !(alone && path == forbidden.as_bytes())
-            {
-                object(kind, found.as_str().to_owned(), "nothing there");
-            }
+        let from_root = join(input.hierarchy.as_bytes(), path);
+        if let Some(kind) = rules::forbidden(&from_root, found).and_then(VetoKind::of) {
+            object(kind, found.as_str().to_owned(), "nothing there");
         }
-        if is_whiteout(&holder.metadata) {
+        if rules::is_whiteout(&holder.metadata) {
             object(VetoKind::Whiteout, "a whiteout".to_owned(), "files, directories and links");
         } else if let Some(base) = base
-            && matches!(base.file_type, FileType::Directory | FileType::Symlink)
-            && base.file_type != found
+            && rules::changes_type(base.file_type, found)
         {
             object(VetoKind::TypeChange, found.as_str().to_owned(), base.file_type.as_str());
         }
@@ -152,24 +142,12 @@ pub(super) fn of_attributes(
     let (files, inside) = input.in_layer(layer, path)?;
     let kind_and_text = match files.xattrs(&inside) {
         Ok(xattrs) => {
-            let name = xattrs
-                .into_iter()
-                .map(|(name, _)| name)
-                .find(|name| name.starts_with(b"trusted.overlay."))?;
-            (VetoKind::OverlayAttribute, (String::from_utf8_lossy(&name).into_owned(), "no such attribute"))
+            let name = String::from_utf8_lossy(rules::overlay_attribute(&xattrs)?).into_owned();
+            (VetoKind::OverlayAttribute, (name, "no such attribute"))
         }
         // Not every reader can tell; the mounted file system, which a merge looks at, can.
         Err(error) if error.code() == "xattrs-unreadable" => return None,
         Err(error) => (VetoKind::Unreadable, (error.to_string(), "extended attributes that can be read")),
     };
     Some(Veto::new(kind_and_text.0, input, layer, path, kind_and_text.1))
-}
-
-/// A character device 0:0: the overlay's mark for "nothing here".
-pub(super) fn is_whiteout(metadata: &Metadata) -> bool {
-    metadata.file_type == FileType::CharDevice && metadata.rdev == Some((0, 0))
-}
-
-fn is_or_below(path: &[u8], place: &str) -> bool {
-    matches!(path.strip_prefix(place.as_bytes()), Some([] | [b'/', ..]))
 }

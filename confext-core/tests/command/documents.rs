@@ -98,6 +98,59 @@ fn build() {
 }
 
 #[test]
+fn lint() {
+    let scratch = Scratch::new();
+    let lint = |more: &[&str]| {
+        let arguments = ["--json", "lint", "--class", "confext", "--name", "app"];
+        confext(arguments.iter().chain(more))
+    };
+    let image = scratch.signed("a.raw");
+    let [flag, certificate] = scratch.vendor.trust();
+    let nothing = lint(&[flag, certificate, image.to_str().unwrap()]).ok().json();
+    assert_eq!(nothing["findings"].as_array().unwrap().len(), 0);
+    assert_eq!(lint(&[image.to_str().unwrap(), "--root", scratch.path("").to_str().unwrap()]).status, 1);
+
+    let tree = scratch.tree(1);
+    scratch.file("tree-1/etc/os-release", "ID=x\n");
+    std::os::unix::fs::symlink("elsewhere", tree.join("etc/motd")).unwrap();
+    std::fs::create_dir_all(scratch.host().join("etc/app.d")).unwrap();
+    std::fs::write(tree.join("etc/app.d"), "").unwrap();
+    let tree = tree.to_str().unwrap();
+    let found = lint(&[tree, "--base", scratch.host().to_str().unwrap(), "--allow", "release-missing"]);
+    let document = found.json();
+    let codes: Vec<_> =
+        document["findings"].as_array().unwrap().iter().map(|finding| &finding["code"]).collect();
+    assert_eq!(codes, ["type-change", "replaces-os-release"], "{document}");
+    assert_eq!(found.status, 1);
+    Documented::read("lint").check(&[nothing, document]);
+    let allow = ["--allow", "release-missing", "--allow", "replaces-os-release"];
+    assert_eq!(lint(&[&[tree][..], &allow].concat()).ok().status, 0);
+    assert_eq!(lint(&[tree, "--allow", "unknown"]).status, 2);
+}
+
+#[test]
+fn a_build_is_stopped_by_what_lint_finds() {
+    let scratch = Scratch::new();
+    let tree = scratch.tree(1);
+    let build = |more: &[&str]| {
+        let arguments = ["--json", "build", "--class", "confext", "--name", "app", "--unsigned", "--source"];
+        let output = scratch.path("out.raw");
+        let places = [tree.to_str().unwrap(), "--output", output.to_str().unwrap()];
+        (confext(arguments.iter().chain(&places).chain(more)), output.exists())
+    };
+    let (warned, there) = build(&["--release", "ID=debian", "--lint"]);
+    assert_eq!((warned.status, there), (1, false));
+    assert_eq!(warned.json()["error"]["code"], "lint");
+    let (built, _) = build(&["--release", "ID=debian"]);
+    assert_eq!(built.ok().json()["findings"][0]["code"], "release-version");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o4755);
+    std::fs::set_permissions(tree.join("etc/app/app.conf"), mode).unwrap();
+    let (refused, _) = build(&["--release", "ID=_any"]);
+    assert_eq!(refused.json()["error"]["code"], "lint");
+    build(&["--release", "ID=_any", "--allow", "set-id"]).0.ok();
+}
+
+#[test]
 fn the_same_call_builds_the_same_bytes() {
     let scratch = Scratch::new();
     let more = ["--release", "ID=_any", "--source-date-epoch", "1000", "--seed"];

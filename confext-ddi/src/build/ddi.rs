@@ -10,8 +10,9 @@ use crate::error::{Corrupt, Error, LimitExceeded, Refused, Result, ResultExt as 
 use crate::gpt::{Attributes, Partition};
 use crate::id::{Guid, Uuid};
 use crate::limits::Limits;
+use crate::lint;
 use crate::read::ReadAt;
-use crate::release::{self, Class, Release};
+use crate::release::{self, ImageKind, Release};
 use crate::signature::{Fingerprint, Json, Sign};
 use crate::units::{ByteRange, PartitionNumber};
 use crate::verity;
@@ -22,16 +23,16 @@ use std::sync::Mutex;
 /// The largest signature partition systemd reads.
 const MAX_SIGNATURE_BYTES: u64 = 4 << 20;
 
-/// Builds an extension image.
+/// Builds an image: an extension, a portable service, or the root or `/usr` of an operating system.
 ///
-/// The same class, name, tree, release fields, architecture, seed and time give the same bytes: nothing of this
+/// The same kind, name, tree, release fields, architecture, seed and time give the same bytes: nothing of this
 /// machine and no clock goes in. (A signature is the same again if the key's owner makes it so: RSA does, ECDSA not.)
 ///
-/// *Layout*: protective MBR and table · root (EROFS) from byte 20480 · root-verity · root-verity-sig, each a multiple
+/// *Layout*: protective MBR and table · root or usr (EROFS) from byte 20480 · its hash tree · its signature, each a multiple
 /// of 4096 bytes · backup table. Types, labels, attributes and identifiers are those systemd-repart gives.
 #[derive(Debug, Clone)]
 pub struct Builder {
-    class: Class,
+    kind: ImageKind,
     name: String,
     tree: Tree,
     release: Option<ReleaseFields>,
@@ -39,6 +40,7 @@ pub struct Builder {
     seed: Option<Uuid>,
     time: Option<i64>,
     unsigned: bool,
+    allowed: Vec<lint::Code>,
 }
 
 /// What was built.
@@ -56,12 +58,12 @@ pub struct Built {
 }
 
 impl Builder {
-    /// Starts an image of `name`: its file name without `.confext.raw` or `.sysext.raw`, and without a version when it
-    /// will stand in a `.v/` directory. A host finds the release file by this name.
+    /// Starts an image of `name`: its file name without `.raw`, `.confext.raw` or `.sysext.raw`, and without a version
+    /// when it will stand in a `.v/` directory. A host finds the release file of an extension by this name.
     #[must_use]
-    pub fn new(class: Class, name: impl Into<String>) -> Self {
+    pub fn new(kind: impl Into<ImageKind>, name: impl Into<String>) -> Self {
         Self {
-            class,
+            kind: kind.into(),
             name: name.into(),
             tree: Tree::new(),
             release: None,
@@ -69,17 +71,19 @@ impl Builder {
             seed: None,
             time: None,
             unsigned: false,
+            allowed: Vec::new(),
         }
     }
 
-    /// The entries of the image, all below the class's hierarchies.
+    /// The entries of the image: those of an extension all below its hierarchies, those of `/usr` without `usr/`.
     #[must_use]
     pub fn tree(mut self, tree: Tree) -> Self {
         self.tree = tree;
         self
     }
 
-    /// Which hosts the image is for. Needed unless the tree has its own `extension-release.NAME`.
+    /// What the release file says. Needed unless the tree has its own `extension-release.NAME` or, if it is no
+    /// extension, `os-release`.
     #[must_use]
     pub fn release(mut self, fields: ReleaseFields) -> Self {
         self.release = Some(fields);
@@ -93,7 +97,7 @@ impl Builder {
         self
     }
 
-    /// What all identifiers and the salt follow from. Default: derived from class and name, so that an image is
+    /// What all identifiers and the salt follow from. Default: derived from kind and name, so that an image is
     /// reproducible unless a random seed is passed.
     #[must_use]
     pub const fn seed(mut self, seed: Uuid) -> Self {
@@ -116,6 +120,34 @@ impl Builder {
         self
     }
 
+    /// Accepts what a lint says speaks against the image, by explicit choice.
+    #[must_use]
+    pub fn allow(mut self, codes: impl IntoIterator<Item = lint::Code>) -> Self {
+        self.allowed.extend(codes);
+        self
+    }
+
+    /// What speaks against the image, its release file included, whatever is allowed. Nothing is built.
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::build`] for the release file; as [`lint::lint`].
+    pub fn lint(&mut self, options: &lint::Options<'_>) -> Result<Vec<lint::Finding>> {
+        check_name(&self.name)?;
+        self.add_release()?;
+        lint::lint(&self.tree.files(&options.limits), self.kind, &self.name, options)
+    }
+
+    /// Refuses what a lint finds to be an error and nobody allowed.
+    fn veto(&self) -> Result<()> {
+        let options = lint::Options::default();
+        let findings = lint::lint(&self.tree.files(&options.limits), self.kind, &self.name, &options)?;
+        let stops = |finding: &&lint::Finding| {
+            finding.severity == lint::Severity::Error && !self.allowed.contains(&finding.code)
+        };
+        findings.iter().find(stops).map_or(Ok(()), |finding| Err(finding.to_error()))
+    }
+
     /// Builds onto `out`, which must be empty, and signs with `signer` unless [`Builder::unsigned`] was called.
     ///
     /// Memory grows with the number of entries and the hash tree, not with file contents.
@@ -123,7 +155,7 @@ impl Builder {
     /// # Errors
     ///
     /// `signer-missing`, `signer-unexpected`, `build-name`, `outside-hierarchy`, `hierarchy-kind`,
-    /// `forbidden-content`, `release-missing`, `release-conflict`, `release-id`, `release-key`, `release-value`,
+    /// `forbidden-content`, `lint`, `release-missing`, `release-conflict`, `release-id`, `release-key`, `release-value`,
     /// `architecture-unknown`, `output-not-empty`; else as [`erofs::write`], [`verity::build`] and the signer.
     pub fn build<W: Read + Write + Seek + Send>(
         mut self,
@@ -137,8 +169,9 @@ impl Builder {
             (Some(_), true) => return Err(Refused::SignerUnexpected.into()),
         };
         check_name(&self.name)?;
-        check_entries(&self.tree, self.class)?;
+        check_entries(&self.tree, self.kind)?;
         self.add_release()?;
+        self.veto()?;
         let found = out.seek(SeekFrom::End(0))?;
         if found > 0 {
             return Err(Corrupt::OutputNotEmpty { found }.into());
@@ -147,34 +180,33 @@ impl Builder {
     }
 
     fn write<W: Read + Write + Seek + Send>(&self, out: &mut W, signer: Option<&dyn Sign>) -> Result<Built> {
-        let seed = self.seed.unwrap_or_else(|| default_seed(self.class, &self.name));
-        let root_type = self.type_guid(Designator::Root)?;
+        let seed = self.seed.unwrap_or_else(|| default_seed(self.kind, &self.name));
+        let place = self.kind.designator();
+        let (hash_place, signature_place) = protectors(place)?;
 
-        let mut options =
-            erofs::Options { uuid: ids::file_system(seed, root_type), ..erofs::Options::default() };
+        let uuid = ids::file_system(seed, self.type_guid(place)?);
+        let mut options = erofs::Options { uuid, ..erofs::Options::default() };
         options.latest_mtime = self.time.map(Timestamp::from_seconds);
         options.build_time = options.latest_mtime.unwrap_or_default();
         out.seek(SeekFrom::Start(table::FIRST_PARTITION))?;
-        let size = erofs::write(&self.tree, &options, out).within("root")?;
+        let size = erofs::write(&self.tree, &options, out).within(place.as_str())?;
         let data = range_after(table::FIRST_PARTITION, size)?;
 
         let salt = Salt::new(ids::verity_salt(seed))?;
         let superblock = verity::Superblock::new(ids::verity(seed), size / table::GRAIN, salt);
         let tree = verity::build(&Region { out: Mutex::new(out), range: data }, &superblock)
-            .within("root-verity")?;
-        let hash = append(out, data.end(), &tree.bytes).within("root-verity")?;
+            .within(hash_place.as_str())?;
+        let hash = append(out, data.end(), &tree.bytes).within(hash_place.as_str())?;
         let root_hash = tree.root_hash;
 
         let (data_uuid, hash_uuid) = ids::of_root_hash(&root_hash);
-        let mut partitions = vec![
-            self.partition(1, Designator::Root, data_uuid, data)?,
-            self.partition(2, Designator::RootVerity, hash_uuid, hash)?,
-        ];
+        let mut partitions =
+            vec![self.partition(1, place, data_uuid, data)?, self.partition(2, hash_place, hash_uuid, hash)?];
         if let Some(signer) = signer {
-            let bytes = signature(&root_hash, signer).within("root-verity-sig")?;
-            let range = append(out, hash.end(), &bytes).within("root-verity-sig")?;
-            let uuid = ids::partition(seed, self.type_guid(Designator::RootVeritySig)?);
-            partitions.push(self.partition(3, Designator::RootVeritySig, uuid, range)?);
+            let bytes = signature(&root_hash, signer).within(signature_place.as_str())?;
+            let range = append(out, hash.end(), &bytes).within(signature_place.as_str())?;
+            let uuid = ids::partition(seed, self.type_guid(signature_place)?);
+            partitions.push(self.partition(3, signature_place, uuid, range)?);
         }
         let size_bytes = table::write(out, ids::disk(seed).to_guid(), &partitions).within("gpt")?;
         out.flush()?;
@@ -195,27 +227,27 @@ impl Builder {
         range: ByteRange,
     ) -> Result<Partition> {
         let architecture = self.architecture.map_or("", Architecture::as_str);
-        let suffix = designator.as_str().strip_prefix("root").unwrap_or_default();
+        let base = self.kind.designator().as_str();
+        let suffix = designator.as_str().strip_prefix(base).unwrap_or_default();
         Ok(Partition {
             number: PartitionNumber::new(number).ok_or(Unsupported::ArchitectureUnknown)?,
             type_guid: self.type_guid(designator)?,
             unique_guid: uuid.to_guid(),
             range,
             attributes: Attributes::READ_ONLY,
-            label: format!("root-{architecture}{suffix}"),
+            label: format!("{base}-{architecture}{suffix}"),
         })
     }
 
-    /// Adds `extension-release.NAME`, or checks that the tree has the one that is asked for.
+    /// Adds the release file, or checks that the tree has the one that is asked for.
     fn add_release(&mut self) -> Result<()> {
-        let path = format!("{}/extension-release.{}", self.class.release_directory(), self.name);
-        let existing = self.tree.find(path.as_bytes())?.map(|node| self.tree.node(node).kind.clone());
+        let (path, existing) = self.find_release()?;
         match (existing, &self.release) {
-            (None, Some(fields)) => self.tree.add_file(path, fields.text(self.class)?, Meta::new(0o644)),
+            (None, Some(fields)) => self.tree.add_file(path, fields.text(self.kind)?, Meta::new(0o644)),
             (Some(Kind::File(content)), fields) => {
                 let found = release_bytes(&*content).within(path.clone())?;
                 match fields {
-                    Some(fields) if found != fields.text(self.class)?.as_bytes() => {
+                    Some(fields) if found != fields.text(self.kind)?.as_bytes() => {
                         Err(Refused::ReleaseConflict { path }.into())
                     }
                     _ => check_release(&found).within(path),
@@ -230,6 +262,28 @@ impl Builder {
             }
         }
     }
+
+    /// Where the release file is and what stands there, a regular file first; where it goes if there is none.
+    fn find_release(&self) -> Result<(String, Option<Kind>)> {
+        let mut best: Option<(String, Option<Kind>)> = None;
+        for path in self.kind.release_paths(&self.name) {
+            let kind = self.tree.find(path.as_bytes())?.map(|node| self.tree.node(node).kind.clone());
+            if matches!(kind, Some(Kind::File(_))) {
+                return Ok((path, kind));
+            }
+            // Without any, the last place is where the file belongs.
+            if kind.is_some() || best.as_ref().is_none_or(|(_, found)| found.is_none()) {
+                best = Some((path, kind));
+            }
+        }
+        best.ok_or_else(|| Corrupt::ReleaseMissing { expected: String::new(), found: String::new() }.into())
+    }
+}
+
+/// What protects the partition of an image.
+fn protectors(place: Designator) -> Result<(Designator, Designator)> {
+    // Of root and usr, and an image has no other.
+    place.verity().zip(place.verity_sig()).ok_or_else(|| Unsupported::ArchitectureUnknown.into())
 }
 
 /// Refuses a release file that no host would accept.
@@ -252,8 +306,8 @@ fn release_bytes(content: &dyn Content) -> Result<Vec<u8>> {
 }
 
 /// A seed that is the same for all images of a name, and different for another name.
-fn default_seed(class: Class, name: &str) -> Uuid {
-    let digest = sha256(&[b"confext-seed\0", class.as_str().as_bytes(), b"\0", name.as_bytes()]);
+fn default_seed(kind: ImageKind, name: &str) -> Uuid {
+    let digest = sha256(&[b"confext-seed\0", kind.as_str().as_bytes(), b"\0", name.as_bytes()]);
     ids::of_root_hash(&RootHash::from_bytes(digest)).0.into_v4()
 }
 
@@ -266,7 +320,8 @@ fn check_name(name: &str) -> Result<()> {
 }
 
 /// Refuses what a host would never merge, or what would change which hosts match.
-fn check_entries(tree: &Tree, class: Class) -> Result<()> {
+fn check_entries(tree: &Tree, kind: ImageKind) -> Result<()> {
+    let Some(class) = kind.class() else { return Ok(()) };
     if let Kind::Directory(children) = &tree.node(NodeId::ROOT).kind {
         for (name, child) in children {
             let inside = class.hierarchies().iter().any(|hierarchy| hierarchy.as_bytes() == name);

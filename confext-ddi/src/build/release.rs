@@ -2,10 +2,11 @@
 
 use crate::dps::Architecture;
 use crate::error::{Corrupt, Result};
-use crate::release::Class;
+use crate::release::ImageKind;
 use std::collections::BTreeMap;
 
-/// Which hosts an image is for: the fields of its `extension-release` file.
+/// The fields of an image's release file: which hosts an extension is for (`extension-release`), or what an operating
+/// system or portable service is (`os-release`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReleaseFields {
     id: String,
@@ -66,19 +67,24 @@ impl ReleaseFields {
     ///
     /// `release-key` when a key is not made of capital letters, digits and underscores, or is one that has a setter of
     /// its own, `release-value` when a value holds a control character or is empty where that would match nothing.
-    pub fn text(&self, class: Class) -> Result<String> {
-        let (level_key, scope_key) = (class.level_key(), class.scope_key());
+    pub fn text(&self, kind: impl Into<ImageKind>) -> Result<String> {
+        let class = kind.into().class();
+        let (level_key, scope_key) = class.map(|class| (class.level_key(), class.scope_key())).unzip();
         let mut all: BTreeMap<&str, &str> = BTreeMap::new();
         for (key, value) in &self.fields {
             let first = key.bytes().next().is_some_and(|byte| byte.is_ascii_uppercase() || byte == b'_');
             let rest = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
-            if !first || !key.bytes().all(rest) || ["ID", level_key, scope_key].contains(&key.as_str()) {
+            let setter = [Some("ID"), level_key, scope_key].contains(&Some(key.as_str()));
+            if !first || !key.bytes().all(rest) || setter {
                 return Err(Corrupt::ReleaseKey { found: key.clone() }.into());
             }
             all.insert(key, value);
         }
-        all.extend(self.level.as_deref().map(|level| (level_key, level)));
-        all.extend(self.scope.as_deref().map(|scope| (scope_key, scope)));
+        for (value, key, name) in [(&self.level, level_key, "LEVEL"), (&self.scope, scope_key, "SCOPE")] {
+            let Some(value) = value.as_deref() else { continue };
+            // An operating system has a level for each class: the plain setters say nothing there.
+            all.insert(key.ok_or_else(|| Corrupt::ReleaseKey { found: name.to_owned() })?, value);
+        }
         let mut text = String::new();
         for (key, value) in [("ID", self.id.as_str())].into_iter().chain(all) {
             if value.is_empty() || value.chars().any(char::is_control) {
@@ -111,6 +117,7 @@ fn push_quoted(text: &mut String, value: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::release::Class;
 
     #[test]
     fn values_are_quoted_where_a_shell_needs_it() {
@@ -125,6 +132,10 @@ mod tests {
         assert_eq!(fields.text(Class::Confext).unwrap(), expected);
         assert!(fields.text(Class::Sysext).unwrap().contains("SYSEXT_LEVEL=2.0\n"));
         assert_eq!(ReleaseFields::any().text(Class::Sysext).unwrap(), "ID=_any\n");
+        let os = ReleaseFields::new("example").field("SYSEXT_LEVEL", "3").field("CONFEXT_LEVEL", "2");
+        assert_eq!(os.text(ImageKind::Root).unwrap(), "ID=example\nCONFEXT_LEVEL=2\nSYSEXT_LEVEL=3\n");
+        assert_eq!(os.clone().level("1").text(ImageKind::Usr).unwrap_err().code(), "release-key");
+        assert_eq!(os.scope("portable").text(ImageKind::Portable).unwrap_err().code(), "release-key");
     }
 
     #[test]

@@ -68,6 +68,10 @@ family! {
         HierarchyKind { path: String } = "hierarchy-kind",
             "entry \"{path}\" is not a directory, expected one to merge over the host's",
             "make it a directory: a link or file in its place would hide the host's";
+        /// Something in an image speaks against it.
+        Lint { finding: &'static str, path: String, found: String, expected: String } = "lint",
+            "{finding} in \"{path}\": found {found}, expected {expected}",
+            "take it out, or allow what is found by its code";
         /// An image says two things of the hosts it is for.
         ReleaseConflict { path: String } = "release-conflict",
             "two release files: found \"{path}\" among the entries, and it is not what the fields say",

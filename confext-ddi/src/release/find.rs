@@ -61,7 +61,8 @@ pub fn find(
     Ok(Found { release, path })
 }
 
-fn read(fs: &dyn FileSystem, path: &[u8], limits: &Limits) -> Result<Release> {
+/// Reads a release file of this path.
+pub(crate) fn read(fs: &dyn FileSystem, path: &[u8], limits: &Limits) -> Result<Release> {
     let meta = fs.stat(path)?;
     if meta.file_type == FileType::Regular && meta.size_bytes > limits.release_bytes {
         let (found, most) = (meta.size_bytes, limits.release_bytes);

@@ -61,6 +61,7 @@ _ImagePath: TypeAlias = str | bytes | PathLike[str] | PathLike[bytes]
 #: A key or certificate: PEM text as bytes, or the path of its file.
 _Pem: TypeAlias = bytes | _Path
 _Class: TypeAlias = Literal["confext", "sysext"]
+_ImageKind: TypeAlias = Literal["confext", "sysext", "portable", "root", "usr"]
 _Hierarchy: TypeAlias = Literal["usr", "opt", "etc"]
 _Protection: TypeAlias = Literal["none", "verity", "signed"]
 _Kind: TypeAlias = Literal["regular", "directory", "symlink", "char-device", "block-device", "fifo", "socket"]
@@ -91,7 +92,7 @@ def generate_key(subject: str, *, days: int = 30, not_before: int | datetime | N
 def build(
     name: str,
     *,
-    class_: _Class = "confext",
+    class_: _ImageKind = "confext",
     source: _Path | Mapping[_ImagePath, _Entry] | Mapping[str, _Entry] | Mapping[bytes, _Entry],
     output: _Path,
     release: Mapping[str, str] | None = None,
@@ -102,10 +103,11 @@ def build(
     seed: UUID | str | None = None,
     source_date_epoch: int | None = None,
 ) -> Built:
-    """Build an extension image from a directory, or from a mapping of path to entry.
+    """Build an image from a directory, or from a mapping of path to entry.
 
-    `name` is the image's file name without version and ending: a host looks for its release file by this name. Without
-    `release` the entries must have that file; `{"ID": "_any"}` fits every host. Signing needs `key` and `certificate`;
+    `class_` says what it is: an extension (`confext`, `sysext`), a `portable` service, or the `root` or `usr` of an
+    operating system. `name` is the image's file name without version and ending: a host looks for the release file of an
+    extension by this name. Without `release` the entries must have that file; `{"ID": "_any"}` fits every host. Signing needs `key` and `certificate`;
     without them, `unsigned=True` says that this is meant.
 
     The same input, seed and time give the same bytes. The file appears at once when it is complete; one that is there

@@ -1,5 +1,6 @@
 use super::*;
 use crate::gpt::{Source, Table};
+use crate::release::Class;
 use std::io::Cursor;
 
 struct FixedSigner(usize);
@@ -156,6 +157,61 @@ fn entries_a_host_would_not_merge_are_refused() {
             "{name:?}"
         );
     }
+}
+
+#[test]
+fn each_kind_has_its_partitions_and_its_release_file() {
+    use crate::fs;
+    for (kind, label, path) in [
+        (ImageKind::Sysext, "root-arm64", "usr/lib/extension-release.d/extension-release.app"),
+        (ImageKind::Confext, "root-arm64", "etc/extension-release.d/extension-release.app"),
+        (ImageKind::Portable, "root-arm64", "usr/lib/os-release"),
+        (ImageKind::Root, "root-arm64", "usr/lib/os-release"),
+        (ImageKind::Usr, "usr-arm64", "lib/os-release"),
+    ] {
+        let builder = Builder::new(kind, "app").architecture(Architecture::Arm64);
+        let (image, built) = build(builder.release(ReleaseFields::new("example")));
+        let table = Table::read(&image, &Limits::default()).unwrap().unwrap();
+        let found: Vec<_> = table
+            .partitions
+            .iter()
+            .map(|partition| (partition.label.as_str(), PartitionType::from_guid(partition.type_guid)))
+            .collect();
+        let place = kind.designator();
+        let expected =
+            [(place, ""), (place.verity().unwrap(), "-verity"), (place.verity_sig().unwrap(), "-verity-sig")]
+                .map(|(designator, suffix)| {
+                    (
+                        format!("{label}{suffix}"),
+                        PartitionType { designator, architecture: Some(Architecture::Arm64) },
+                    )
+                });
+        for ((label, of_type), (expected_label, expected_type)) in found.iter().zip(&expected) {
+            assert_eq!((*label, *of_type), (expected_label.as_str(), Some(*expected_type)), "{kind}");
+        }
+        assert_eq!(found.len(), 3);
+        let range = built.partitions[0].range;
+        let data = &image[range.start() as usize..range.end() as usize];
+        let files = fs::open(data, crate::fstype::FsType::Erofs, &Limits::default()).unwrap();
+        assert_eq!(files.read(path.as_bytes()).unwrap(), b"ID=example\n", "{kind}");
+    }
+}
+
+#[test]
+fn an_operating_system_brings_its_own_release_file_or_gets_one() {
+    let root = |tree: Tree| Builder::new(ImageKind::Root, "os").tree(tree);
+    let mut tree = Tree::new();
+    tree.add_file("srv/anything", "", Meta::new(0o644)).unwrap();
+    assert_eq!(refused(root(tree.clone())), "release-missing");
+    tree.add_symlink("etc/os-release", "../usr/lib/os-release", Meta::new(0)).unwrap();
+    assert_eq!(refused(root(tree.clone()).release(ReleaseFields::new("x"))), "release-conflict");
+    tree.add_file("usr/lib/os-release", "ID=example\n", Meta::new(0o644)).unwrap();
+    build(root(tree.clone()));
+    build(root(tree.clone()).release(ReleaseFields::new("example")));
+    assert_eq!(refused(root(tree).release(ReleaseFields::new("x"))), "release-conflict");
+    let mut tree = Tree::new();
+    tree.add_file("etc/os-release", "NAME=x\n", Meta::new(0o644)).unwrap();
+    assert_eq!(refused(root(tree)), "release-id");
 }
 
 #[test]
