@@ -8,6 +8,7 @@ mod image;
 mod inspect;
 mod lint;
 mod list;
+mod manifest;
 mod merge;
 mod output;
 mod plan;
@@ -60,6 +61,7 @@ enum Verb {
     Verify(verify::Arguments),
     Ls(files::ListArguments),
     Cat(files::CatArguments),
+    Manifest(manifest::Arguments),
     List(list::Arguments),
     Plan(plan::Arguments),
     Merge(merge::MergeArguments),
@@ -103,6 +105,7 @@ impl Verb {
             Self::Verify(arguments) => verify::run(arguments, output),
             Self::Ls(arguments) => files::list(arguments, output),
             Self::Cat(arguments) => files::cat(arguments, output),
+            Self::Manifest(arguments) => manifest::run(arguments, output),
             Self::List(arguments) => list::run(arguments, output),
             Self::Plan(arguments) => plan::run(arguments, output),
             Self::Merge(arguments) => merge::merge(arguments, output),

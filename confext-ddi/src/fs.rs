@@ -24,13 +24,15 @@ pub use below::Below;
 pub use resolve::resolve;
 pub use walk::{Walk, walk};
 
+pub(crate) use path::{compare, display};
+
 use crate::error::{Result, Unsupported};
 use crate::fstype::FsType;
 use crate::{Limits, ReadAt};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What a directory entry is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FileType {
     /// A regular file.

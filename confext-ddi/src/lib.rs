@@ -46,7 +46,11 @@ pub mod signature;
 
 mod erofs;
 
+mod ordered;
+
 pub mod fs;
+
+pub mod manifest;
 
 pub mod release;
 

@@ -33,6 +33,11 @@ pub struct Limits {
     pub image_bytes: u64,
     /// Damaged blocks that one repair takes on. Default 1,000,000, about 50 MiB of memory.
     pub damaged_blocks: u64,
+    /// Bytes of the contents of all files, where all of them are read: manifest, comparison, extraction. Holes count.
+    /// Default 64 GiB.
+    pub content_bytes: u64,
+    /// Bytes of a manifest's text, and of the names and extended attributes of one in memory. Default 256 MiB.
+    pub manifest_bytes: u64,
 }
 
 impl Default for Limits {
@@ -51,6 +56,8 @@ impl Default for Limits {
             verity_data_bytes: 16 << 40,
             image_bytes: 4 << 30,
             damaged_blocks: 1_000_000,
+            content_bytes: 64 << 30,
+            manifest_bytes: 256 << 20,
         }
     }
 }

@@ -35,10 +35,13 @@ impl Output {
 
     /// Prints what was asked for.
     pub(super) fn answer(&self, view: &impl View) -> Result<(), Failure> {
+        self.print(|out| if self.json { json(view, out) } else { view.text(out) })
+    }
+
+    /// Has `write` print what was asked for; it knows both ways itself.
+    pub(super) fn print(&self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
         let mut out = io::BufWriter::new(io::stdout().lock());
-        if self.json { json(view, &mut out) } else { view.text(&mut out) }
-            .and_then(|()| out.flush())
-            .map_err(Failure::Output)
+        write(&mut out).and_then(|()| out.flush()).map_err(Failure::Output)
     }
 
     /// Prints what was done; quiet calls do not want to know, unless as JSON.

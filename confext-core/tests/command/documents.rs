@@ -1,8 +1,12 @@
 //! Every verb's JSON has the fields that `docs/command.md` lists, and no others.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use confext_ddi::Limits;
+use confext_ddi::build::{Builder, Device, Meta, ReleaseFields, Tree};
+use confext_ddi::manifest::{Dialect, Kind, Manifest};
+use confext_ddi::release::Class;
 use serde_json::Value;
 
 use crate::fixture::{Scratch, confext};
@@ -95,6 +99,44 @@ fn build() {
     assert_eq!(signed["partitions"].as_array().unwrap().len(), 3);
     assert!(signed["signed"].is_string() && unsigned["signed"].is_null());
     assert_eq!(signed["root_hash"], unsigned["root_hash"]);
+}
+
+/// An image, unsigned, with files of every kind and names that are no text.
+fn image_of_all_kinds(scratch: &Scratch) -> PathBuf {
+    let mut tree = Tree::new();
+    tree.add_file(b"etc/a\xff", "one", Meta::new(0o644)).unwrap();
+    tree.add_hardlink("etc/b", b"etc/a\xff").unwrap();
+    tree.add_symlink("etc/link", b"to \xff", Meta::new(0o777)).unwrap();
+    tree.add_device("etc/null", Device::Character { major: 1, minor: 3 }, Meta::new(0o666)).unwrap();
+    tree.set_xattr("etc", b"user.\xff", "value").unwrap();
+    let path = scratch.path("kinds.raw");
+    let builder = Builder::new(Class::Confext, "kinds").tree(tree).release(ReleaseFields::any()).unsigned();
+    let mut file = std::fs::File::options().read(true).write(true).create_new(true).open(&path).unwrap();
+    builder.build(&mut file, None).unwrap();
+    path
+}
+
+#[test]
+fn manifest() {
+    let scratch = Scratch::new();
+    let image = image_of_all_kinds(&scratch);
+    let of = |more: &[&str]| {
+        let first = ["manifest", image.to_str().unwrap(), "--policy", "verity"];
+        confext(first.into_iter().chain(more.iter().copied())).ok()
+    };
+    let document = of(&["--json"]);
+    Documented::read("manifest").check(&[document.json()]);
+    let limits = Limits::default();
+    let manifest = Manifest::parse_json(&document.stdout, &limits).unwrap();
+    let kind = &manifest.get(b"etc/b").unwrap().kind;
+    assert!(matches!(kind, Kind::Regular { size_bytes: 3, sha256: Some(_) }), "{kind:?}");
+    let sizes = Manifest::parse_json(&of(&["--json", "--no-digests"]).stdout, &limits).unwrap();
+    assert_eq!(sizes.get(b"etc/b").unwrap().kind, Kind::Regular { size_bytes: 3, sha256: None });
+    for (more, dialect) in [(&[][..], Dialect::Bsd), (&["--mtree", "systemd"], Dialect::Systemd)] {
+        let mut expected = Vec::new();
+        manifest.write_mtree(dialect, &mut expected).unwrap();
+        assert_eq!(of(more).stdout, expected);
+    }
 }
 
 #[test]
@@ -193,7 +235,7 @@ fn inspect() {
 }
 
 /// The file system of an image without the table around it.
-fn bare_file_system(scratch: &Scratch, image: &Path) -> std::path::PathBuf {
+fn bare_file_system(scratch: &Scratch, image: &Path) -> PathBuf {
     let document = confext(["--json".as_ref(), "inspect".as_ref(), image.as_os_str()]).ok().json();
     let range = &document["partitions"][0]["range"];
     let (start, end) = (range["start"].as_u64().unwrap() as usize, range["end"].as_u64().unwrap() as usize);
@@ -201,7 +243,7 @@ fn bare_file_system(scratch: &Scratch, image: &Path) -> std::path::PathBuf {
 }
 
 /// An unsigned image whose third partition is marked as not to be used.
-fn with_unused_partition(scratch: &Scratch) -> std::path::PathBuf {
+fn with_unused_partition(scratch: &Scratch) -> PathBuf {
     let mut bytes = std::fs::read(scratch.signed("unused.raw")).unwrap();
     crate::faults::edit_entry(&mut bytes, 2, |entry| entry[55] |= 0x80);
     scratch.file("unused.raw", bytes)

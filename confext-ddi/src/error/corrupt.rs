@@ -366,5 +366,22 @@ family! {
         PolicyRuleTwice { found: String } = "policy-rule-twice",
             "two rules in a policy for one partition: found a second one for {found:?}, expected one",
             "join the flags of both rules with +";
+        // manifest
+        /// A manifest is not the JSON it should be.
+        ManifestJson { reason: String } = "manifest-json",
+            "not a manifest in JSON: {reason}",
+            "pass a manifest as `confext manifest --json` writes it";
+        /// A JSON document says to be something else.
+        ManifestFormat { found: String } = "manifest-format",
+            "not a manifest: found format {found:?}, expected \"confext-manifest\"",
+            "pass a manifest as `confext manifest --json` writes it";
+        /// An entry of a manifest has a value that is impossible, or not as it would be written.
+        ManifestEntry { path: String, what: &'static str, found: String, expected: &'static str } = "manifest-entry",
+            "entry {path:?} of the manifest: {what}: found {found}, expected {expected}",
+            "make the manifest again; one that was edited by hand is easily wrong";
+        /// The entries of a manifest do not make a tree, or not in the order they have to be in.
+        ManifestOrder { path: String, found: &'static str, expected: &'static str } = "manifest-order",
+            "entry {path:?} of the manifest: found {found}, expected {expected}",
+            "make the manifest again; one that was edited by hand is easily wrong";
     }
 }

@@ -97,5 +97,10 @@ family! {
         Encrypted { designator: &'static str } = "encrypted",
             "the {designator} partition is encrypted: found a LUKS header, expected a file system",
             "build the image without encryption; a signature protects it from changes";
+        // manifest
+        /// A manifest is of a version that is not known here.
+        ManifestVersion { found: u32 } = "manifest-version",
+            "manifest of another version: found {found}, expected 1",
+            "make the manifest with this version, or use a newer one to read it";
     }
 }

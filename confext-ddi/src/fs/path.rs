@@ -4,7 +4,7 @@ use crate::Limits;
 use crate::error::{LimitExceeded, Lookup, Result};
 
 /// A path as it is shown in messages.
-pub(super) fn display(path: &[u8]) -> String {
+pub(crate) fn display(path: &[u8]) -> String {
     format!("/{}", String::from_utf8_lossy(path))
 }
 
@@ -43,6 +43,11 @@ pub(super) fn plain_components<'a>(path: &'a [u8], limits: &Limits) -> Result<Ve
 /// `parent/name`, or `name` in the root.
 pub(super) fn join(parent: &[u8], name: &[u8]) -> Vec<u8> {
     if parent.is_empty() { name.to_vec() } else { [parent, b"/", name].concat() }
+}
+
+/// The order in which [`walk`](super::walk) lists two paths: that of their components, not of their bytes.
+pub(crate) fn compare(a: &[u8], b: &[u8]) -> std::cmp::Ordering {
+    a.split(|&byte| byte == b'/').cmp(b.split(|&byte| byte == b'/'))
 }
 
 #[cfg(test)]
