@@ -2,6 +2,7 @@
 
 mod build;
 mod failure;
+mod fec;
 mod files;
 mod host;
 mod image;
@@ -13,6 +14,7 @@ mod merge;
 mod output;
 mod plan;
 mod progress;
+mod repair;
 mod run;
 mod status;
 mod text;
@@ -62,6 +64,8 @@ enum Verb {
     Ls(files::ListArguments),
     Cat(files::CatArguments),
     Manifest(manifest::Arguments),
+    Fec(fec::Arguments),
+    Repair(repair::Arguments),
     List(list::Arguments),
     Plan(plan::Arguments),
     Merge(merge::MergeArguments),
@@ -106,6 +110,8 @@ impl Verb {
             Self::Ls(arguments) => files::list(arguments, output),
             Self::Cat(arguments) => files::cat(arguments, output),
             Self::Manifest(arguments) => manifest::run(arguments, output),
+            Self::Fec(arguments) => fec::run(arguments, output),
+            Self::Repair(arguments) => return repair::run(arguments, output),
             Self::List(arguments) => list::run(arguments, output),
             Self::Plan(arguments) => plan::run(arguments, output),
             Self::Merge(arguments) => merge::merge(arguments, output),

@@ -20,5 +20,7 @@ pub use ddi::{Builder, Built};
 #[cfg(all(feature = "directory", target_os = "linux"))]
 pub use directory::{DirectoryOptions, Xattrs};
 pub use files::Files;
+#[cfg(feature = "directory")]
+pub(crate) use output::Partial;
 pub use release::ReleaseFields;
 pub use tree::{Device, Meta, Timestamp, Tree};

@@ -64,6 +64,8 @@ pub mod policy;
 
 pub mod build;
 
+pub mod parity;
+
 pub use digest::RootHash;
 pub use error::{Error, Result};
 pub use limits::Limits;

@@ -12,6 +12,7 @@ mod image;
 mod key;
 mod layer;
 mod origin;
+mod parity;
 mod plan;
 mod record;
 mod report;
@@ -44,6 +45,8 @@ mod _confext {
     use crate::layer::{Layer, LayerPartition, Listed, Listing, Rejection};
     #[pymodule_export]
     use crate::origin::{Origin, Shadow, Source, Unknown};
+    #[pymodule_export]
+    use crate::parity::{DamagedBlock, Parity, Repair, fec, repair};
     #[pymodule_export]
     use crate::plan::{Attributes, Hierarchy, PathChange, Plan, Shadowed, Veto};
     #[pymodule_export]

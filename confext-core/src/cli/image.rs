@@ -59,7 +59,8 @@ fn open(path: &Path, options: &image::Options) -> Result<Image<File>, Failure> {
     Image::open(image_file::open(path)?, options).map_err(|source| fault(path, source))
 }
 
-fn fault(path: &Path, source: confext_ddi::Error) -> Failure {
+/// What an error of an image's bytes is to the caller.
+pub(super) fn fault(path: &Path, source: confext_ddi::Error) -> Failure {
     Error::Image { image: path.display().to_string(), source }.into()
 }
 

@@ -242,6 +242,56 @@ fn bare_file_system(scratch: &Scratch, image: &Path) -> PathBuf {
     scratch.file("bare.raw", &std::fs::read(image).unwrap()[start..end])
 }
 
+/// Damage of one block is repaired, damage of three is told.
+#[test]
+fn fec_and_repair() {
+    let scratch = Scratch::new();
+    scratch.file("tree-1/etc/app/large", (0..80_000_u32).flat_map(u32::to_le_bytes).collect::<Vec<u8>>());
+    let (image, new) = (scratch.signed("a.raw"), scratch.path("new.raw"));
+    let (fec, damaged) = (scratch.path("a.fec"), scratch.path("damaged.raw"));
+    let run = |arguments: &[&str]| {
+        let paths = [&image, &damaged, &fec, &new].map(|path| path.to_str().unwrap());
+        let path = |&word: &&str| ["IMAGE", "DAMAGED", "FEC", "NEW"].iter().position(|name| *name == word);
+        let word = |word| path(&word).map_or(word, |at| paths[at]);
+        confext(["--json"].into_iter().chain(arguments.iter().map(|argument| word(argument))))
+    };
+    let parity = run(&["fec", "IMAGE", "--output", "FEC"]).ok().json();
+    assert_eq!(parity["fec_bytes"], std::fs::metadata(&fec).unwrap().len());
+    assert_eq!((&parity["roots"], &parity["rounds"]), (&2.into(), &1.into()));
+    Documented::read("fec").check(&[parity]);
+
+    let whole = std::fs::read(&image).unwrap();
+    let inspected = run(&["inspect", "IMAGE"]).ok().json();
+    let start = inspected["partitions"][0]["range"]["start"].as_u64().unwrap();
+    let damage = |blocks: std::ops::Range<usize>| {
+        let mut bytes = whole.clone();
+        bytes[usize::try_from(start).unwrap()..][blocks.start * 4096..blocks.end * 4096].fill(0xa5);
+        std::fs::write(&damaged, &bytes).unwrap();
+    };
+    damage(7..10);
+    let told = run(&["repair", "DAMAGED", "--fec", "FEC", "--output", "NEW"]);
+    assert_eq!((told.status, new.exists()), (1, false));
+    let told = told.json();
+    assert_eq!(told["unrepairable"][2]["offset"], start + 9 * 4096);
+    assert!(told["output"].is_null());
+    damage(7..8);
+    let repaired = run(&["repair", "DAMAGED", "--fec", "FEC", "--output", "NEW"]).ok().json();
+    assert_eq!(repaired["repaired"][0]["offset"], start + 7 * 4096);
+    assert_eq!(
+        (&repaired["repaired"][0]["area"], &repaired["output"]),
+        (&"data".into(), &new.to_str().unwrap().into())
+    );
+    assert!(std::fs::read(&new).unwrap() == whole);
+    Documented::read("repair").check(&[told, repaired]);
+
+    let again = run(&["repair", "DAMAGED", "--fec", "FEC", "--output", "NEW"]);
+    assert_eq!((again.status, &again.json()["error"]["code"]), (3, &"io".into()));
+    let wrong = run(&["repair", "DAMAGED", "--fec", "FEC", "--output", "OTHER", "--fec-roots", "3"]);
+    assert_eq!((wrong.status, &wrong.json()["error"]["code"]), (1, &"fec-area".into()));
+    assert_eq!(run(&["fec", "IMAGE", "--output", "FEC", "--fec-roots", "25"]).status, 2);
+    assert_eq!(run(&["fec", "DAMAGED", "--output", "FEC"]).json()["error"]["code"], "data-block");
+}
+
 /// An unsigned image whose third partition is marked as not to be used.
 fn with_unused_partition(scratch: &Scratch) -> PathBuf {
     let mut bytes = std::fs::read(scratch.signed("unused.raw")).unwrap();

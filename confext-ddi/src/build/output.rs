@@ -30,13 +30,13 @@ impl Builder {
 }
 
 /// A file that is removed unless it is finished.
-struct Partial {
-    file: File,
+pub(crate) struct Partial {
+    pub(crate) file: File,
     path: Option<PathBuf>,
 }
 
 impl Partial {
-    fn create(target: &Path) -> Result<Self> {
+    pub(crate) fn create(target: &Path) -> Result<Self> {
         let name =
             target.file_name().ok_or(std::io::ErrorKind::InvalidInput).map_err(std::io::Error::from)?;
         let mut try_number = 0_u32;
@@ -56,7 +56,7 @@ impl Partial {
         }
     }
 
-    fn finish(mut self, target: &Path) -> Result<()> {
+    pub(crate) fn finish(mut self, target: &Path) -> Result<()> {
         self.file.sync_all()?;
         if let Some(path) = &self.path {
             std::fs::rename(path, target)?;

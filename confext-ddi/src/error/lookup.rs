@@ -12,6 +12,11 @@ family! {
         PatternDirectory { found: String } = "pattern-directory",
             "the pattern asks for a directory: found {found:?}, expected a pattern for an image file",
             "drop the slash at the end, or look for directories";
+        // parity
+        /// There is no hash tree that says which blocks are damaged.
+        NoHashTree = "no-hash-tree",
+            "the image has no hash tree, expected one: nothing else says which blocks are damaged",
+            "build the image with a hash tree; parity alone repairs nothing";
         // fs
         /// A path has a NUL byte, or a `..` where none is allowed.
         PathSyntax { found: String } = "path-syntax",

@@ -14,6 +14,7 @@ __all__ = [
     "Built",
     "Change",
     "Claim",
+    "DamagedBlock",
     "Decision",
     "Device",
     "Directory",
@@ -31,10 +32,12 @@ __all__ = [
     "Listed",
     "Listing",
     "Origin",
+    "Parity",
     "Partition",
     "PathChange",
     "Plan",
     "Rejection",
+    "Repair",
     "Report",
     "Shadow",
     "Shadowed",
@@ -50,8 +53,10 @@ __all__ = [
     "Veto",
     "__version__",
     "build",
+    "fec",
     "generate_key",
     "main",
+    "repair",
     "verify",
 ]
 
@@ -434,6 +439,72 @@ def verify(
 
     What `Image.verify` returns is checked block by block as it is read; here all of it has been read already.
     """
+
+# ---- parity
+
+def fec(path: _Path, *, output: _Path, roots: int = 2) -> Parity:
+    """Make parity for an image, as `veritysetup` does, after checking every block of it.
+
+    `roots` bytes of parity, 2 to 24, protect up to 255 minus so many bytes of the image. A file that is there is
+    replaced when the new one is complete.
+    """
+
+def repair(
+    path: _Path,
+    *,
+    fec: _Path,
+    output: _Path,
+    roots: int = 2,
+    fec_offset: int = 0,
+    root_hash: str | None = None,
+) -> Repair:
+    """Repair a damaged image with its parity into a new image. The image itself is only read; no signature is checked.
+
+    `output` is written when every block could be repaired, and nothing may be there before. `roots` and `fec_offset`, in
+    bytes, are those that the parity was made with. Without `root_hash` the one that the image claims is repaired towards.
+    """
+
+@final
+class Parity:
+    """The parity of an image."""
+
+    __match_args__ = ("roots", "size", "data_blocks", "hash_blocks")
+    #: How many bytes of each codeword of 255 are parity.
+    roots: Final[int]
+    #: The size of the parity, in bytes.
+    size: Final[int]
+    #: How many blocks of data are covered.
+    data_blocks: Final[int]
+    #: How many blocks of the hash partition are covered.
+    hash_blocks: Final[int]
+
+@final
+class DamagedBlock:
+    """A block that was damaged."""
+
+    __match_args__ = ("area", "block", "offset")
+    #: What it holds.
+    area: Final[Literal["data", "hash"]]
+    #: Which it is, counted from the start of the data or of the hash tree.
+    block: Final[int]
+    #: Where it starts in the image, in bytes.
+    offset: Final[int]
+
+@final
+class Repair:
+    """What a repair came to."""
+
+    __match_args__ = ("whole", "root_hash", "repaired", "unrepairable", "unchecked_blocks")
+    #: Whether every block is right now; only then the output was written.
+    whole: Final[bool]
+    #: What every block was checked against, in hex. Nobody checked a signature of it.
+    root_hash: Final[str]
+    #: The blocks that were damaged and are right now.
+    repaired: Final[tuple[DamagedBlock, ...]]
+    #: The blocks that are damaged and stay so.
+    unrepairable: Final[tuple[DamagedBlock, ...]]
+    #: How many blocks could not be looked at, because the hash block with their digest is unrepairable.
+    unchecked_blocks: Final[int]
 
 @final
 class Table:

@@ -1,0 +1,51 @@
+//! Parity and repaired images at paths: complete, or not there.
+
+use super::{Options, Repaired, encode, repair};
+use crate::build::Partial;
+use crate::error::{Result, ResultExt as _};
+use crate::image::Image;
+use crate::read::ReadAt;
+use crate::verity::fec::{Coverage, Roots};
+use std::io::Write as _;
+use std::path::Path;
+
+/// [`encode`] to a file of this path. One that is there is replaced when the new one is complete.
+///
+/// # Errors
+///
+/// As [`encode`]; an I/O error with the path.
+pub fn encode_file<R: ReadAt>(image: &Image<R>, roots: Roots, path: impl AsRef<Path>) -> Result<Coverage> {
+    let path = path.as_ref();
+    let place = path.display().to_string();
+    let mut partial = Partial::create(path).within(place.clone())?;
+    let coverage = encode(image, roots, |bytes| partial.file.write_all(bytes))?;
+    partial.finish(path).within(place)?;
+    Ok(coverage)
+}
+
+/// [`repair`] to a file of this path, where nothing may be. It is there afterwards when every block is right; otherwise
+/// the report says what is not, and no file is left.
+///
+/// # Errors
+///
+/// As [`repair`]; an I/O error with the path, also when there is something.
+pub fn repair_file<R: ReadAt, F: ReadAt>(
+    image: &Image<R>,
+    fec: &F,
+    path: impl AsRef<Path>,
+    options: &Options,
+) -> Result<Repaired> {
+    let path = path.as_ref();
+    let place = path.display().to_string();
+    // Not in place, and not over something else: a repair that goes wrong must not cost what it started from.
+    if path.symlink_metadata().is_ok() {
+        return Err(std::io::Error::from(std::io::ErrorKind::AlreadyExists)).within(place);
+    }
+    let partial = Partial::create(path).within(place.clone())?;
+    partial.file.set_len(image.reader().size_bytes()?).map_err(crate::Error::from).within(place.clone())?;
+    let repaired = repair(image, fec, &partial.file, options)?;
+    if repaired.report.is_whole() {
+        partial.finish(path).within(place)?;
+    }
+    Ok(repaired)
+}
