@@ -1,4 +1,4 @@
-//! Image policy: parse, print, intersect, judge. The one gate.
+//! Image policy: parse, print, compare, judge. The one gate.
 //!
 //! A policy is a list of rules like `root=signed:usr=verity+absent`: for each designator the uses, attributes and file
 //! systems that are allowed. The grammar is systemd's; nothing unknown in it is ignored. [`Policy::judge`] checks
@@ -17,25 +17,31 @@
 //! *Spec*: systemd.image-policy(7).
 
 mod admitted;
+mod algebra;
 mod flags;
 mod judge;
+mod preset;
+mod rule;
 mod text;
 
 pub use admitted::{Admitted, Checked, Data, Evidence};
 pub use flags::Protection;
+pub use preset::Preset;
+pub use rule::{Attribute, Rule, Use};
 
 use crate::dps::Designator;
-use crate::error::{Refused, Result};
+use crate::error::{Corrupt, Result};
 use crate::image::Image;
 use crate::read::ReadAt;
 use crate::signature::Verifier;
-use flags::{Flags, GROUPS};
+use flags::Flags;
 use std::collections::BTreeMap;
-use text::{DESIGNATORS, print_flags};
+use text::DESIGNATORS;
 
 /// Which protection each partition of an image must have.
 ///
-/// Two policies are equal when they have the same rules; `root=open` and `root=` are the same rule.
+/// Two policies are equal when they have the same rules; `root=open` and `root=` are the same rule. Whether two mean the
+/// same is for [`Policy::is_equivalent`], which one asks for more for [`Policy::is_as_strict_as`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Policy {
     /// With each group extended: no group is without a flag.
@@ -44,28 +50,44 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Root and usr must be signed by a trusted key: the default.
+    /// A policy without rules: this is what holds for every partition.
     #[must_use]
-    pub fn signed() -> Self {
-        Self::of_data(Flags::SIGNED)
+    pub fn otherwise(rule: Rule) -> Self {
+        Self { rules: BTreeMap::new(), default: rule.0 }
     }
 
-    /// Root and usr must be under a hash tree; where they are signed and a verifier is passed, by a trusted key.
-    #[must_use]
-    pub fn verity() -> Self {
-        Self::of_data(Flags::SIGNED | Flags::VERITY)
+    /// The same with a rule for this partition, in the place of the one that there was.
+    ///
+    /// # Errors
+    ///
+    /// `policy-designator` for a partition that no policy can name: a user's home directory, a generic partition.
+    pub fn with(mut self, designator: Designator, rule: Rule) -> Result<Self> {
+        if !DESIGNATORS.contains(&designator) {
+            return Err(Corrupt::PolicyDesignator { found: designator.as_str().to_owned() }.into());
+        }
+        self.rules.insert(designator, rule.0);
+        Ok(self)
     }
 
-    /// Root and usr may be unprotected; where they are protected, the protection must check.
-    #[must_use]
-    pub fn unprotected() -> Self {
-        Self::of_data(Flags::SIGNED | Flags::VERITY | Flags::UNPROTECTED)
+    /// The rules as they were written, in the order they are printed.
+    pub fn rules(&self) -> impl Iterator<Item = (Designator, Rule)> + '_ {
+        self.rules.iter().map(|(designator, flags)| (*designator, Rule(*flags)))
     }
 
-    fn of_data(uses: Flags) -> Self {
-        let flags = (uses | Flags::ABSENT).extended();
-        let rules = BTreeMap::from([(Designator::Root, flags), (Designator::Usr, flags)]);
-        Self { rules, default: Flags::IGNORE.extended() }
+    /// What holds for partitions without a rule.
+    #[must_use]
+    pub fn default_rule(&self) -> Rule {
+        Rule(self.default)
+    }
+
+    /// What holds for a partition, as systemd reads the policy: its rule or the default, without the words that mean
+    /// nothing there. For a hash tree or signature without a rule, what follows from the rule for what it protects.
+    ///
+    /// `None` when nothing satisfies it, as with `home=verity`: only root and usr can be under a hash tree.
+    #[must_use]
+    pub fn rule(&self, designator: Designator) -> Option<Rule> {
+        let flags = self.effective(designator);
+        flags.intersects(Flags::OPEN).then_some(Rule(flags))
     }
 
     /// Parses a policy: rules `DESIGNATOR=FLAG+FLAG…` joined with colons, or `*` (all is allowed), `-` (all is
@@ -81,41 +103,10 @@ impl Policy {
         text::parse(text)
     }
 
-    /// The policy that admits an image when both do.
-    ///
-    /// # Errors
-    ///
-    /// `policy-disjoint` when there is a partition of which both admit nothing.
-    pub fn intersect(&self, other: &Self) -> Result<Self> {
-        let mut rules = BTreeMap::new();
-        for designator in DESIGNATORS {
-            let (first, second) = (self.rule(designator), other.rule(designator));
-            let Some(common) = intersect_flags(first, second) else {
-                let [first, second] = [first, second].map(print_flags);
-                return Err(Refused::PolicyDisjoint { designator: designator.as_str(), first, second }.into());
-            };
-            rules.insert(designator, common);
-        }
-        let default = intersect_flags(self.default, other.default).unwrap_or(Flags::ABSENT.extended());
-        Ok(Self { rules, default }.simplified())
-    }
-
-    /// Leaves out the rules that say no more than what holds without them.
-    fn simplified(mut self) -> Self {
-        for designator in DESIGNATORS {
-            if let Some(flags) = self.rules.remove(&designator)
-                && self.rule(designator) != flags
-            {
-                self.rules.insert(designator, flags);
-            }
-        }
-        self
-    }
-
     /// Whether a root, usr or other partition with this much protection may be used.
     #[must_use]
     pub fn admits(&self, designator: Designator, protection: Protection) -> bool {
-        self.rule(designator).uses_of(designator).intersects(protection.satisfies())
+        self.judged(designator).intersects(protection.satisfies())
     }
 
     /// Checks what the image claims and admits it, or says why not.
@@ -131,27 +122,6 @@ impl Policy {
     pub fn judge<R: ReadAt>(&self, image: Image<R>, verifier: Option<&dyn Verifier>) -> Result<Admitted<R>> {
         judge::judge(self, image, verifier)
     }
-
-    /// What holds for a partition: its rule or the default. Of what protects another one, whether it must be there
-    /// follows from the rule for that one; without a rule of its own it is free.
-    fn rule(&self, designator: Designator) -> Flags {
-        let free = designator.protects().map(|_| Flags::OPEN.extended());
-        self.rules.get(&designator).copied().or(free).unwrap_or(self.default)
-    }
-}
-
-/// What two rules have in common; `None` when that is nothing.
-fn intersect_flags(first: Flags, second: Flags) -> Option<Flags> {
-    let common = first & second;
-    // A use stands for all stronger ones, so `unprotected` and `verity` have `verity` in common.
-    let stronger = first.with_stronger() & second.with_stronger() & (first | second);
-    let usable = GROUPS.into_iter().skip(1).all(|group| common.intersects(group));
-    // Without a common attribute or file system a partition can still be absent or left alone.
-    let (uses, rest) = match usable {
-        true => ((common | stronger) & Flags::OPEN, common.difference(Flags::OPEN)),
-        false => (common & Flags::IGNORE, Flags::empty()),
-    };
-    (!uses.is_empty()).then(|| (uses | rest).extended())
 }
 
 impl Default for Policy {

@@ -47,12 +47,7 @@ pub(crate) fn architecture(text: Option<&str>) -> PyResult<Option<Architecture>>
 
 /// A policy by name, or in the words of systemd.image-policy(7).
 pub(crate) fn policy(text: &str) -> confext_ddi::Result<Policy> {
-    match text {
-        "signed" => Ok(Policy::signed()),
-        "verity" => Ok(Policy::verity()),
-        "unprotected" => Ok(Policy::unprotected()),
-        text => Policy::parse(text),
-    }
+    Policy::named(text).map_or_else(|| Policy::parse(text), Ok)
 }
 
 /// A key or certificate: the PEM text as bytes, or the path of a file that has it.

@@ -3,7 +3,7 @@
 //! Each asserts that nothing panics (by running), that what is printed parses to the same value, and that limits hold.
 
 use confext_ddi::image::{self, Image};
-use confext_ddi::policy::{Policy, Protection};
+use confext_ddi::policy::{Policy, Protection, Rule};
 use confext_ddi::release::{Class, Host, Release, Scope};
 use confext_ddi::signature::{Fingerprint, Signer, Verifier};
 use confext_ddi::vpick::{
@@ -150,14 +150,21 @@ pub fn pkcs7(bytes: &[u8]) {
     assert!(signature::SignedData::parse(&bytes[..bytes.len() - 1]).is_err());
 }
 
-/// An image policy: what is printed means the same, and intersecting with itself changes nothing.
+/// An image policy: what is printed means the same, the shortest form as well; against itself and against everything it
+/// stays what it is.
 pub fn policy(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let Ok(policy) = Policy::parse(text) else { return };
     let again = Policy::parse(&policy.to_string()).expect("what is printed parses");
     assert_eq!(again, policy);
-    if let Ok(same) = policy.intersect(&policy) {
-        assert_eq!(same.intersect(&policy).expect("it did before"), same);
+    let short = policy.simplify();
+    assert!(short.is_equivalent(&policy) && policy.is_as_strict_as(&short) && short.is_as_strict_as(&policy));
+    assert_eq!(short.simplify(), short);
+    let everything = Policy::otherwise(Rule::open());
+    assert!(policy.is_as_strict_as(&everything) && policy.is_as_strict_as(&policy.union(&short)));
+    if let Ok(same) = policy.intersect(&everything) {
+        assert!(same.is_as_strict_as(&policy) && policy.is_as_strict_as(&same));
+        assert_eq!(same.intersect(&same).expect("it did before"), same);
     }
 }
 

@@ -24,7 +24,8 @@ pub(super) struct Arguments {
     /// What certificates must be like, besides being trusted, like usage=required,chain=issued; see docs/signatures.md.
     #[arg(long, value_name = "RULES", default_value_t, hide_default_value = true)]
     certificate_rules: CertificateRules,
-    /// What an image must have: signed, verity, unprotected, or an image policy like root=signed:usr=signed.
+    /// What an image must have: signed, verity, unprotected, a preset of systemd like @sysext, or an image policy like
+    /// root=signed+absent:usr=signed+absent.
     #[arg(long, default_value = "signed")]
     policy: String,
 }
@@ -32,13 +33,9 @@ pub(super) struct Arguments {
 impl Arguments {
     /// The policy, which is never weaker than what was asked for.
     pub(super) fn policy(&self) -> Result<Policy, Failure> {
-        Ok(match self.policy.as_str() {
-            "signed" => Policy::signed(),
-            "verity" => Policy::verity(),
-            "unprotected" => Policy::unprotected(),
-            text => Policy::parse(text)
-                .map_err(|error| Failure::Argument { name: "--policy", error: error.into() })?,
-        })
+        Policy::named(&self.policy)
+            .map_or_else(|| Policy::parse(&self.policy), Ok)
+            .map_err(|error| Failure::Argument { name: "--policy", error: error.into() })
     }
 
     /// The certificates whose signatures count now: those of the host, and those that were named.

@@ -45,7 +45,7 @@ impl std::fmt::Display for Protection {
 
 bitflags::bitflags! {
     /// What a rule allows: uses, attributes, file systems. Of each group at least one must fit.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
     pub(super) struct Flags: u32 {
         const VERITY = 1;
         const SIGNED = 1 << 1;
@@ -70,6 +70,8 @@ bitflags::bitflags! {
         const IGNORE = Self::UNUSED.bits() | Self::ABSENT.bits();
         /// All uses.
         const OPEN = 0x7f;
+        /// All uses of a partition that is there and is used.
+        const USED = Self::OPEN.bits() & !Self::IGNORE.bits();
         const READ_ONLY = Self::READ_ONLY_OFF.bits() | Self::READ_ONLY_ON.bits();
         const GROWFS = Self::GROWFS_OFF.bits() | Self::GROWFS_ON.bits();
         const FILE_SYSTEMS = 0x7f << 11;
@@ -118,6 +120,17 @@ impl Flags {
             uses.remove(Self::ENCRYPTED | Self::ENCRYPTED_WITH_INTEGRITY);
         }
         uses
+    }
+
+    /// What they come to for a partition of this kind. Words without a meaning there are left out: uses that do not
+    /// exist for it, file systems of what has none; and everything but the use, where it is not used at all.
+    pub(super) fn at(self, designator: Designator) -> Self {
+        let mut rest = self.difference(Self::OPEN);
+        if designator.protects().is_some() {
+            rest |= Self::FILE_SYSTEMS;
+        }
+        let uses = self.uses_of(designator);
+        uses | if uses.intersects(Self::USED) { rest } else { Self::all().difference(Self::OPEN) }
     }
 
     /// The same with the protections that are stronger than one of them.

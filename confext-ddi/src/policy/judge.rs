@@ -21,7 +21,7 @@ pub(super) fn judge<R: ReadAt>(
     if partition.fs == Some(FsType::Luks) {
         return Err(Unsupported::Encrypted { designator: designator.as_str() }.into());
     }
-    let rule = policy.rule(designator);
+    let rule = policy.judged(designator);
     check_attributes(partition, rule)?;
     check_others(policy, &image)?;
     let evidence = weigh(image.claim(), designator, rule, verifier)?;
@@ -37,10 +37,10 @@ fn weigh(
     rule: Flags,
     verifier: Option<&dyn Verifier>,
 ) -> Result<Evidence> {
-    let allows = |protection: Protection| rule.uses_of(designator).intersects(protection.satisfies());
+    let allows = |protection: Protection| rule.intersects(protection.satisfies());
     let refuse = |found: Protection| {
         let (designator, found) = (designator.as_str(), found.as_str());
-        Refused::Policy { designator, found, expected: print_flags(rule & Flags::OPEN) }.into()
+        Refused::Policy { designator, found, expected: words_of_uses(rule) }.into()
     };
     match claim {
         Claim::None if allows(Protection::None) => Ok(Evidence::None),
@@ -60,6 +60,13 @@ fn weigh(
         }
         Claim::Verity { .. } => Err(refuse(Protection::Verity)),
         Claim::Signed { .. } => Err(refuse(Protection::Signed)),
+    }
+}
+
+fn words_of_uses(rule: Flags) -> String {
+    match rule & Flags::OPEN {
+        none if none.is_empty() => "a use that no such partition can have".to_owned(),
+        uses => print_flags(uses),
     }
 }
 
@@ -126,11 +133,16 @@ fn check_others<R: ReadAt>(policy: &Policy, image: &Image<R>) -> Result<()> {
         } else {
             ("unused", Flags::UNUSED)
         };
-        let rule = policy.rule(designator);
-        if !rule.uses_of(designator).intersects(offers) {
-            let (designator, expected) = (designator.as_str(), print_flags(rule & Flags::OPEN));
+        let rule = policy.judged(designator);
+        if !rule.intersects(offers) {
+            let (designator, expected) = (designator.as_str(), words_of_uses(rule));
             return Err(Refused::Policy { designator, found, expected }.into());
         }
     }
-    image.hash().map_or(Ok(()), |hash| check_attributes(hash, policy.rule(hash.designator)))
+    let protects_data = |found: &&Partition| found.designator.protects() == Some(image.data().designator);
+    image
+        .partitions()
+        .iter()
+        .filter(protects_data)
+        .try_for_each(|found| check_attributes(found, policy.judged(found.designator)))
 }
