@@ -9,7 +9,8 @@
 //! ```
 //!
 //! [`Table::read`] finds the sector size by looking for a header, lets the checksums of header and entries decide which
-//! copy counts, and refuses what is ambiguous: two tables of different sector sizes, partitions that overlap.
+//! copy counts, and refuses what is ambiguous: two tables of different sector sizes, partitions that overlap or have one
+//! identifier. It says which copy that was and what the other one is like; [`Table::check_copies`] asks for two that agree.
 //!
 //! *Spec*: UEFI 2.10, section 5.3.
 

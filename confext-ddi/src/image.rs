@@ -11,10 +11,12 @@
 mod claim;
 mod layout;
 mod partition;
+mod select;
 
 pub use claim::Claim;
 pub use partition::{Partition, Skipped, SkippedBecause};
 
+use crate::digest::RootHash;
 use crate::dps::Architecture;
 use crate::error::{Corrupt, Result, Unsupported};
 use crate::fstype::{self, FsType};
@@ -34,6 +36,34 @@ pub enum Foreign {
     Accept,
 }
 
+/// Which root or usr partition counts when there are several, with its hash tree and signature: A/B images.
+///
+/// All other designators are there once, or the image is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Select {
+    /// There must not be several.
+    #[default]
+    Only,
+    /// The one whose label is the highest version by UAPI.10, of each designator: as systemd chooses. Data, hash tree
+    /// and signature that do not belong together are found out when they are checked.
+    Newest,
+    /// The pair that this root hash names: the UUID of the data partition is its first half, that of the hash partition
+    /// its second. The signature is the one made of it. An image that has no such pair is refused.
+    RootHash(RootHash),
+}
+
+/// Which copies of the partition table an image must have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Copies {
+    /// One that checks, the primary one first; [`gpt::Table::source`] tells which one it was and what the other is like.
+    #[default]
+    Any,
+    /// A primary and a backup copy that agree.
+    Both,
+}
+
 /// How to open an image.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -44,11 +74,21 @@ pub struct Options {
     pub architecture: Option<Architecture>,
     /// What to do with partitions of other architectures. Default: refuse.
     pub foreign: Foreign,
+    /// What to do about several root or usr partitions. Default: refuse.
+    pub select: Select,
+    /// Which copies of the partition table must be there. Default: one.
+    pub copies: Copies,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { limits: Limits::default(), architecture: Architecture::of_build(), foreign: Foreign::Refuse }
+        Self {
+            limits: Limits::default(),
+            architecture: Architecture::of_build(),
+            foreign: Foreign::default(),
+            select: Select::default(),
+            copies: Copies::default(),
+        }
     }
 }
 
@@ -71,6 +111,20 @@ impl Options {
     #[must_use]
     pub fn foreign(mut self, foreign: Foreign) -> Self {
         self.foreign = foreign;
+        self
+    }
+
+    /// Sets what to do about several root or usr partitions.
+    #[must_use]
+    pub fn select(mut self, select: Select) -> Self {
+        self.select = select;
+        self
+    }
+
+    /// Sets which copies of the partition table must be there.
+    #[must_use]
+    pub fn copies(mut self, copies: Copies) -> Self {
+        self.copies = copies;
         self
     }
 }
@@ -105,7 +159,7 @@ impl<R: ReadAt> Image<R> {
     ///
     /// `image-empty`, `image-unknown`, `image-ambiguous`; as [`gpt::Table::read`] and [`fstype::probe`] report, with
     /// `fs-size` when a file system does not fit its place; `no-data-partition`, `foreign-architecture`,
-    /// `root-and-usr`, `partitions-ambiguous`; `verity-without-data`, `signature-without-verity`,
+    /// `root-and-usr`, `partitions-ambiguous`, `root-hash-partition`, `gpt-copies`; `verity-without-data`, `signature-without-verity`,
     /// `verity-uuid-zero`, `root-hash-uuid`; as [`signature::Json::parse`](crate::signature::Json::parse) reports.
     pub fn open(reader: R, options: &Options) -> Result<Self> {
         let size_bytes = reader.size_bytes()?;
@@ -113,6 +167,9 @@ impl<R: ReadAt> Image<R> {
             return Err(Corrupt::ImageEmpty.into());
         }
         let table = gpt::Table::read(&reader, &options.limits)?;
+        if let (Some(table), Copies::Both) = (&table, options.copies) {
+            table.check_copies()?;
+        }
         let bare = fstype::probe(&reader)?.filter(|found| found.fs_type != FsType::Swap);
         let layout = match (&table, bare) {
             (Some(_), Some(found)) => {
@@ -120,7 +177,7 @@ impl<R: ReadAt> Image<R> {
             }
             (None, None) => return Err(Unsupported::NotAnImage { size: size_bytes }.into()),
             (Some(table), None) => layout::of_table(&reader, table, options)?,
-            (None, Some(_)) => layout::of_bare(&reader, size_bytes)?,
+            (None, Some(_)) => layout::of_bare(&reader, size_bytes, options)?,
         };
         let claim = claim::read(&reader, &layout, &options.limits)?;
         Ok(Self { reader: Arc::new(reader), limits: options.limits.clone(), table, layout, claim })

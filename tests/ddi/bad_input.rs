@@ -3,11 +3,11 @@
 use confext_ddi::build::{Meta, ReleaseFields, Tree, erofs};
 use confext_ddi::dps::{Architecture, Designator, PartitionType};
 use confext_ddi::error::all_codes;
-use confext_ddi::image::Image;
+use confext_ddi::image::{Copies, Image, Select};
 use confext_ddi::policy::Policy;
 use confext_ddi::release::{self, Class, Host, Release, Scope, Strictness};
 use confext_ddi::signature::{Certificates, Json, KeyPair, Sign as _, Time, Verifier};
-use confext_ddi::{Limits, Result};
+use confext_ddi::{Limits, Result, RootHash};
 use confext_tests::images::{self, NAME, NOW};
 use confext_tests::reseal::reseal;
 use std::collections::{BTreeMap, BTreeSet};
@@ -178,6 +178,8 @@ fn tables() -> Vec<Case> {
     let mut two_things = signed.clone();
     two_things[..4].copy_from_slice(b"hsqs");
     two_things[28..32].copy_from_slice(&[4, 0, 0, 0]);
+    let copies = images::options().copies(Copies::Both);
+    let named = images::options().select(Select::RootHash(RootHash::from_bytes([7; 32])));
     vec![
         case("empty file", "image-empty", &["found 0 bytes", "expected a partition table"], run(b"")),
         case(
@@ -276,6 +278,27 @@ fn tables() -> Vec<Case> {
             "gpt-overlap",
             &["1", "2"],
             run(&edited(signed.clone(), |entries| entries[0][40..48].copy_from_slice(&56_u64.to_le_bytes()))),
+        ),
+        case(
+            "partitions of one identifier",
+            "gpt-duplicate",
+            &["partitions 1 and 2", "expected one of each"],
+            run(&edited(signed.clone(), |entries| {
+                let id: [u8; 16] = entries[0][16..32].try_into().unwrap();
+                entries[1][16..32].copy_from_slice(&id);
+            })),
+        ),
+        case(
+            "one copy of the table where two are asked for",
+            "gpt-copies",
+            &["found a damaged backup copy", "expected a primary and a backup copy"],
+            Image::open(damage(&[last + 56], false), &copies).map(drop),
+        ),
+        case(
+            "root hash of another image",
+            "root-hash-partition",
+            &["no root partition", "expected 07070707-0707-0707-0707-070707070707"],
+            Image::open(&signed[..], &named).map(drop),
         ),
         case("copy that was cut off", "gpt-usable-range", &["found", "expected"], run(&signed[..cut_off])),
         case("more than a limit allows", "limit-bytes", &["found 16384 bytes", "at most 128"], limited),

@@ -2,12 +2,15 @@
 
 use confext_ddi::Limits;
 use confext_ddi::build::Built;
+use confext_ddi::dps::{Architecture, Designator, PartitionType};
 use confext_ddi::gpt::{Source, Table};
+use confext_ddi::id::Guid;
 use confext_ddi::release::Class;
 use confext_ddi::signature::Json;
 use confext_tests::namespace::run;
 use confext_tests::peer::{self, Place, Protect};
 use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::process::Command;
 
@@ -205,4 +208,37 @@ fn openssl_verifies_the_signature_in_the_partition() {
         std::fs::write(place.path("hash.hex"), format!("{}\n", built.root_hash)).unwrap();
         assert!(!accepts("openssl", &command), "the signature is of the digits alone");
     });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn systemd_knows_the_same_partition_types() {
+    let place = Place::create();
+    let text = place.peer(&["systemd-id128", "show", "--json=short"]);
+    let listed: Vec<Value> = serde_json::from_str(&text).unwrap();
+    let field = |entry: &Value, name: &str| entry[name].as_str().unwrap().to_owned();
+    let types: BTreeMap<String, Guid> =
+        listed.iter().map(|entry| (field(entry, "name"), field(entry, "id").parse().unwrap())).collect();
+    let mut ours = BTreeSet::new();
+    for designator in Designator::ALL {
+        let architectures: Vec<Option<Architecture>> = match designator.has_architecture() {
+            true => Architecture::ALL.into_iter().map(Some).collect(),
+            false => vec![None],
+        };
+        for architecture in architectures {
+            let guid = PartitionType { designator, architecture }.to_guid().unwrap();
+            let name = match (architecture, designator.protects()) {
+                (None, _) => designator.to_string(),
+                (Some(of), None) => format!("{designator}-{of}"),
+                // root-verity-sig is root-ARCHITECTURE-verity-sig there.
+                (Some(of), Some(data)) => {
+                    format!("{data}-{of}{}", designator.as_str().strip_prefix(data.as_str()).unwrap())
+                }
+            };
+            assert_eq!(types.get(&name), Some(&guid), "{name}");
+            ours.insert(guid);
+        }
+    }
+    let unknown: Vec<_> = types.iter().filter(|(_, guid)| !ours.contains(guid)).collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
 }

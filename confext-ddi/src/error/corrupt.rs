@@ -122,7 +122,7 @@ family! {
             "the image is truncated or its table is wrong; copy or build it again";
         /// The size of partition entries is not one the specification allows.
         GptEntrySize { found: u32 } = "gpt-entry-size",
-            "wrong size of partition entries: found {found} bytes, expected 128, 256, 512, 1024, 2048 or 4096",
+            "wrong size of partition entries: found {found} bytes, expected 128, 256, 512, 1024 and so on",
             "the table is damaged or hostile; build the image again";
         /// The partition entries lie where they must not.
         GptEntriesPlace { first: u64, last: u64 } = "gpt-entries-place",
@@ -152,6 +152,15 @@ family! {
         GptOverlap { first: PartitionNumber, second: PartitionNumber } = "gpt-overlap",
             "partitions {first} and {second} overlap, expected every sector to belong to one at most",
             "the table is damaged or hostile; build the image again";
+        /// Two partitions have the same identifier.
+        GptDuplicate { first: PartitionNumber, second: PartitionNumber, found: Uuid } = "gpt-duplicate",
+            "partitions {first} and {second} have the same identifier: found {found} twice, expected one of each",
+            "give one of them an identifier of its own";
+        /// The two copies of a partition table have to say the same and do not.
+        GptCopies { found: &'static str } = "gpt-copies",
+            "the copies of the partition table are not two that say the same: found {found}, expected a primary and a \
+             backup copy that are equal",
+            "write the table again, or open the image without that demand";
         /// A partition's label is not UTF-16.
         GptLabel { number: PartitionNumber, found: u16 } = "gpt-label",
             "label of partition {number} is not UTF-16: found the unpaired surrogate {found:#06x}",
@@ -272,7 +281,7 @@ family! {
         PartitionsAmbiguous { designator: &'static str, first: PartitionNumber, second: PartitionNumber }
             = "partitions-ambiguous",
             "two {designator} partitions: found numbers {first} and {second}, expected one",
-            "delete one of them, or set its attribute bit 63 (no-auto)";
+            "delete one of them, set its attribute bit 63 (no-auto), or say by version or root hash which one is meant";
         /// A hash tree or signature protects a partition that is not there.
         VerityWithoutData { number: PartitionNumber, found: &'static str, expected: &'static str }
             = "verity-without-data",

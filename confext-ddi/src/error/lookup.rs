@@ -1,5 +1,7 @@
 //! Faults of the question: what was asked for is not there, or cannot be asked for.
 
+use crate::id::Uuid;
+
 family! {
     /// The question is at fault: what was asked for is not there, or cannot be asked for.
     Lookup {
@@ -38,5 +40,10 @@ family! {
         NotASymlink { path: String, found: &'static str } = "not-a-symlink",
             "{path:?} is not a symbolic link: found a {found}",
             "read it as what it is";
+        // image
+        /// The image has no partition that a root hash names.
+        RootHashPartition { designator: &'static str, expected: Uuid } = "root-hash-partition",
+            "no {designator} partition for the root hash: found none with the identifier it names, expected {expected}",
+            "pass the root hash of this image, as the build printed it";
     }
 }

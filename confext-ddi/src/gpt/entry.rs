@@ -6,6 +6,7 @@ use crate::error::{Corrupt, Result};
 use crate::id::Guid;
 use crate::units::{ByteRange, PartitionNumber};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use zerocopy::FromBytes;
 use zerocopy::little_endian::U16;
 
@@ -53,7 +54,7 @@ pub struct Partition {
     pub label: String,
 }
 
-/// Checks every used entry of a copy: in range, no two of them overlapping.
+/// Checks every used entry of a copy: in range, no two of them overlapping or of one identifier.
 pub(super) fn parse_all(copy: &TableCopy) -> Result<Vec<Partition>> {
     let mut partitions = Vec::new();
     for (index, bytes) in copy.entries.chunks_exact(copy.entry_bytes).enumerate() {
@@ -66,6 +67,7 @@ pub(super) fn parse_all(copy: &TableCopy) -> Result<Vec<Partition>> {
         partitions.extend(parsed.flatten());
     }
     check_overlaps(&partitions)?;
+    check_duplicates(&partitions)?;
     Ok(partitions)
 }
 
@@ -107,6 +109,18 @@ fn check_overlaps(partitions: &[Partition]) -> Result<()> {
         if one.range.overlaps(next.range) {
             let (first, second) = (one.number.min(next.number), one.number.max(next.number));
             return Err(Corrupt::GptOverlap { first, second }.into());
+        }
+    }
+    Ok(())
+}
+
+/// An identifier of zeros is none: whoever needs one says so.
+fn check_duplicates(partitions: &[Partition]) -> Result<()> {
+    let mut seen = BTreeMap::new();
+    for partition in partitions.iter().filter(|partition| !partition.unique_guid.is_zero()) {
+        if let Some(first) = seen.insert(partition.unique_guid, partition.number) {
+            let (second, found) = (partition.number, partition.unique_guid.to_uuid());
+            return Err(Corrupt::GptDuplicate { first, second, found }.into());
         }
     }
     Ok(())

@@ -12,6 +12,7 @@ use zerocopy::FromBytes;
 #[derive(Debug)]
 pub(super) struct TableCopy {
     pub(super) sector_size: SectorSize,
+    pub(super) lba: Lba,
     pub(super) alternate: Lba,
     pub(super) disk_guid: Guid,
     /// First and last usable sector, inclusive, inside the image.
@@ -23,9 +24,10 @@ pub(super) struct TableCopy {
 }
 
 impl TableCopy {
-    /// Whether the two describe the same partitions.
+    /// Whether the two point at each other and describe the same partitions.
     pub(super) fn says_the_same(&self, other: &Self) -> bool {
-        self.disk_guid == other.disk_guid
+        (self.alternate, other.alternate) == (other.lba, self.lba)
+            && self.disk_guid == other.disk_guid
             && self.usable == other.usable
             && self.entry_bytes == other.entry_bytes
             && self.entries == other.entries
@@ -104,7 +106,8 @@ impl Site {
             return Err(Corrupt::GptHeaderPlace { found, expected }.into());
         }
         let found = raw.entry_bytes.get();
-        if !found.is_power_of_two() || !(raw::ENTRY_BYTES..=4096).contains(&found) {
+        // 128 × 2ⁿ. How much that is together with their number is for the limit to say.
+        if !found.is_power_of_two() || found < raw::ENTRY_BYTES {
             return Err(Corrupt::GptEntrySize { found }.into());
         }
         let (first, last, sectors) = (raw.first_usable_lba.get(), raw.last_usable_lba.get(), self.sectors());
@@ -159,6 +162,7 @@ impl Header<'_> {
         }
         Ok(TableCopy {
             sector_size,
+            lba,
             alternate: Lba(self.raw.alternate_lba.get()),
             disk_guid: Guid::from_disk_bytes(self.raw.disk_guid),
             usable: (self.raw.first_usable_lba.get(), self.raw.last_usable_lba.get()),

@@ -65,10 +65,26 @@ impl Table {
     /// When no copy checks, what is wrong with the first one found: `gpt-header-size`, `gpt-header-crc`,
     /// `gpt-header-place`, `gpt-revision`, `gpt-entry-size`, `gpt-usable-range`, `gpt-entries-place`, `limit-bytes`,
     /// `gpt-entries-crc`. When there are valid ones for two sector sizes, `gpt-ambiguous`. When an entry is wrong,
-    /// `gpt-partition-range`, `gpt-partition-outside`, `gpt-overlap`, `gpt-label`: checksums that match leave no
+    /// `gpt-partition-range`, `gpt-partition-outside`, `gpt-overlap`, `gpt-duplicate`, `gpt-label`: checksums that match leave no
     /// reason to look at the other copy.
     pub fn read<R: ReadAt + ?Sized>(reader: &R, limits: &Limits) -> Result<Option<Self>> {
         Self::find(reader, limits).within("gpt")
+    }
+
+    /// Whether there is a primary and a backup copy, pointing at each other and saying the same.
+    ///
+    /// # Errors
+    ///
+    /// `gpt-copies`.
+    pub fn check_copies(&self) -> Result<()> {
+        let found = match &self.source {
+            Source::Primary { backup: BackupState::Same } => return Ok(()),
+            Source::Primary { backup: BackupState::Different } => "a backup copy that says something else",
+            Source::Primary { backup: BackupState::Missing } => "no backup copy",
+            Source::Primary { backup: BackupState::Damaged } => "a damaged backup copy",
+            Source::Backup { .. } => "no primary copy that checks",
+        };
+        Err(Corrupt::GptCopies { found }).within("gpt")
     }
 
     fn find<R: ReadAt + ?Sized>(reader: &R, limits: &Limits) -> Result<Option<Self>> {

@@ -1,12 +1,14 @@
 //! What an image says of its own protection.
 
-use super::{Layout, Partition};
+use super::Layout;
 use crate::digest::RootHash;
-use crate::error::{Corrupt, LimitExceeded, Result, ResultExt as _};
+use crate::dps::Designator;
+use crate::error::{Corrupt, Error, LimitExceeded, Result, ResultExt as _};
 use crate::id::Uuid;
 use crate::limits::Limits;
 use crate::read::{ReadAt, read_vec};
 use crate::signature::{self, Fingerprint};
+use crate::units::ByteRange;
 use serde::Serialize;
 
 /// What an image says of its own protection. Nothing in it was checked.
@@ -73,8 +75,7 @@ pub(super) fn read<R: ReadAt + ?Sized>(reader: &R, layout: &Layout, limits: &Lim
         return Ok(Claim::Verity { root_hash: join(tree.ids.map(|(_, uuid)| uuid)) });
     };
     let place = partition.designator.as_str();
-    let json = read_signature(reader, partition, limits)
-        .map_err(|error| error.shifted(partition.range.start()).within(place))?;
+    let json = read_signature(reader, partition.designator, partition.range, limits)?;
     for ((number, found), expected) in tree.ids.into_iter().zip(split(&json.root_hash)) {
         if found != expected {
             return Err(Corrupt::RootHashUuid { number, found, expected }).within(place);
@@ -97,7 +98,7 @@ fn join([data, hash]: [Uuid; 2]) -> RootHash {
 }
 
 /// The reverse of [`join`].
-fn split(root_hash: &RootHash) -> [Uuid; 2] {
+pub(super) fn split(root_hash: &RootHash) -> [Uuid; 2] {
     let (mut data, mut hash) = ([0; 16], [0; 16]);
     for (to, from) in data.iter_mut().chain(&mut hash).zip(root_hash.as_bytes()) {
         *to = *from;
@@ -105,13 +106,17 @@ fn split(root_hash: &RootHash) -> [Uuid; 2] {
     [data, hash].map(Uuid::from_bytes)
 }
 
-fn read_signature<R: ReadAt + ?Sized>(
+/// Reads a signature partition; an error says where in the image it is.
+pub(super) fn read_signature<R: ReadAt + ?Sized>(
     reader: &R,
-    partition: &Partition,
+    designator: Designator,
+    range: ByteRange,
     limits: &Limits,
 ) -> Result<signature::Json> {
-    let (found, most) = (partition.range.len_bytes(), limits.signature_bytes);
+    let (found, most) = (range.len_bytes(), limits.signature_bytes);
+    let read = |len| signature::Json::parse(&read_vec(reader, range.start(), len)?, limits);
     let len = usize::try_from(found).ok().filter(|_| found <= most);
-    let len = len.ok_or(LimitExceeded::Bytes { what: "signature partition", found, most })?;
-    signature::Json::parse(&read_vec(reader, partition.range.start(), len)?, limits)
+    len.ok_or_else(|| LimitExceeded::Bytes { what: "signature partition", found, most }.into())
+        .and_then(read)
+        .map_err(|error: Error| error.shifted(range.start()).within(designator.as_str()))
 }

@@ -1,6 +1,6 @@
 //! Which partition plays which part.
 
-use super::{Foreign, Options, Partition, Skipped, SkippedBecause};
+use super::{Foreign, Options, Partition, Select, Skipped, SkippedBecause, select};
 use crate::dps::{Architecture, Attributes, Designator, PartitionType};
 use crate::error::{Corrupt, Result, Unsupported};
 use crate::fstype::{self, FsType};
@@ -29,7 +29,10 @@ pub(super) struct TreeParts {
 }
 
 /// The layout of an image that is nothing but a file system: all of it is the root partition.
-pub(super) fn of_bare<R: ReadAt + ?Sized>(reader: &R, size_bytes: u64) -> Result<Layout> {
+pub(super) fn of_bare<R: ReadAt + ?Sized>(reader: &R, size_bytes: u64, options: &Options) -> Result<Layout> {
+    if let Select::RootHash(root_hash) = options.select {
+        return Err(select::nothing_for(root_hash, Designator::Root));
+    }
     let range = ByteRange::with_len(0, size_bytes).ok_or(Corrupt::ImageEmpty)?;
     let data = Partition {
         designator: Designator::Root,
@@ -65,8 +68,9 @@ pub(super) fn of_table<R: ReadAt + ?Sized>(
     let because = SkippedBecause::ForeignArchitecture;
     let foreign = candidates.iter().filter(|candidate| !ours(candidate));
     skipped.extend(foreign.map(|candidate| Skipped { number: candidate.entry.number, because }));
-    skipped.sort_by_key(|skipped| skipped.number);
     candidates.retain(ours);
+    skipped.extend(select::select(&mut candidates, reader, options)?);
+    skipped.sort_by_key(|skipped| skipped.number);
     let Some(parts) = assign(&candidates)? else {
         let (partitions, skipped) = (table.partitions.len(), skipped.len());
         return Err(Unsupported::NoDataPartition { partitions, skipped }.into());
@@ -99,9 +103,9 @@ fn probe_all<R: ReadAt + ?Sized>(reader: &R, candidates: &[Candidate<'_>]) -> Re
 
 /// A partition that may play a part.
 #[derive(Debug, Clone, Copy)]
-struct Candidate<'a> {
-    entry: &'a gpt::Partition,
-    kind: PartitionType,
+pub(super) struct Candidate<'a> {
+    pub(super) entry: &'a gpt::Partition,
+    pub(super) kind: PartitionType,
 }
 
 impl Candidate<'_> {
@@ -133,11 +137,15 @@ fn classify(entry: &gpt::Partition) -> Result<PartitionType, SkippedBecause> {
     if entry.label.starts_with("PRT#") || entry.label.starts_with("PND#") {
         return Err(SkippedBecause::Unfinished);
     }
-    // UAPI.2 does not give the EFI system partition this bit.
-    if entry.attributes.contains(Attributes::NO_AUTO) && kind.designator != Designator::Esp {
-        return Err(SkippedBecause::NoAuto);
+    // UAPI.2 does not give the EFI system partition this bit; UEFI gives it one that says the same.
+    match kind.designator {
+        Designator::Esp if entry.attributes.contains(Attributes::NO_BLOCK_IO) => {
+            Err(SkippedBecause::NoBlockIo)
+        }
+        Designator::Esp => Ok(kind),
+        _ if entry.attributes.contains(Attributes::NO_AUTO) => Err(SkippedBecause::NoAuto),
+        _ => Ok(kind),
     }
-    Ok(kind)
 }
 
 /// How far an architecture is from the wanted one: the same, its secondary, any other.

@@ -39,12 +39,18 @@ pub enum SkippedBecause {
     UnknownType,
     /// Its attribute bit 63 says so.
     NoAuto,
+    /// It is an EFI system partition that firmware must not read: attribute bit 1.
+    NoBlockIo,
     /// Its label is `_empty`: a free slot.
     Empty,
     /// Its label starts with `PRT#` or `PND#`: an update is not finished.
     Unfinished,
     /// It is for another architecture.
     ForeignArchitecture,
+    /// Another one of its kind has a label that is a higher version.
+    OlderVersion,
+    /// It is not the one that the root hash names.
+    OtherRootHash,
 }
 
 impl SkippedBecause {
@@ -54,9 +60,12 @@ impl SkippedBecause {
         match self {
             Self::UnknownType => "its type is not known",
             Self::NoAuto => "marked as not to be used (no-auto)",
+            Self::NoBlockIo => "not to be read by firmware (no block I/O)",
             Self::Empty => "a free slot (_empty)",
             Self::Unfinished => "its update is not finished",
             Self::ForeignArchitecture => "for another architecture",
+            Self::OlderVersion => "another one has a newer label",
+            Self::OtherRootHash => "not the one that the root hash names",
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::id::{Guid, Uuid};
 use crate::signature::Json;
 use crate::units::BlockSize;
 use crate::verity;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A partition to be.
 #[derive(Debug, Clone)]
@@ -24,19 +25,19 @@ impl Part {
     pub(crate) fn new(designator: Designator, architecture: Option<Architecture>, bytes: Vec<u8>) -> Self {
         let kind = PartitionType { designator, architecture }.to_guid().unwrap();
         let label = designator.as_str().to_owned();
-        Self {
-            kind,
-            id: Uuid::from_bytes([5; 16]).to_guid(),
-            label,
-            attributes: Attributes::READ_ONLY,
-            bytes,
-        }
+        Self { kind, id: fresh_id(), label, attributes: Attributes::READ_ONLY, bytes }
     }
+}
+
+/// An identifier that no other partition has.
+pub(crate) fn fresh_id() -> Guid {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    Uuid::from_bytes(u128::from(NEXT.fetch_add(1, Ordering::Relaxed)).to_be_bytes()).to_guid()
 }
 
 /// Lays the partitions out one after the other, each from a multiple of 4096 on.
 pub(crate) fn disk(parts: &[Part]) -> Vec<u8> {
-    let mut sample = Sample { entry_bytes: ENTRY_BYTES, ..Sample::new(512, 0, 12) };
+    let mut sample = Sample { entry_bytes: ENTRY_BYTES, ..Sample::new(512, 0, 16) };
     let mut next = 8;
     for (entry, part) in sample.entries.iter_mut().zip(parts) {
         let sectors = (part.bytes.len() as u64).div_ceil(4096) * 8;

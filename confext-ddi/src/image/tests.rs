@@ -18,6 +18,10 @@ fn signed() -> Vec<Part> {
     sample::signed(NATIVE)
 }
 
+fn part(designator: Designator, architecture: Option<Architecture>) -> Part {
+    Part::new(designator, architecture, sample::erofs())
+}
+
 fn numbers(image: &Image<Vec<u8>>) -> Vec<u32> {
     image.partitions().iter().map(|found| found.number.unwrap().value()).collect()
 }
@@ -86,7 +90,7 @@ fn one_wrong_part_one_code() {
     let usr = |designator| Part::new(designator, Some(NATIVE), sample::erofs());
     fn again(parts: &mut Vec<Part>, at: usize) {
         let mut part = parts[at].clone();
-        part.id = Uuid::from_bytes([0xee; 16]).to_guid();
+        part.id = sample::fresh_id();
         parts.push(part);
     }
     let cases: &[(Edit, &str)] = &[
@@ -138,7 +142,7 @@ fn one_wrong_part_one_code() {
 #[test]
 fn both_of_two_are_named_and_the_place_is_told() {
     let mut parts = signed();
-    parts.push(parts[0].clone());
+    parts.push(Part { id: sample::fresh_id(), ..parts[0].clone() });
     let error = open(&parts).unwrap_err();
     assert!(error.to_string().contains("two root partitions: found numbers 1 and 4"), "{error}");
     let mut parts = signed();
@@ -152,7 +156,7 @@ fn both_of_two_are_named_and_the_place_is_told() {
 #[test]
 fn skipped_partitions_are_told_with_their_reason() {
     let mut parts = signed();
-    let extra = |label: &str| Part { label: label.into(), ..signed()[0].clone() };
+    let extra = |label: &str| Part { label: label.into(), id: sample::fresh_id(), ..signed()[0].clone() };
     parts.extend([extra("_empty"), extra("PRT#x_1"), extra("PND#x_2")]);
     parts.push(Part { attributes: Attributes::NO_AUTO, ..extra("old") });
     parts.push(Part { kind: Uuid::from_bytes([1; 16]).to_guid(), ..extra("what") });
@@ -173,6 +177,134 @@ fn skipped_partitions_are_told_with_their_reason() {
     assert_eq!(numbers(&image), [1, 2, 3]);
     let esp = Part { attributes: Attributes::NO_AUTO, ..Part::new(Designator::Esp, None, sample::erofs()) };
     assert_eq!(open(&[signed()[0].clone(), esp]).unwrap().skipped(), []);
+    let esp = Part { attributes: Attributes::NO_BLOCK_IO, ..part(Designator::Esp, None) };
+    let image = open(&[signed()[0].clone(), esp]).unwrap();
+    assert_eq!(image.skipped()[0].because, SkippedBecause::NoBlockIo);
+}
+
+/// Two signed root partitions with their trees and signatures, slot A (numbers 1 to 3) and slot B (4 to 6).
+fn two_slots() -> (Vec<Part>, [RootHash; 2]) {
+    let labelled = |parts: Vec<Part>, version: &str| -> Vec<Part> {
+        parts.into_iter().map(|part| Part { label: format!("{}_{version}", part.label), ..part }).collect()
+    };
+    let mut other = sample::erofs();
+    other[5 * 4096] ^= 0xff;
+    let slots = [labelled(signed(), "9"), labelled(sample::protected(NATIVE, other, |_| vec![1]), "10")];
+    let hashes = [0, 1].map(|slot: usize| *open(&slots[slot]).unwrap().claim().root_hash().unwrap());
+    (slots.concat(), hashes)
+}
+
+#[test]
+fn of_two_slots_the_newest_or_the_named_one_counts() {
+    let (parts, hashes) = two_slots();
+    let error = open(&parts).unwrap_err();
+    assert_eq!(error.code(), "partitions-ambiguous");
+    assert!(error.to_string().contains("two root partitions: found numbers 1 and 4"), "{error}");
+
+    let mut reversed = parts.clone();
+    reversed.reverse();
+    for (parts, of_a) in [(&parts, [1, 2, 3]), (&reversed, [4, 5, 6])] {
+        let of_b = of_a.map(|number| if of_a[0] == 1 { number + 3 } else { number - 3 });
+        for (select, expected, numbers_expected, because) in [
+            (Select::Newest, hashes[1], of_b, SkippedBecause::OlderVersion),
+            (Select::RootHash(hashes[0]), hashes[0], of_a, SkippedBecause::OtherRootHash),
+            (Select::RootHash(hashes[1]), hashes[1], of_b, SkippedBecause::OtherRootHash),
+        ] {
+            let image = Image::open(sample::disk(parts), &options().select(select)).unwrap();
+            let Claim::Signed { root_hash, .. } = image.claim() else { panic!("{:?}", image.claim()) };
+            assert_eq!((*root_hash, numbers(&image)), (expected, numbers_expected.to_vec()), "{select:?}");
+            assert_eq!(image.skipped().len(), 3);
+            assert!(image.skipped().iter().all(|skipped| skipped.because == because));
+        }
+    }
+}
+
+#[test]
+fn the_newest_must_be_one_and_belong_together() {
+    let newest = |edit: fn(&mut Vec<Part>)| {
+        let mut parts = two_slots().0;
+        edit(&mut parts);
+        let image = Image::open(sample::disk(&parts), &options().select(Select::Newest));
+        image.map(|image| numbers(&image)).map_err(|error| error.code())
+    };
+    assert_eq!(newest(|_| ()), Ok(vec![4, 5, 6]));
+    assert_eq!(newest(|p| p[3].label = "root_09".into()), Err("partitions-ambiguous"));
+    assert_eq!(newest(|p| p[3].label = String::new()), Err("root-hash-uuid"), "data of A, the rest of B");
+    assert_eq!(newest(|p| p[5].label = "a".into()), Err("root-hash-uuid"), "signature of A, the rest of B");
+    assert_eq!(newest(|p| p[3].label = "PRT#root_10".into()), Err("root-hash-uuid"), "an unfinished update");
+    assert_eq!(
+        newest(|p| p[3..].iter_mut().for_each(|part| part.label = "PRT#10".into())),
+        Ok(vec![1, 2, 3])
+    );
+    let homes = [Part { label: "1".into(), ..part(Designator::Home, None) }, part(Designator::Home, None)];
+    let homes = [vec![part(Designator::Root, Some(NATIVE))], homes.to_vec()].concat();
+    let error = Image::open(sample::disk(&homes), &options().select(Select::Newest)).unwrap_err();
+    assert_eq!(error.code(), "partitions-ambiguous", "only root and usr have versions");
+}
+
+#[test]
+fn a_root_hash_that_names_nothing_is_an_error() {
+    let (parts, [hash, _]) = two_slots();
+    let open = |parts: &[Part], hash| {
+        Image::open(sample::disk(parts), &options().select(Select::RootHash(hash)))
+            .map(|image| (numbers(&image), matches!(image.claim(), Claim::Signed { .. })))
+            .map_err(|error| error.code())
+    };
+    let changed = |at: usize| {
+        let mut bytes = *hash.as_bytes();
+        bytes[at] ^= 1;
+        RootHash::from_bytes(bytes)
+    };
+    assert_eq!(open(&parts, changed(0)), Err("root-hash-partition"));
+    assert_eq!(open(&parts, changed(31)), Err("root-hash-partition"));
+    assert_eq!(open(&signed()[..1], hash), Err("root-hash-partition"), "no tree at all");
+    assert_eq!(open(&signed(), hash), Ok((vec![1, 2, 3], true)));
+    // The other slot's signature does not count for this one.
+    assert_eq!(open(&[&parts[..2], &parts[3..]].concat(), hash), Ok((vec![1, 2], false)));
+    let mut broken = parts;
+    broken[5].bytes[0] = b'[';
+    assert_eq!(open(&broken, hash), Err("signature-json"), "what cannot be read cannot be passed over");
+    let bare = Image::open(sample::erofs(), &options().select(Select::RootHash(hash))).unwrap_err();
+    assert_eq!(bare.code(), "root-hash-partition");
+    let usr = [signed(), vec![part(Designator::Usr, Some(NATIVE))]].concat();
+    assert_eq!(open(&usr, hash), Err("root-and-usr"), "it chooses among those of one designator");
+}
+
+#[test]
+fn two_copies_of_the_table_may_be_asked_for() {
+    let mut image = sample::disk(&signed());
+    let both = options().copies(Copies::Both);
+    assert!(Image::open(&image[..], &both).is_ok());
+    let last = image.len() - 512;
+    image[last] = 0;
+    assert!(Image::open(&image[..], &options()).is_ok());
+    assert_eq!(Image::open(&image[..], &both).unwrap_err().code(), "gpt-copies");
+    assert!(Image::open(sample::erofs(), &both).is_ok(), "a bare file system has no table");
+}
+
+#[test]
+fn every_designator_of_every_architecture_is_found() {
+    for architecture in Architecture::ALL {
+        for data in [Designator::Root, Designator::Usr] {
+            let mut parts = sample::signed(architecture);
+            for (part, designator) in
+                parts.iter_mut().zip([Some(data), data.verity(), data.verity_sig()].map(Option::unwrap))
+            {
+                part.kind = Part::new(designator, Some(architecture), vec![]).kind;
+            }
+            let plain = Designator::ALL.into_iter().filter(|one| !one.has_architecture());
+            parts.extend(plain.clone().map(|designator| part(designator, None)));
+            let image = Image::open(sample::disk(&parts), &options().architecture(architecture)).unwrap();
+            let found: Vec<_> = image.partitions().iter().map(|found| found.designator).collect();
+            let expected = [Some(data), data.verity(), data.verity_sig()].into_iter().flatten().chain(plain);
+            assert_eq!(found, expected.collect::<Vec<_>>());
+            assert!(matches!(image.claim(), Claim::Signed { .. }) && image.skipped().is_empty());
+            if architecture != NATIVE {
+                let refused = Image::open(sample::disk(&parts), &options()).unwrap_err();
+                assert_eq!(refused.code(), "foreign-architecture", "{architecture}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -100,7 +100,8 @@ fn one_wrong_header_field_one_code() {
         (|h| h.entry_bytes = 127.into(), "gpt-entry-size"),
         (|h| h.entry_bytes = 129.into(), "gpt-entry-size"),
         (|h| h.entry_bytes = 384.into(), "gpt-entry-size"),
-        (|h| h.entry_bytes = 8192.into(), "gpt-entry-size"),
+        (|h| h.entry_bytes = 8192.into(), "gpt-entries-place"),
+        (|h| h.entry_bytes = (1 << 31).into(), "limit-bytes"),
         (|h| h.entry_bytes = (u32::MAX - 127).into(), "gpt-entry-size"),
         (|h| h.entry_bytes = 256.into(), "gpt-entries-place"),
         (|h| h.first_usable_lba = 0.into(), "gpt-usable-range"),
@@ -143,26 +144,40 @@ fn one_wrong_header_field_one_code() {
 }
 
 #[test]
-fn a_large_header_counts_all_of_its_bytes() {
-    let sample = sample();
-    let mut image = sample.primary_only();
-    let mut header = sample.header();
-    header.header_bytes = 512.into();
-    image[512..604].copy_from_slice(zerocopy::IntoBytes::as_bytes(&header));
-    image[1000] = 1;
-    let crc = raw::header_crc(&image[512..1024]).unwrap();
-    image[528..532].copy_from_slice(&crc.to_le_bytes());
-    assert_eq!(read(&image).unwrap().unwrap().partitions.len(), 2);
-    image[1000] = 2;
-    assert_eq!(code(&image), "gpt-header-crc");
+fn a_header_of_any_size_counts_all_of_its_bytes() {
+    for sector in SectorSize::ALL.map(|size| size.bytes() as usize) {
+        let sample = Sample::new(sector as u64, 64, 4);
+        for header_bytes in [92, 93, 128, 500, 512, sector - 1, sector] {
+            let mut image = sample.primary_only();
+            let mut header = sample.header();
+            header.header_bytes = (header_bytes as u32).into();
+            image[sector..sector + 92].copy_from_slice(zerocopy::IntoBytes::as_bytes(&header));
+            image[sector + 92..sector * 2].fill(1);
+            let crc = raw::header_crc(&image[sector..sector + header_bytes]).unwrap();
+            image[sector + 16..sector + 20].copy_from_slice(&crc.to_le_bytes());
+            assert_eq!(read(&image).unwrap().unwrap().partitions, [], "{header_bytes} of {sector}");
+            image[sector + header_bytes - 1] ^= 2;
+            assert_eq!(code(&image), "gpt-header-crc", "{header_bytes} of {sector}");
+        }
+        let mut image = sample.primary_only();
+        let header = raw::Header { header_bytes: (sector as u32 + 1).into(), ..sample.header() };
+        sample.put(&mut image, header);
+        assert_eq!(code(&image), "gpt-header-size");
+    }
 }
 
 #[test]
 fn large_entries_and_empty_tables() {
-    for entry_bytes in [256, 512, 4096] {
-        let mut sample = Sample { entry_bytes, ..Sample::new(512, 200, 8) };
-        sample.entries[7] = Sample::entry(guid(1), guid(2), (80, 81), "seven");
-        assert_eq!(read(&sample.image()).unwrap().unwrap().partitions[0].label, "seven");
+    for entry_bytes in (7..=17).map(|bits| 1 << bits) {
+        for sector in SectorSize::ALL.map(|size| u64::from(size.bytes())) {
+            let array = u64::from(entry_bytes) * 8 / sector + 1;
+            let mut sample = Sample { entry_bytes, ..Sample::new(sector, 2 * array + 20, 8) };
+            let first = sample.first_usable();
+            sample.entries[7] = Sample::entry(guid(1), guid(2), (first, first + 1), "seven");
+            let table = read(&sample.image()).unwrap().unwrap();
+            assert_eq!(table.partitions[0].label, "seven", "{entry_bytes}");
+            assert_eq!(table.source, Source::Primary { backup: BackupState::Same });
+        }
     }
     let empty = read(&Sample::new(512, 64, 0).image()).unwrap().unwrap();
     assert_eq!(empty.partitions, []);
@@ -183,6 +198,7 @@ fn one_wrong_entry_field_one_code() {
         (|s| s.entries[0].last_lba = 60.into(), "gpt-overlap"),
         (|s| s.entries[2].first_lba = 4.into(), "gpt-overlap"),
         (|s| s.entries[1] = s.entries[0], "gpt-overlap"),
+        (|s| s.entries[2].unique_guid = s.entries[0].unique_guid, "gpt-duplicate"),
         (|s| s.entries[2].label[7] = 0x41.into(), "gpt-label"),
         (|s| s.entries[2].label[0] = 0xdc00.into(), "gpt-label"),
     ];
@@ -200,6 +216,13 @@ fn one_wrong_entry_field_one_code() {
     sample.entries[7] = Sample::entry(guid(8), guid(9), (23, 24), "");
     let error = read(&sample.image()).unwrap_err();
     assert!(error.to_string().contains("partitions 3 and 8 overlap"), "{error}");
+    sample.entries[7] = Sample::entry(guid(8), guid(4), (24, 24), "");
+    let error = read(&sample.image()).unwrap_err();
+    assert!(error.to_string().contains("partitions 3 and 8 have the same identifier"), "{error}");
+    for entry in &mut sample.entries {
+        entry.unique_guid = [0; 16];
+    }
+    assert_eq!(read(&sample.image()).unwrap().unwrap().partitions.len(), 3, "zeros are no identifier");
 }
 
 #[test]
@@ -234,6 +257,40 @@ fn checksums_choose_the_copy_and_the_choice_is_told() {
     other.put(&mut image, other.backup_header());
     assert_eq!(source(&image), Source::Primary { backup: BackupState::Different });
     assert_eq!(read(&image).unwrap().unwrap().partitions[0].unique_guid, guid(2), "the primary one counts");
+}
+
+#[test]
+fn two_copies_that_agree_may_be_asked_for() {
+    let sample = sample();
+    let check = |image: &[u8]| read(image).unwrap().unwrap().check_copies().map_err(|error| error.code());
+    assert_eq!(check(&sample.image()), Ok(()));
+    let damaged = |at: usize| {
+        let mut image = sample.image();
+        image[at] ^= 1;
+        image
+    };
+    let mut other = sample.clone();
+    other.entries[0].attributes = 0.into();
+    let mut different = sample.primary_only();
+    other.put(&mut different, other.backup_header());
+    // Headers that do not point at each other are not the two copies of one table.
+    let mut astray = sample.primary_only();
+    sample.put(&mut astray, raw::Header { alternate_lba: 2.into(), ..sample.backup_header() });
+    let mut lost = sample.image();
+    sample.put(&mut lost, raw::Header { alternate_lba: 40.into(), ..sample.header() });
+    for image in [
+        damaged(512),
+        damaged(512 + 60),
+        damaged(2 * 512),
+        damaged(61 * 512),
+        damaged(63 * 512),
+        sample.primary_only(),
+        different,
+        astray,
+        lost,
+    ] {
+        assert_eq!(check(&image), Err("gpt-copies"));
+    }
 }
 
 #[test]
