@@ -16,6 +16,7 @@ mod plan;
 mod progress;
 mod repair;
 mod run;
+mod source;
 mod status;
 mod text;
 mod trace;

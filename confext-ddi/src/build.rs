@@ -13,14 +13,18 @@ mod ids;
 #[cfg(feature = "directory")]
 mod output;
 mod release;
+mod source;
+mod tar;
 mod tree;
 
 pub use content::Content;
 pub use ddi::{Builder, Built};
 #[cfg(all(feature = "directory", target_os = "linux"))]
-pub use directory::{DirectoryOptions, Xattrs};
+pub use directory::DirectoryOptions;
 pub use files::Files;
 #[cfg(feature = "directory")]
 pub(crate) use output::Partial;
 pub use release::ReleaseFields;
+pub use source::{Whiteouts, Xattrs};
+pub use tar::TarOptions;
 pub use tree::{Device, Meta, Timestamp, Tree};

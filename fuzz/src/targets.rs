@@ -2,6 +2,7 @@
 //!
 //! Each asserts that nothing panics (by running), that what is printed parses to the same value, and that limits hold.
 
+use confext_ddi::build::{self, TarOptions, Tree, Whiteouts};
 use confext_ddi::image::{self, Image};
 use confext_ddi::policy::{Policy, Protection, Rule};
 use confext_ddi::release::{Class, Host, Release, Scope};
@@ -28,6 +29,7 @@ pub const ALL: &[Target] = &[
     ("vpick", vpick),
     ("erofs", erofs),
     ("squashfs", squashfs),
+    ("tar", tar),
 ];
 
 /// Caps low enough that reaching one is cheap.
@@ -221,6 +223,44 @@ pub fn erofs(bytes: &[u8]) {
 pub fn squashfs(bytes: &[u8]) {
     if let Some(files) = kept(fs::open(bytes, fstype::FsType::Squashfs, &limits())) {
         read_files(&*files);
+    }
+}
+
+/// A tar archive, as it is and with the checksums of its headers made right: what is taken from it is what is read back
+/// from the file system it becomes, and no entry is outside of it.
+pub fn tar(bytes: &[u8]) {
+    let mut sealed = bytes.to_vec();
+    for block in sealed.chunks_exact_mut(512).filter(|block| block[257..262] == *b"ustar") {
+        block[148..156].fill(b' ');
+        let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
+        block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    }
+    for bytes in [bytes.to_vec(), sealed] {
+        for whiteouts in [Whiteouts::Refuse, Whiteouts::Overlay] {
+            let mut options = TarOptions::default();
+            options.limits = limits();
+            options.whiteouts = whiteouts;
+            let Ok(tree) = Tree::from_tar(bytes.clone(), &options) else { continue };
+            assert!(tree.len() <= bytes.len());
+            let files = tree.files(&limits());
+            read_files(&files);
+            let mut image = Vec::new();
+            if build::erofs::write(&tree, &build::erofs::Options::default(), &mut image).is_err() {
+                continue;
+            }
+            assert!(image.len() <= 16 * bytes.len() + (1 << 20), "{} of {}", image.len(), bytes.len());
+            let image = fs::open(image, fstype::FsType::Erofs, &limits()).expect("what is written is read");
+            let list = |files: &dyn fs::FileSystem| -> Vec<_> {
+                let walk = fs::walk(files, b"", &limits()).expect("the root is a directory");
+                let entry = |entry: Result<(Vec<u8>, fs::Metadata)>| {
+                    entry.map(|(path, meta)| {
+                        (path, meta.file_type, meta.mode, meta.uid, meta.nlink, meta.rdev)
+                    })
+                };
+                walk.map(|item| entry(item).map_err(|error| error.code())).collect()
+            };
+            assert_eq!(list(&files), list(image.as_ref()));
+        }
     }
 }
 

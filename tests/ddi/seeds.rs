@@ -4,7 +4,7 @@
 //! corpus may have files whose names start with `regression-`, each an input that once went wrong, and images that
 //! other programs made (see [`FOREIGN`]).
 
-use confext_ddi::build::Built;
+use confext_ddi::build::{Built, TarOptions, Tree, Whiteouts};
 use confext_ddi::fstype::{self, FsType};
 use confext_ddi::image::{Claim, Image};
 use confext_ddi::policy::Policy;
@@ -28,6 +28,56 @@ use std::path::{Path, PathBuf};
 ///   `-zlz4 -Eall-fragments,ztailpacking`; for `chunks` `--chunksize=4096`; for `b512` `-b512` (version 1.9.4). Then
 ///   bit 0 of byte 1032 was cleared: without the superblock's checksum changes are looked at.
 const FOREIGN: [&str; 2] = ["mkfs-", "mksquashfs-"];
+
+/// An archive of one of everything, with names and attributes in records; `tar` has its headers in one of two forms.
+fn archive(header: fn() -> tar::Header) -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut add = |name: &str, kind: tar::EntryType, target: Option<&str>, content: &[u8]| {
+        let mut header = header();
+        header.set_entry_type(kind);
+        header.set_mode(0o640);
+        header.set_uid(0);
+        header.set_gid(70_000);
+        header.set_mtime(1_700_000_000);
+        header.set_size(content.len().try_into().unwrap());
+        if matches!(kind, tar::EntryType::Char) {
+            header.set_device_major(1).unwrap();
+            header.set_device_minor(3).unwrap();
+        }
+        match target {
+            Some(target) => archive.append_link(&mut header, name, target).unwrap(),
+            None => archive.append_data(&mut header, name, content).unwrap(),
+        }
+    };
+    use tar::EntryType;
+    add("etc/", EntryType::Directory, None, b"");
+    add("etc/app.conf", EntryType::Regular, None, b"answer = 42\n");
+    add("etc/again", EntryType::Link, Some("etc/app.conf"), b"");
+    add("etc/link", EntryType::Symlink, Some("../usr/share/app"), b"");
+    add("etc/null", EntryType::Char, None, b"");
+    add("etc/fifo", EntryType::Fifo, None, b"");
+    add("etc/.wh.gone", EntryType::Regular, None, b"");
+    archive.into_inner().unwrap()
+}
+
+/// Records of PAX before an entry: a name, an attribute, a time, and the map of a sparse file.
+fn records() -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    archive
+        .append_pax_extensions([
+            ("SCHILY.xattr.user.note", &b"a note"[..]),
+            ("mtime", b"1700000000.5"),
+            ("GNU.sparse.name", b"etc/sparse"),
+            ("GNU.sparse.size", b"9000"),
+            ("GNU.sparse.map", b"0,4,8192,4"),
+        ])
+        .unwrap();
+    let mut header = tar::Header::new_ustar();
+    header.set_size(8);
+    header.set_mode(0o644);
+    archive.append_data(&mut header, "GNUSparseFile.0/sparse", &b"head\0\0\0\0"[..]).unwrap();
+    archive.into_inner().unwrap()
+}
 
 /// All of the corpus stays below this.
 const MOST_BYTES: u64 = 1 << 20;
@@ -106,6 +156,9 @@ fn seeds() -> Seeds {
     let mut add = |target: &'static str, name: &str, bytes: Vec<u8>| {
         assert!(seeds.insert((target, name.to_owned()), bytes).is_none(), "{target}/{name}");
     };
+    add("tar", "ustar", archive(tar::Header::new_ustar));
+    add("tar", "gnu", archive(tar::Header::new_gnu));
+    add("tar", "records", records());
     let bare_signer = images::vendor().embed(Embed::Nothing);
     let (signed, built) = images::signed();
     let (plain, plain_built) = images::build(images::builder(images::one_file()), Some(&bare_signer));
@@ -298,6 +351,11 @@ fn seeds_are_accepted() {
             "release" => Release::parse(bytes, &limits).map(|release| release.iter().count() > 0),
             "erofs" => fs::open(&bytes[..], FsType::Erofs, &limits)
                 .and_then(|files| images::read_everything(&*files, &limits).map(|all| all.len() > 3)),
+            "tar" => {
+                let mut options = TarOptions::default();
+                options.whiteouts = Whiteouts::Overlay;
+                Tree::from_tar(bytes.clone(), &options).map(|tree| tree.len() > 1)
+            }
             "version" | "vpick" => Ok(bytes.contains(&b'\n')),
             other => panic!("a seed for {other}, which is no target"),
         };

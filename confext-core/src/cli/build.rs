@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args};
-use confext_ddi::build::{Builder, Built, DirectoryOptions, ReleaseFields, Tree};
+use confext_ddi::build::{Builder, Built, ReleaseFields, Tree};
 use confext_ddi::dps::Architecture;
 use confext_ddi::id::Uuid;
 use confext_ddi::lint::{Finding, Severity};
@@ -17,6 +17,7 @@ use super::failure::Failure;
 use super::image::architecture;
 use super::lint::{Rules, Shown};
 use super::output::{Output, View};
+use super::source;
 use super::text::{Clean, Size};
 use crate::error::Error;
 
@@ -32,9 +33,8 @@ pub(super) struct Arguments {
     /// The image's name, without version: hosts look for an extension's extension-release.NAME.
     #[arg(long)]
     name: String,
-    /// The directory whose content becomes the image.
-    #[arg(long, value_name = "DIR")]
-    source: PathBuf,
+    #[command(flatten)]
+    source: source::Arguments,
     /// The image to write; one that is there is replaced when the new one is complete.
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
@@ -69,7 +69,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
     let signer = arguments.signer()?;
-    let tree = Tree::from_directory(&arguments.source, &DirectoryOptions::default())?;
+    let tree = arguments.source.tree(&arguments.output)?;
     let mut builder = arguments.builder(tree);
     let findings = arguments.rules.apply(|options| builder.lint(options))?;
     let stops = |finding: &&Finding| arguments.lint || finding.severity == Severity::Error;

@@ -193,6 +193,37 @@ fn a_build_is_stopped_by_what_lint_finds() {
 }
 
 #[test]
+fn an_archive_on_standard_input_builds_what_its_directory_does() {
+    use std::process::{Command, Stdio};
+    let scratch = Scratch::new();
+    let unsigned = ["--unsigned".as_ref()];
+    let (expected, _) = scratch.build("a.raw", &unsigned, &["--release", "ID=_any"]);
+    let mut tar = Command::new("tar")
+        .args(["--format=posix", "-c", "."])
+        .current_dir(scratch.tree(1))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let output = scratch.path("b.raw");
+    let arguments = ["build", "--class", "confext", "--name", "app", "--release", "ID=_any", "--unsigned"];
+    let status = crate::fixture::command()
+        .args(arguments)
+        .args(["--quiet", "--tar", "-", "--output", output.to_str().unwrap()])
+        .stdin(tar.stdout.take().unwrap())
+        .status()
+        .unwrap();
+    assert!(status.success() && tar.wait().unwrap().success());
+    assert!(std::fs::read(expected).unwrap() == std::fs::read(output).unwrap());
+    assert!(
+        std::fs::read_dir(scratch.path(""))
+            .unwrap()
+            .all(|entry| { !entry.unwrap().file_name().to_str().unwrap().starts_with('.') })
+    );
+    let both = ["--source", "/", "--tar", "-", "--output", "x"];
+    assert_eq!(confext(arguments.iter().chain(&both)).status, 2);
+}
+
+#[test]
 fn the_same_call_builds_the_same_bytes() {
     let scratch = Scratch::new();
     let more = ["--release", "ID=_any", "--source-date-epoch", "1000", "--seed"];

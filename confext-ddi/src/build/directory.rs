@@ -1,6 +1,7 @@
 //! Taking a [`Tree`] from a directory of this machine, by file descriptors and without following links.
 
 use super::content::Content;
+use super::source::{Marks, Whiteouts, Xattrs};
 use super::tree::{Device, Kind, Meta, NodeId, Timestamp, Tree, join, show};
 use crate::error::{Corrupt, Error, LimitExceeded, Result, ResultExt as _};
 use crate::limits::Limits;
@@ -12,17 +13,6 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Which extended attributes of a directory's entries to take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum Xattrs {
-    /// All that can be listed; one that EROFS cannot store is an error.
-    #[default]
-    All,
-    /// None.
-    Leave,
-}
-
 /// How a directory becomes a tree.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
@@ -33,6 +23,8 @@ pub struct DirectoryOptions {
     pub owner: Option<(u32, u32)>,
     /// Which extended attributes to take.
     pub xattrs: Xattrs,
+    /// What marks of deleted files become, of an OCI layer that was unpacked as it is. Default: files like any other.
+    pub whiteouts: Option<Whiteouts>,
 }
 
 /// Ranges of data kept for one sparse file: beyond this, the smallest holes are taken for data.
@@ -52,8 +44,14 @@ impl Tree {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = fs::open(path.as_ref(), flags, Mode::empty()).map_err(std::io::Error::from);
         let root = root.within(path.as_ref().display().to_string())?;
-        let mut walk =
-            Walk { tree: Self::new(), root: Arc::new(root), hard_links: HashMap::new(), entries: 0, options };
+        let mut walk = Walk {
+            tree: Self::new(),
+            root: Arc::new(root),
+            hard_links: HashMap::new(),
+            marks: Marks::default(),
+            entries: 0,
+            options,
+        };
         walk.run().within(path.as_ref().display().to_string())?;
         Ok(walk.tree)
     }
@@ -64,6 +62,7 @@ struct Walk<'o> {
     root: Arc<OwnedFd>,
     /// Entries with more than one name, by device and inode.
     hard_links: HashMap<(u64, u64), NodeId>,
+    marks: Marks,
     entries: u64,
     options: &'o DirectoryOptions,
 }
@@ -100,7 +99,7 @@ impl Walk<'_> {
                 levels.push(level);
             }
         }
-        Ok(())
+        std::mem::take(&mut self.marks).apply(&mut self.tree)
     }
 
     /// Lists a directory, sorted, so that a walk meets hard links in the same order on every machine.
@@ -125,6 +124,11 @@ impl Walk<'_> {
 
     /// Adds one entry; a directory is returned open.
     fn take(&mut self, parent: BorrowedFd<'_>, name: &[u8], path: &[u8]) -> Result<Option<OwnedFd>> {
+        if let Some(whiteouts) = self.options.whiteouts
+            && self.marks.take(path, whiteouts)?
+        {
+            return Ok(None);
+        }
         let seen = fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).map_err(std::io::Error::from)?;
         let file_type = FileType::from_raw_mode(seen.st_mode);
         // Only what has content is opened for reading: opening a device or a fifo has effects.

@@ -233,6 +233,19 @@ impl Tree {
         self.add(path.as_ref(), Kind::Directory(BTreeMap::new()), meta).map(drop)
     }
 
+    /// Adds a directory, or sets the metadata of one that is there.
+    pub(super) fn put_dir(&mut self, path: &[u8], meta: Meta) -> Result<()> {
+        match self.find(path)?.map(|node| (node, matches!(self.node(node).kind, Kind::Directory(_)))) {
+            Some((node, true)) => {
+                let node = self.node_mut(node);
+                (node.meta, node.implied) = (meta, false);
+                node.xattrs.clear();
+                Ok(())
+            }
+            Some((_, false)) | None => self.add_dir(path, meta),
+        }
+    }
+
     /// Adds a symbolic link. Its permission bits are always 0777.
     ///
     /// # Errors

@@ -218,6 +218,27 @@ family! {
         OutputNotEmpty { found: u64 } = "output-not-empty",
             "output not empty: found {found} bytes, expected 0",
             "build onto a new file; Builder::build_file replaces an old one";
+        // tar
+        /// A field of a tar header breaks its format.
+        TarHeader { what: &'static str, found: String, expected: &'static str } = "tar-header",
+            "tar archive not usable: {what}: found \"{found}\", expected {expected}",
+            "write the archive again with GNU tar or bsdtar";
+        /// The checksum of a tar header does not match.
+        TarChecksum { found: u64, expected: u64 } = "tar-checksum",
+            "tar header damaged: found sum {found}, expected {expected}",
+            "pass an uncompressed tar archive; copy it again";
+        /// A tar archive ends in the middle.
+        TarTruncated { end: u64, size: u64 } = "tar-truncated",
+            "tar archive ends too early: found {size} bytes, expected at least {end}",
+            "copy the archive again; a complete one ends with blocks of zeros";
+        /// There is something behind the end of a tar archive.
+        TarTrailing = "tar-trailing",
+            "bytes behind the end of the tar archive: found some, expected zeros only",
+            "write one archive; others appended to it are read by some programs only";
+        /// A record of a PAX header breaks its format.
+        TarRecord { found: String, expected: &'static str } = "tar-record",
+            "record in tar archive not usable: found \"{found}\", expected {expected}",
+            "write the archive again with GNU tar or bsdtar";
         /// A key of a release file cannot be one.
         ReleaseKey { found: String } = "release-key",
             "release field not usable: found key {found:?}, expected capital letters, digits and underscores, and no key that has its own setter",

@@ -68,6 +68,10 @@ family! {
         HierarchyKind { path: String } = "hierarchy-kind",
             "entry \"{path}\" is not a directory, expected one to merge over the host's",
             "make it a directory: a link or file in its place would hide the host's";
+        /// A source has a mark for a deleted file.
+        OciWhiteout { path: String } = "oci-whiteout",
+            "mark of a deleted file: found \"{path}\", expected files, or the choice to map such marks",
+            "flatten the layers first, or map the marks to those of an overlay";
         /// Something in an image speaks against it.
         Lint { finding: &'static str, path: String, found: String, expected: String } = "lint",
             "{finding} in \"{path}\": found {found}, expected {expected}",

@@ -48,6 +48,10 @@ family! {
         ErofsSize { found: u64, most: u64 } = "erofs-size",
             "file system too large: found {found} blocks of 4096 bytes, expected at most {most}",
             "split the content over more images";
+        /// A tar archive has something whose meaning would be lost.
+        Tar { found: String } = "tar-unsupported",
+            "tar archive with what is not read here: found {found}, expected files, links, nodes and records about one entry",
+            "write the archive without it, with GNU tar --format=posix or bsdtar";
         /// There are no partition types for the architecture.
         ArchitectureUnknown = "architecture-unknown",
             "no partition types for this architecture: found none, expected one of UAPI.2",
