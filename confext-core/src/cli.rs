@@ -1,6 +1,7 @@
 //! The command `confext`: reads arguments, calls the library, prints. Nothing is decided here.
 
 mod build;
+mod diff;
 mod failure;
 mod fec;
 mod files;
@@ -67,6 +68,7 @@ enum Verb {
     Manifest(manifest::Arguments),
     Fec(fec::Arguments),
     Repair(repair::Arguments),
+    Diff(diff::Arguments),
     List(list::Arguments),
     Plan(plan::Arguments),
     Merge(merge::MergeArguments),
@@ -110,9 +112,10 @@ impl Verb {
             Self::Verify(arguments) => verify::run(arguments, output),
             Self::Ls(arguments) => files::list(arguments, output),
             Self::Cat(arguments) => files::cat(arguments, output),
-            Self::Manifest(arguments) => manifest::run(arguments, output),
             Self::Fec(arguments) => fec::run(arguments, output),
             Self::Repair(arguments) => return repair::run(arguments, output),
+            Self::Manifest(arguments) => return manifest::run(arguments, output),
+            Self::Diff(arguments) => return diff::run(arguments, output),
             Self::List(arguments) => list::run(arguments, output),
             Self::Plan(arguments) => plan::run(arguments, output),
             Self::Merge(arguments) => merge::merge(arguments, output),

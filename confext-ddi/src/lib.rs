@@ -52,6 +52,8 @@ pub mod fs;
 
 pub mod manifest;
 
+pub mod diff;
+
 pub mod release;
 
 pub mod lint;

@@ -4,7 +4,7 @@
 //! the files are stored: two images of the same files have the same manifest, whatever their file systems,
 //! identifiers and signatures.
 
-mod content;
+pub(crate) mod content;
 mod entry;
 mod json;
 mod mtree;
@@ -13,6 +13,9 @@ mod read;
 pub use entry::{Digest, Entry, Kind};
 pub use mtree::Dialect;
 pub use read::{Contents, Options, read};
+
+pub(crate) use json::{write_path, write_text};
+pub(crate) use read::{ContentLimit, Links, Name, entry as entry_of, files_in_order};
 
 use crate::Limits;
 use crate::error::{Corrupt, LimitExceeded, Result};

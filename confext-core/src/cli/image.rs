@@ -20,6 +20,14 @@ use crate::image_file;
 pub(super) struct Arguments {
     /// The image.
     pub(super) image: PathBuf,
+    #[command(flatten)]
+    gate: Gate,
+}
+
+/// What an image has to be for its files to be of interest.
+#[derive(Debug, Args)]
+#[group(skip)]
+pub(super) struct Gate {
     /// The architecture the image is for; without it, that of this program.
     #[arg(long, value_parser = architecture)]
     architecture: Option<Architecture>,
@@ -33,20 +41,27 @@ pub(super) struct Arguments {
 impl Arguments {
     /// Opens the image and has the policy judge it.
     pub(super) fn admit(&self) -> Result<Admitted<File>, Failure> {
+        self.gate.admit(&self.image)
+    }
+
+    /// What an error of the image's bytes is to the caller.
+    pub(super) fn fault(&self, source: confext_ddi::Error) -> Failure {
+        fault(&self.image, source)
+    }
+}
+
+impl Gate {
+    /// Opens an image and has the policy judge it.
+    pub(super) fn admit(&self, path: &Path) -> Result<Admitted<File>, Failure> {
         let policy = self.trust.policy()?;
         let certificates = self.trust.certificates(&Host::open(&self.root)?)?;
         let mut options = image::Options::default();
         if let Some(architecture) = self.architecture {
             options = options.architecture(architecture);
         }
-        let image = open(&self.image, &options)?;
+        let image = open(path, &options)?;
         let verifier = trust::verifier(&policy, &certificates);
-        policy.judge(image, verifier).map_err(|source| fault(&self.image, source))
-    }
-
-    /// What an error of the image's bytes is to the caller.
-    pub(super) fn fault(&self, source: confext_ddi::Error) -> Failure {
-        fault(&self.image, source)
+        policy.judge(image, verifier).map_err(|source| fault(path, source))
     }
 }
 

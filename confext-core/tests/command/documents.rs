@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use confext_ddi::Limits;
 use confext_ddi::build::{Builder, Device, Meta, ReleaseFields, Tree};
+use confext_ddi::lint::Code;
 use confext_ddi::manifest::{Dialect, Kind, Manifest};
 use confext_ddi::release::Class;
 use serde_json::Value;
@@ -111,6 +112,7 @@ fn image_of_all_kinds(scratch: &Scratch) -> PathBuf {
     tree.set_xattr("etc", b"user.\xff", "value").unwrap();
     let path = scratch.path("kinds.raw");
     let builder = Builder::new(Class::Confext, "kinds").tree(tree).release(ReleaseFields::any()).unsigned();
+    let builder = builder.allow([Code::DeviceNode]);
     let mut file = std::fs::File::options().read(true).write(true).create_new(true).open(&path).unwrap();
     builder.build(&mut file, None).unwrap();
     path
@@ -221,6 +223,66 @@ fn an_archive_on_standard_input_builds_what_its_directory_does() {
     );
     let both = ["--source", "/", "--tar", "-", "--output", "x"];
     assert_eq!(confext(arguments.iter().chain(&both)).status, 2);
+}
+
+#[test]
+fn diff() {
+    let scratch = Scratch::new();
+    let image = |name: &str, tree: Tree| {
+        let path = scratch.path(name);
+        let builder = Builder::new(Class::Confext, "a").tree(tree).release(ReleaseFields::any()).unsigned();
+        let mut file = std::fs::File::options().read(true).write(true).create_new(true).open(&path).unwrap();
+        builder.build(&mut file, None).unwrap();
+        path
+    };
+    let (mut old, mut new) = (Tree::new(), Tree::new());
+    old.add_file(b"etc/\xff", "x", Meta::new(0o644)).unwrap();
+    for (tree, target, value) in [(&mut old, b"\xff", "1"), (&mut new, b"\xfe", "2")] {
+        tree.add_symlink("etc/link", target, Meta::new(0o777)).unwrap();
+        tree.add_file("etc/file", value, Meta::new(0o644)).unwrap();
+        tree.set_xattr("etc/file", b"user.\xff", value).unwrap();
+    }
+    let (old, new) = (image("old.raw", old), image("new.raw", new));
+    let policy = ["--policy".as_ref(), "verity".as_ref()];
+    let of = |before: &Path, after: &Path, more: &[&str]| {
+        let first = ["diff".as_ref(), before.as_os_str(), after.as_os_str()];
+        confext(first.into_iter().chain(policy).chain(more.iter().map(AsRef::as_ref)))
+    };
+    let found = of(&old, &new, &["--json"]);
+    assert_eq!(found.status, 1);
+    Documented::read("diff").check(&[found.json()]);
+    let text = of(&old, &new, &[]);
+    assert_eq!((text.status, text.stderr.as_str()), (1, ""));
+    let lines: Vec<&str> = text.text().lines().collect();
+    assert_eq!(lines[0], "~ /etc/file");
+    assert!(
+        lines[1].starts_with("    sha256: 6b86b273ff34") || lines[2].starts_with("    sha256: 6b86b273ff34")
+    );
+    assert_eq!(lines[lines.len() - 1], "- /etc/\\xff  regular file");
+    for same in [of(&old, &old, &[]), of(&old, &old, &["--quiet"])] {
+        assert_eq!((same.status, same.text()), (0, ""));
+    }
+    let ignored = of(&old, &new, &["--ignore", "content,xattrs"]);
+    assert_eq!(ignored.text().lines().count(), 3, "{ignored:?}");
+
+    // The same against a manifest.
+    let listed =
+        confext(["--json".as_ref(), "manifest".as_ref(), old.as_os_str()].into_iter().chain(policy)).ok();
+    let listed = scratch.file("old.manifest", listed.stdout);
+    let check = |image: &Path, more: &[&str]| {
+        let first = ["manifest".as_ref(), image.as_os_str(), "--check".as_ref(), listed.as_os_str()];
+        confext(first.into_iter().chain(policy).chain(more.iter().map(AsRef::as_ref)))
+    };
+    assert_eq!((check(&old, &[]).ok().text(), check(&new, &[]).status), ("", 1));
+    assert_eq!(check(&new, &[]).text(), text.text());
+    let (mut ours, theirs) = (check(&new, &["--json"]).json(), found.json());
+    assert_eq!(ours["before"], listed.to_str().unwrap());
+    ours["before"] = theirs["before"].clone();
+    // Where something is removed, a manifest knows its digest.
+    ours["differences"][2]["entry"].as_object_mut().unwrap().remove("sha256");
+    assert_eq!(ours, theirs);
+    std::fs::write(&listed, "{}").unwrap();
+    assert_eq!(check(&new, &[]).status, 2);
 }
 
 #[test]

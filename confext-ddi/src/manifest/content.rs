@@ -17,7 +17,7 @@ const CHUNKS: usize = 3;
 ///
 /// Reading checks the blocks of an image, which is as much work as hashing what is in them: a large file is hashed on a
 /// thread of its own. Memory is 1 MiB, and 3 MiB for a large file.
-pub(super) fn sha256(files: &dyn FileSystem, path: &[u8], size_bytes: u64) -> Result<Digest> {
+pub(crate) fn sha256(files: &dyn FileSystem, path: &[u8], size_bytes: u64) -> Result<Digest> {
     let mut hash = sha2::Sha256::new();
     if size_bytes < LARGE_BYTES {
         let mut chunk = Vec::new();
@@ -61,7 +61,7 @@ pub(super) fn sha256(files: &dyn FileSystem, path: &[u8], size_bytes: u64) -> Re
 }
 
 /// Fills `chunk` from `offset`, and returns where it ends.
-fn read(
+pub(crate) fn read(
     files: &dyn FileSystem,
     path: &[u8],
     offset: u64,

@@ -142,7 +142,7 @@ impl Entry {
     }
 
     /// Bytes on the heap, about.
-    pub(super) fn held_bytes(&self) -> u64 {
+    pub(crate) fn held_bytes(&self) -> u64 {
         let target = match &self.kind {
             Kind::Symlink { target } => target.len(),
             _ => 0,

@@ -268,7 +268,7 @@ impl Wrong {
 }
 
 /// Bytes as text; and as base64, where the text does not say all.
-fn write_text(bytes: &[u8]) -> (String, Option<String>) {
+pub(crate) fn write_text(bytes: &[u8]) -> (String, Option<String>) {
     let base64 = std::str::from_utf8(bytes).is_err().then(|| STANDARD.encode(bytes));
     (String::from_utf8_lossy(bytes).into_owned(), base64)
 }
@@ -286,7 +286,7 @@ fn read_text(what: &'static str, text: &str, base64: Option<&str>) -> Result<Vec
 }
 
 /// As [`write_text`], with a slash in front of the text.
-fn write_path(path: &[u8]) -> (String, Option<String>) {
+pub(crate) fn write_path(path: &[u8]) -> (String, Option<String>) {
     let (text, base64) = write_text(path);
     (format!("/{text}"), base64)
 }

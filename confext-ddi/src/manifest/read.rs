@@ -56,7 +56,7 @@ pub fn read(
         let (path, meta) = file?;
         let name = links.name(path, &meta)?;
         if options.contents == Contents::Digests && matches!(name, Name::First(_)) {
-            contents.take(&meta)?;
+            contents.take(if meta.file_type == FileType::Regular { meta.size_bytes } else { 0 })?;
         }
         Ok((name, meta))
     });
@@ -132,7 +132,7 @@ pub(crate) fn entry(files: &dyn FileSystem, path: &[u8], meta: &Metadata) -> Res
 }
 
 /// Reads a regular file and fills in its digest.
-pub(crate) fn fill_digest(files: &dyn FileSystem, entry: &mut Entry) -> Result<()> {
+fn fill_digest(files: &dyn FileSystem, entry: &mut Entry) -> Result<()> {
     if let Kind::Regular { size_bytes, sha256: digest } = &mut entry.kind {
         *digest = Some(sha256(files, &entry.path, *size_bytes)?);
     }
@@ -194,10 +194,8 @@ impl ContentLimit {
     }
 
     /// Called before a file is read.
-    pub(crate) fn take(&mut self, meta: &Metadata) -> Result<()> {
-        if meta.file_type == FileType::Regular {
-            self.found = self.found.saturating_add(meta.size_bytes);
-        }
+    pub(crate) fn take(&mut self, size_bytes: u64) -> Result<()> {
+        self.found = self.found.saturating_add(size_bytes);
         if self.found > self.most {
             let (what, found, most) = ("contents of all files", self.found, self.most);
             return Err(LimitExceeded::Bytes { what, found, most }.into());
