@@ -21,7 +21,7 @@
 # Tests that need root are `#[ignore = "needs root"]`: with root they all run, without it they are listed as ignored.
 #
 #   CONFEXT_TEST_REQUIRE=1   for CI: what is missing, a tool or a privilege, is a failure and never an ignored test
-#   CONFEXT_FUZZ_SECONDS     for each fuzz target; default 15
+#   CONFEXT_FUZZ_SECONDS     for each fuzz target; default 8
 #   CONFEXT_TEST_CACHE       see cache.sh
 
 set -euo pipefail
@@ -121,6 +121,7 @@ tier_fuzz() {
             status=1
         fi
     done
+    pack_for_oss_fuzz "$TARGET/fuzz/$triple/release" || status=1
     return $status
 }
 
@@ -155,10 +156,28 @@ run_fuzz_target() {
     # unchecked field ends the run.
     (
         ulimit -v $((1536 * 1024))
-        exec "$2/$1" -max_total_time="${CONFEXT_FUZZ_SECONDS:-15}" -timeout=10 -rss_limit_mb=1024 \
-            -malloc_limit_mb=256 -print_final_stats=1 -verbosity=0 -artifact_prefix="$LOGS/artifacts/$1-" "$corpus"
+        exec "$2/$1" -max_total_time="${CONFEXT_FUZZ_SECONDS:-8}" -timeout=10 -rss_limit_mb=1024 \
+            -malloc_limit_mb=256 -print_final_stats=1 -verbosity=0 -dict="fuzz/dictionaries/$1.dict" \
+            -artifact_prefix="$LOGS/artifacts/$1-" "$corpus"
     ) || status=$?
     rm -rf "$corpus"
+    return $status
+}
+
+# pack_for_oss_fuzz DIRECTORY: what OSS-Fuzz gets of programs that are built: all of it is there, and it runs.
+pack_for_oss_fuzz() {
+    local out name status=0
+    out=$(mktemp -d "${TMPDIR:-/tmp}/confext-test-oss-fuzz.XXXXXX")
+    OUT=$out fuzz/oss-fuzz/build.sh --pack "$1" || status=1
+    for name in fuzz/fuzz_targets/*.rs; do
+        name=$(basename "$name" .rs)
+        [[ -x $out/$name && -s $out/$name.dict ]] && python3 -m zipfile -t "$out/${name}_seed_corpus.zip" >/dev/null || {
+            echo "fuzz: $name is not packed: FAILED"
+            status=1
+        }
+    done
+    "$out/version" -runs=1 -dict="$out/version.dict" 2>/dev/null || status=1
+    rm -rf "$out"
     return $status
 }
 

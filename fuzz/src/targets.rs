@@ -2,6 +2,18 @@
 //!
 //! Each asserts that nothing panics (by running), that what is printed parses to the same value, and that limits hold.
 
+// Tests compile this file as a part of themselves: the paths are the same from there.
+#[path = "targets/fec.rs"]
+mod fec;
+#[path = "targets/gpt_differential.rs"]
+mod gpt_differential;
+#[path = "targets/naive_version.rs"]
+mod naive_version;
+#[path = "targets/texts.rs"]
+mod texts;
+#[path = "targets/whole.rs"]
+mod whole;
+
 use confext_ddi::build::{self, TarOptions, Tree, Whiteouts};
 use confext_ddi::image::{self, Image};
 use confext_ddi::policy::{Policy, Protection, Rule};
@@ -11,6 +23,12 @@ use confext_ddi::vpick::{
     self, Accept, ArchitectureRule, Entry, EntryKind, Filter, TriesRule, VersionedImage,
 };
 use confext_ddi::{Limits, Result, RootHash, dps, fs, fstype, gpt, signature, verity, version};
+
+pub use fec::fec;
+pub use gpt_differential::{agree, gpt_differential};
+pub use naive_version::compare as naive_compare;
+pub use texts::{certificate, fstype, manifest, text};
+pub use whole::{run as program, whole_image};
 
 /// A target: the name of its corpus directory and the function it runs.
 pub type Target = (&'static str, fn(&[u8]));
@@ -30,6 +48,13 @@ pub const ALL: &[Target] = &[
     ("erofs", erofs),
     ("squashfs", squashfs),
     ("tar", tar),
+    ("whole_image", whole_image),
+    ("gpt_differential", gpt_differential),
+    ("fec", fec),
+    ("fstype", fstype),
+    ("text", text),
+    ("certificate", certificate),
+    ("manifest", manifest),
 ];
 
 /// Caps low enough that reaching one is cheap.
@@ -187,12 +212,14 @@ pub fn release(bytes: &[u8]) {
     }
 }
 
-/// Two versions, split at the first newline: comparing them the other way round gives the other answer.
+/// Two versions, split at the first newline: comparing them the other way round gives the other answer, and a second
+/// implementation the same.
 pub fn version(bytes: &[u8]) {
     let at = bytes.iter().position(|&byte| byte == b'\n').unwrap_or(bytes.len());
     let (a, b) = (&bytes[..at], bytes.get(at + 1..).unwrap_or_default());
     assert_eq!(version::compare(a, b), version::compare(b, a).reverse());
     assert!(version::compare(a, a).is_eq());
+    assert_eq!(version::compare(a, b), naive_compare(a, b));
 }
 
 /// A `.v/` directory: the first line is its name, the others its entries. The order of entries does not matter.

@@ -1,9 +1,14 @@
 //! Every file of the fuzzing corpus, run through its target: what once went wrong stays right.
 
+#[allow(dead_code, reason = "whole images are sealed with a part of it")]
+#[path = "../../fuzz/src/reseal.rs"]
+mod reseal;
 #[allow(dead_code, reason = "the targets are written for the fuzzer")]
 #[path = "../../fuzz/src/targets.rs"]
 mod targets;
 
+use confext_ddi::dps::Architecture;
+use confext_ddi::image::{Image, Options};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -41,6 +46,61 @@ fn every_target_has_a_program_and_a_corpus_of_its_own() {
     let programs: BTreeSet<String> =
         programs.iter().map(|name| name.strip_suffix(".rs").expect("a Rust source").to_owned()).collect();
     assert_eq!(programs, known);
+}
+
+/// Every target has a dictionary, in libFuzzer's own form: comments, and words in quotes with `\xNN` for other bytes.
+#[test]
+fn every_target_has_a_dictionary() {
+    let dir = corpus().join("../dictionaries");
+    let known: BTreeSet<String> = targets::ALL.iter().map(|(target, _)| format!("{target}.dict")).collect();
+    assert_eq!(names(&dir), known);
+    for name in known {
+        let text = std::fs::read_to_string(dir.join(&name)).unwrap();
+        let words: BTreeSet<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        assert!(words.len() >= 10 && text.starts_with("# "), "{name}");
+        assert_eq!(words.len(), text.lines().count() - 1, "{name} has a word twice");
+        for word in words {
+            let inner =
+                word.strip_prefix('"').and_then(|word| word.strip_suffix('"')).filter(|w| !w.is_empty());
+            let inner = inner.unwrap_or_else(|| panic!("{name}: {word}"));
+            let mut parts = inner.split('\\');
+            let plain = |part: &str| part.bytes().all(|byte| (b' '..=b'~').contains(&byte) && byte != b'"');
+            assert!(parts.next().is_some_and(plain), "{name}: {word}");
+            for part in parts {
+                let hex = part.strip_prefix('x').and_then(|part| part.get(..2));
+                assert!(hex.is_some_and(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit())), "{name}: {word}");
+                assert!(plain(part), "{name}: {word}");
+            }
+        }
+    }
+}
+
+/// The programs of the corpus come out as they are meant to: unchanged ones are admitted, and most changes get past the
+/// checksums and hashes that would end them at the door.
+#[test]
+fn programs_make_images_that_are_looked_at() {
+    let mut open = 0;
+    for name in names(&corpus().join("whole_image")) {
+        let program = std::fs::read(corpus().join("whole_image").join(&name)).unwrap();
+        let (image, changed) = targets::program(&program).unwrap();
+        let options = Image::open(&image[..], &Options::default().architecture(Architecture::X86_64));
+        if !changed {
+            assert!(options.is_ok(), "{name}");
+        }
+        open += usize::from(options.is_ok());
+    }
+    assert!(open >= 8, "{open} images can be opened");
+}
+
+/// Both libraries read the tables of the corpus, and see the same in them.
+#[test]
+fn the_gpt_crate_reads_tables_of_the_corpus() {
+    let of = |name: &str| std::fs::read(corpus().join("gpt_differential").join(name)).unwrap();
+    assert_eq!(targets::agree(&of("whole")), Some(true));
+    let mut moved = of("whole");
+    let last = moved.len() - 1;
+    moved[last] ^= 1;
+    assert_ne!(targets::agree(&moved), Some(false));
 }
 
 /// Targets take parts of valid inputs, too: every file cut at many places.

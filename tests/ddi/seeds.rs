@@ -9,9 +9,9 @@ use confext_ddi::fstype::{self, FsType};
 use confext_ddi::image::{Claim, Image};
 use confext_ddi::policy::Policy;
 use confext_ddi::release::Release;
-use confext_ddi::signature::{Embed, Json, SignedData};
+use confext_ddi::signature::{Certificate, Certificates, Embed, Json, SignedData};
 use confext_ddi::verity::Superblock;
-use confext_ddi::{Limits, fs, gpt};
+use confext_ddi::{Limits, fs, gpt, manifest};
 use confext_tests::images;
 use confext_tests::reseal::reseal_header;
 use std::collections::{BTreeMap, BTreeSet};
@@ -80,7 +80,7 @@ fn records() -> Vec<u8> {
 }
 
 /// All of the corpus stays below this.
-const MOST_BYTES: u64 = 1 << 20;
+const MOST_BYTES: u64 = 2 << 20;
 
 /// Target and name.
 type Seeds = BTreeMap<(&'static str, String), Vec<u8>>;
@@ -226,6 +226,31 @@ fn seeds() -> Seeds {
     add("pkcs7", "with-certificate", json.signature_der);
     add("pkcs7", "without-certificate", short.signature_der);
 
+    for (name, bytes) in
+        [("sectors-of-512", table(512)), ("sectors-of-4096", table(4096)), ("whole", signed.clone())]
+    {
+        add("gpt_differential", name, bytes);
+    }
+    add_programs(&mut add);
+    let pem = images::vendor().certificate_pem().unwrap();
+    add("certificate", "one", pem.clone());
+    add("certificate", "two", [&pem[..], b"\n", &pem].concat());
+    add("certificate", "der", Certificate::from_pem(&pem).unwrap().to_der().unwrap());
+    let image = Image::open(&large[..], &images::options()).unwrap();
+    let admitted = Policy::verity().judge(image, None).unwrap();
+    let files = admitted.file_system(&Limits::default()).unwrap();
+    let manifest =
+        manifest::Manifest::of(&*files, &manifest::Options::default(), &Limits::default(), |_| ()).unwrap();
+    let mut text = Vec::new();
+    manifest.write_json(&mut text).unwrap();
+    add("manifest", "one-of-each", text);
+    add("fstype", "erofs", images::bare()[..1200].to_vec());
+    add("fstype", "two-systems", {
+        let mut both = images::bare()[..1200].to_vec();
+        both[..4].copy_from_slice(b"hsqs");
+        both
+    });
+
     add_texts(&mut add);
     for (name, tree) in [("one-file", images::one_file()), ("one-of-each", images::one_of_each())] {
         let (image, built) = images::build(images::builder(tree).unsigned(), None);
@@ -236,6 +261,42 @@ fn seeds() -> Seeds {
         }
     }
     seeds
+}
+
+/// Changes of an image, or damage to blocks, as the targets that make them take them.
+fn add_programs(add: &mut impl FnMut(&'static str, &str, Vec<u8>)) {
+    for (name, options) in [("signed", 0), ("signed-large", 1), ("unsigned", 2), ("unsigned-large", 3)] {
+        add("whole_image", name, vec![options]);
+        // Each area once: what is there becomes 0xff or 0.
+        let areas: Vec<u8> = (0..9).flat_map(|area| [area, 40, 0, 1, 0xff, 0]).collect();
+        add("whole_image", &format!("{name}-all"), [&[options][..], &areas].concat());
+    }
+    for (name, change) in [
+        ("salt", &[5, 88, 0, 3, 1, 2, 3, 4][..]),
+        ("file-size", &[3, 128 + 8, 0, 0, 200]),
+        ("content", &[4, 0x90, 0x04, 0, b'X']),
+        ("json", &[7, 1, 0, 0, b'x']),
+        ("label", &[1, 56, 0, 0, b'R']),
+    ] {
+        add("whole_image", name, [&[1][..], change].concat());
+    }
+    for (option, name) in
+        [(0x10, "old-tree"), (0x20, "old-signature"), (0x40, "old-identifiers"), (0x80, "old-sums")]
+    {
+        add("whole_image", name, vec![option | 1, 4, 0x90, 0x04, 0, b'X']);
+    }
+    add("fec", "one-block", vec![2, 0, 0, 0, 7, 0, 1]);
+    add(
+        "fec",
+        "as-many-as-roots",
+        [&[3, 99][..], &[0, 0, 0, 0, 1], &[9, 0, 0, 0, 1], &[98, 0, 0, 0, 1]].concat(),
+    );
+    add("fec", "too-many", [&[2, 99][..], &[0, 0, 0, 0, 1], &[9, 0, 0, 0, 1], &[98, 0, 0, 0, 1]].concat());
+    add(
+        "fec",
+        "tree-and-parity",
+        [&[5, 139][..], &[140, 0, 0, 0, 1], &[143, 0, 0, 0, 1], &[145, 0, 3, 0, 1]].concat(),
+    );
 }
 
 fn add_texts(add: &mut impl FnMut(&'static str, &str, Vec<u8>)) {
@@ -262,6 +323,15 @@ fn add_texts(add: &mut impl FnMut(&'static str, &str, Vec<u8>)) {
         ("continued", "A=a\\\nb\n; comment\n\nID=x"),
     ] {
         add("release", name, text.into());
+    }
+    for (name, text) in [
+        ("root-hash", "90b10db56173e2e7c847f6ff3ed85a3aebb140bc0064ec9a156ae5b2e71db988"),
+        ("type", "44479540-f297-41b2-9af7-d131d5f0458a"),
+        ("architecture", "x86-64"),
+        ("algorithm", "sha256"),
+        ("rules", "validity=ignored,usage=required,chain=issued"),
+    ] {
+        add("text", name, text.into());
     }
     for (name, text) in [
         ("digits", "1.10\n1.9"),
@@ -356,6 +426,17 @@ fn seeds_are_accepted() {
                 options.whiteouts = Whiteouts::Overlay;
                 Tree::from_tar(bytes.clone(), &options).map(|tree| tree.len() > 1)
             }
+            "whole_image" => Ok(!bytes.is_empty()),
+            "gpt_differential" => gpt::Table::read(&bytes[..], &limits).map(|table| table.is_some()),
+            "certificate" => {
+                Certificates::new(images::NOW).add_pem_bundle(bytes).map(|count| count > 0).or_else(|_| {
+                    Certificate::from_der(bytes).map(|certificate| !certificate.subject().is_empty())
+                })
+            }
+            "manifest" => manifest::Manifest::parse_json(bytes, &limits).map(|all| all.entries().len() > 3),
+            // One of them is meant to be refused.
+            "fstype" => Ok(fstype::probe(&bytes[..]).map_or(true, |found| found.is_some())),
+            "fec" | "text" => Ok(bytes.len() > 5),
             "version" | "vpick" => Ok(bytes.contains(&b'\n')),
             other => panic!("a seed for {other}, which is no target"),
         };
