@@ -11,7 +11,7 @@ use confext_ddi::error::Refused;
 use confext_ddi::fs::{self, FileSystem};
 use confext_ddi::image::{self, Image};
 use confext_ddi::limits::Limits;
-use confext_ddi::policy::{Admitted, Evidence, Policy, Protection};
+use confext_ddi::policy::{Admitted, Evidence, KeyRules, Policy, Protection};
 use confext_ddi::release::{self, Class, Strictness};
 use confext_ddi::signature::Verifier;
 
@@ -85,6 +85,9 @@ pub struct Options {
     pub policy: Policy,
     /// Whose signatures count. Default: those of the host's certificates.
     pub trust: Trust,
+    /// Which signer may sign which extensions. Default: every trusted signer every extension. With rules nothing is used
+    /// whose signature was not checked, directories included.
+    pub key_rules: Option<Arc<KeyRules>>,
     /// What to do about a bad extension. Default: refuse all.
     pub on_bad: OnBad,
     /// Whether extensions must be for this host. Default: they must.
@@ -108,6 +111,7 @@ impl Default for Options {
         Self {
             policy: Policy::default(),
             trust: Trust::default(),
+            key_rules: None,
             on_bad: OnBad::default(),
             host_match: HostMatch::default(),
             strictness: Strictness::default(),
@@ -234,6 +238,7 @@ impl From<Error> for LeftOut {
 /// What every extension of a run is compared with.
 pub struct Gate<'a> {
     host: &'a Host,
+    class: Class,
     options: &'a Options,
     verifier: Option<Arc<dyn Verifier>>,
     matcher: Option<Matcher>,
@@ -270,7 +275,7 @@ impl<'a> Gate<'a> {
                 Some(certificates)
             }
         };
-        Ok(Self { host, options, verifier, matcher })
+        Ok(Self { host, class, options, verifier, matcher })
     }
 
     /// Opens a candidate, judges it and matches it with the host.
@@ -313,6 +318,10 @@ impl<'a> Gate<'a> {
             };
             return Err(in_image(&candidate, fault.into()));
         }
+        if self.options.key_rules.is_some() {
+            let fault = Refused::KeyRulesUnsigned { found: "none: it is a directory" };
+            return Err(in_image(&candidate, fault.into()));
+        }
         // Without the mounts below it: they are no part of the extension. Who may not copy mounts may still look.
         let fd = crate::sys::clone_tree(fd.as_fd(), c"", crate::sys::Depth::Single).unwrap_or(fd);
         let files = open_directory(&candidate, fd.as_fd(), &self.options.limits)?;
@@ -332,6 +341,10 @@ impl<'a> Gate<'a> {
         open.architecture = self.host.architecture();
         let admitted = Image::open(file, &open)
             .and_then(|image| self.options.policy.judge(image, self.verifier.as_deref()))
+            .and_then(|admitted| match &self.options.key_rules {
+                Some(rules) => rules.admit(admitted, &candidate.name, self.class, self.options.strictness),
+                None => Ok(admitted),
+            })
             .map_err(|error| in_image(&candidate, error))?;
         let evidence = admitted.evidence().clone();
         let identity = match evidence.root_hash() {

@@ -17,6 +17,7 @@ mod plan;
 mod progress;
 mod repair;
 mod run;
+mod sign;
 mod source;
 mod status;
 mod text;
@@ -61,6 +62,7 @@ struct Command {
 enum Verb {
     Build(build::Arguments),
     Lint(lint::Arguments),
+    Sign(sign::Arguments),
     Inspect(inspect::Arguments),
     Verify(verify::Arguments),
     Ls(files::ListArguments),
@@ -108,6 +110,7 @@ impl Verb {
         match self {
             Self::Build(arguments) => build::run(arguments, output),
             Self::Lint(arguments) => return lint::run(arguments, output),
+            Self::Sign(arguments) => sign::run(arguments, output),
             Self::Inspect(arguments) => inspect::run(arguments, output),
             Self::Verify(arguments) => verify::run(arguments, output),
             Self::Ls(arguments) => files::list(arguments, output),

@@ -1,7 +1,9 @@
 //! Building: EROFS, verity, signature and GPT to a deterministic DDI.
 //!
-//! A [`Tree`] holds the entries, [`erofs::write`] makes a file system of them, [`Builder`] a complete image.
+//! A [`Tree`] holds the entries, [`erofs::write`] makes a file system of them, [`Builder`] a complete image, and
+//! [`sign_image`] signs one that is there.
 
+mod attach;
 mod content;
 mod ddi;
 #[cfg(all(feature = "directory", target_os = "linux"))]
@@ -17,6 +19,9 @@ mod source;
 mod tar;
 mod tree;
 
+#[cfg(feature = "openssl")]
+pub use attach::attach_signature;
+pub use attach::{Existing, SignOptions, SignedImage, sign_image, to_sign};
 pub use content::Content;
 pub use ddi::{Builder, Built};
 #[cfg(all(feature = "directory", target_os = "linux"))]
@@ -24,6 +29,8 @@ pub use directory::DirectoryOptions;
 pub use files::Files;
 #[cfg(feature = "directory")]
 pub(crate) use output::Partial;
+#[cfg(feature = "directory")]
+pub use output::sign_file;
 pub use release::ReleaseFields;
 pub use source::{Whiteouts, Xattrs};
 pub use tar::TarOptions;

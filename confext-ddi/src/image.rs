@@ -78,6 +78,14 @@ pub struct Options {
     pub select: Select,
     /// Which copies of the partition table must be there. Default: one.
     pub copies: Copies,
+    pub(crate) signature: SignaturePartition,
+}
+
+/// Whether a signature partition is read. Who signs an image does not mind what is in there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SignaturePartition {
+    Read,
+    Ignored,
 }
 
 impl Default for Options {
@@ -88,6 +96,7 @@ impl Default for Options {
             foreign: Foreign::default(),
             select: Select::default(),
             copies: Copies::default(),
+            signature: SignaturePartition::Read,
         }
     }
 }
@@ -179,7 +188,7 @@ impl<R: ReadAt> Image<R> {
             (Some(table), None) => layout::of_table(&reader, table, options)?,
             (None, Some(_)) => layout::of_bare(&reader, size_bytes, options)?,
         };
-        let claim = claim::read(&reader, &layout, &options.limits)?;
+        let claim = claim::read(&reader, &layout, options)?;
         Ok(Self { reader: Arc::new(reader), limits: options.limits.clone(), table, layout, claim })
     }
 

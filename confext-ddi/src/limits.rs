@@ -13,6 +13,8 @@ pub struct Limits {
     pub signature_bytes: u64,
     /// Nesting depth of JSON. Default 16.
     pub json_depth: usize,
+    /// Signatures of one root hash. Default 16.
+    pub signatures: usize,
     /// Bytes of one file read whole into memory. Default 64 MiB.
     pub file_bytes: u64,
     /// Entries of one directory, and of one walk. Default 1,000,000.
@@ -25,6 +27,8 @@ pub struct Limits {
     pub xattr_bytes: u64,
     /// Bytes of an `os-release` or `extension-release` file. Default 64 KiB.
     pub release_bytes: u64,
+    /// Bytes of a file with rules for keys. Default 1 MiB.
+    pub key_rules_bytes: u64,
     /// Bytes of checked hash blocks a verity reader keeps. Default 1 MiB.
     pub hash_cache_bytes: u64,
     /// Bytes of data that one hash tree protects. Default 16 TiB.
@@ -46,12 +50,14 @@ impl Default for Limits {
             gpt_entries_bytes: 1 << 20,
             signature_bytes: 4 << 20,
             json_depth: 16,
+            signatures: 16,
             file_bytes: 64 << 20,
             entries: 1_000_000,
             symlinks: 40,
             depth: 256,
             xattr_bytes: 1 << 20,
             release_bytes: 64 << 10,
+            key_rules_bytes: 1 << 20,
             hash_cache_bytes: 1 << 20,
             verity_data_bytes: 16 << 40,
             image_bytes: 4 << 30,

@@ -20,12 +20,14 @@ mod admitted;
 mod algebra;
 mod flags;
 mod judge;
+mod key_rules;
 mod preset;
 mod rule;
 mod text;
 
 pub use admitted::{Admitted, Checked, Data, Evidence};
 pub use flags::Protection;
+pub use key_rules::{Comparison, KeyRule, KeyRules};
 pub use preset::Preset;
 pub use rule::{Attribute, Rule, Use};
 

@@ -29,7 +29,7 @@ pub use certificate::Certificate;
 #[cfg(feature = "openssl")]
 pub use certificates::Certificates;
 pub use cms::{DigestAlgorithm, SignatureAlgorithm, SignedData};
-pub use json::Json;
+pub use json::{AdditionalSignature, Json};
 #[cfg(feature = "openssl")]
 pub use key::KeyPair;
 #[cfg(feature = "openssl")]
@@ -53,6 +53,16 @@ impl Fingerprint {
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
+    }
+
+    /// Parses 64 lower-case hex digits, nothing else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut bytes = [0; 32];
+        let digits = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        (text.len() == 64 && digits).then_some(())?;
+        const_hex::decode_to_slice(text, &mut bytes).ok()?;
+        Some(Self(bytes))
     }
 }
 

@@ -16,7 +16,7 @@ mod whole;
 
 use confext_ddi::build::{self, TarOptions, Tree, Whiteouts};
 use confext_ddi::image::{self, Image};
-use confext_ddi::policy::{Policy, Protection, Rule};
+use confext_ddi::policy::{KeyRules, Policy, Protection, Rule};
 use confext_ddi::release::{Class, Host, Release, Scope};
 use confext_ddi::signature::{Fingerprint, Signer, Verifier};
 use confext_ddi::vpick::{
@@ -42,6 +42,7 @@ pub const ALL: &[Target] = &[
     ("signature_json", signature_json),
     ("pkcs7", pkcs7),
     ("policy", policy),
+    ("key_rules", key_rules),
     ("release", release),
     ("version", version),
     ("vpick", vpick),
@@ -193,6 +194,16 @@ pub fn policy(bytes: &[u8]) {
         assert!(same.is_as_strict_as(&policy) && policy.is_as_strict_as(&same));
         assert_eq!(same.intersect(&same).expect("it did before"), same);
     }
+}
+
+/// Rules for keys: what is printed means the same, and no more than the lines that are there.
+pub fn key_rules(bytes: &[u8]) {
+    let Ok(rules) = KeyRules::parse(bytes, &limits()) else { return };
+    let lines = bytes.split(|byte| *byte == b'\n').count();
+    assert!(rules.len() <= lines);
+    let again =
+        KeyRules::parse(rules.to_string().as_bytes(), &Limits::default()).expect("what is printed parses");
+    assert_eq!(again, rules);
 }
 
 /// An `os-release` file.

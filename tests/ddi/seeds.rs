@@ -7,9 +7,11 @@
 use confext_ddi::build::{Built, TarOptions, Tree, Whiteouts};
 use confext_ddi::fstype::{self, FsType};
 use confext_ddi::image::{Claim, Image};
-use confext_ddi::policy::Policy;
+use confext_ddi::policy::{KeyRules, Policy};
 use confext_ddi::release::Release;
-use confext_ddi::signature::{Certificate, Certificates, Embed, Json, SignedData};
+use confext_ddi::signature::{
+    AdditionalSignature, Certificate, Certificates, Embed, Json, Sign as _, SignedData,
+};
 use confext_ddi::verity::Superblock;
 use confext_ddi::{Limits, fs, gpt, manifest};
 use confext_tests::images;
@@ -213,6 +215,10 @@ fn seeds() -> Seeds {
     let json = Json::parse(images::part(&signed, &built, 2), &Limits::default()).unwrap();
     let short = Json::parse(images::part(&plain, &plain_built, 2), &Limits::default()).unwrap();
     let unnamed = Json { certificate_fingerprint: None, ..short.clone() };
+    let other = AdditionalSignature { certificate_fingerprint: None, signature_der: b"MIIJ".to_vec() };
+    let several =
+        Json { additional: vec![other.clone(), other], signature_der: b"MIIJ".to_vec(), ..json.clone() };
+    add("signature_json", "several", several.to_bytes());
     add("signature_json", "with-fingerprint", json.to_bytes());
     add("signature_json", "without-fingerprint", unnamed.to_bytes());
     add("signature_json", "padded", [unnamed.to_bytes(), vec![0; 64]].concat());
@@ -311,6 +317,13 @@ fn add_texts(add: &mut impl FnMut(&'static str, &str, Vec<u8>)) {
         ("verity-parts", "root=signed:root-verity=unprotected:root-verity-sig=unprotected+unused"),
     ] {
         add("policy", name, text.into());
+    }
+    let signer = images::vendor().certificate_fingerprint();
+    for (name, text) in [
+        ("one", format!("signer={signer} name=app\n")),
+        ("all", format!("# why\n\nsigner={signer}\tname=a*,?b class=sysext version=>=1.2~rc1,<2\n")),
+    ] {
+        add("key_rules", name, text.into());
     }
     for (name, text) in [
         ("any", "ID=_any\n"),
@@ -417,6 +430,7 @@ fn seeds_are_accepted() {
             "verity_superblock" | "verity_reader" => Superblock::parse(bytes, &limits).map(|_| true),
             "signature_json" => Json::parse(bytes, &limits).map(|_| true),
             "pkcs7" => SignedData::parse(bytes).map(|_| true),
+            "key_rules" => KeyRules::parse(bytes, &limits).map(|rules| !rules.is_empty()),
             "policy" => Policy::parse(std::str::from_utf8(bytes).unwrap()).map(|_| true),
             "release" => Release::parse(bytes, &limits).map(|release| release.iter().count() > 0),
             "erofs" => fs::open(&bytes[..], FsType::Erofs, &limits)

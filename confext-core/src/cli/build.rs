@@ -17,6 +17,7 @@ use super::failure::Failure;
 use super::image::architecture;
 use super::lint::{Rules, Shown};
 use super::output::{Output, View};
+use super::sign;
 use super::source;
 use super::text::{Clean, Size};
 use crate::error::Error;
@@ -47,6 +48,9 @@ pub(super) struct Arguments {
     /// Leaves out the signature: hosts accept such an image only by explicit choice.
     #[arg(long, group = "signing")]
     unsigned: bool,
+    /// Leaves room for a signature that confext sign puts in: until then nobody uses the image.
+    #[arg(long, group = "signing")]
+    sign_later: bool,
     /// A field of the release file, like ID=debian; ID=_any goes with every system. Can be given again. Without any, the
     /// directory must have its own release file.
     #[arg(long, value_name = "KEY=VALUE", value_parser = field)]
@@ -84,6 +88,7 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure>
         image: arguments.output.display().to_string(),
         name: &arguments.name,
         class: arguments.class,
+        later: arguments.sign_later,
         built,
         findings: findings.iter().map(Shown).collect(),
     })
@@ -92,13 +97,7 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure>
 impl Arguments {
     fn signer(&self) -> Result<Option<KeyPair>, Failure> {
         let (Some(key), Some(certificate)) = (&self.key, &self.certificate) else { return Ok(None) };
-        let failed = |error| Failure::Argument { name: "--key", error };
-        let read = |path: &Path| {
-            std::fs::read(path)
-                .map_err(|source| failed(Error::os("read", path.display().to_string(), source)))
-        };
-        let pair = KeyPair::from_pem(&read(key)?, &read(certificate)?);
-        Ok(Some(pair.map_err(|error| failed(error.into()))?))
+        sign::key_pair(key, certificate).map(Some)
     }
 
     fn builder(&self, tree: Tree) -> Builder {
@@ -106,6 +105,9 @@ impl Arguments {
             Builder::new(self.class, &self.name).tree(tree).allow(self.rules.allow.iter().copied());
         if self.unsigned {
             builder = builder.unsigned();
+        }
+        if self.sign_later {
+            builder = builder.sign_later();
         }
         if let Some(architecture) = self.architecture {
             builder = builder.architecture(architecture);
@@ -167,6 +169,8 @@ struct Summary<'a> {
     image: String,
     name: &'a str,
     class: ImageKind,
+    #[serde(skip)]
+    later: bool,
     #[serde(flatten)]
     built: Built,
     findings: Vec<Shown<'a>>,
@@ -185,7 +189,7 @@ impl View for Summary<'_> {
         writeln!(out, "  root hash    {}", self.built.root_hash)?;
         match &self.built.signed {
             Some(fingerprint) => writeln!(out, "  signed by    certificate {fingerprint}"),
-            None => writeln!(out, "  not signed"),
+            None => writeln!(out, "  not signed{}", if self.later { " yet" } else { "" }),
         }?;
         self.findings.iter().try_for_each(|finding| finding.text(out))
     }

@@ -84,11 +84,16 @@ impl View for Inspection<'_> {
                 writeln!(out, "claims       root hash {root_hash}")?;
                 writeln!(out, "             without a signature")
             }
-            Claim::Signed { root_hash, fingerprint, .. } => {
+            Claim::Signed { root_hash, fingerprint, additional, .. } => {
                 writeln!(out, "claims       root hash {root_hash}")?;
-                match fingerprint {
-                    Some(fingerprint) => writeln!(out, "             signed by certificate {fingerprint}")?,
-                    None => writeln!(out, "             signed, it does not say by which certificate")?,
+                let additional = additional.iter().map(|other| &other.certificate_fingerprint);
+                for fingerprint in [fingerprint].into_iter().chain(additional) {
+                    match fingerprint {
+                        Some(fingerprint) => {
+                            writeln!(out, "             signed by certificate {fingerprint}")?
+                        }
+                        None => writeln!(out, "             signed, it does not say by which certificate")?,
+                    }
                 }
                 writeln!(out, "             nothing of this was checked: confext verify does it")
             }

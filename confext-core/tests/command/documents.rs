@@ -324,7 +324,11 @@ fn inspect() {
     assert_eq!(signed["partitions"][0]["designator"], "root");
     assert_eq!(signed["partitions"][0]["fs"], "erofs");
     assert_eq!(skipped["skipped"][0]["because"], "no-auto");
-    Documented::read("inspect").check(&[signed, unsigned, bare, skipped]);
+    let other = scratch.key("other", -1, 30);
+    let both = scratch.signed("c.raw");
+    confext(["sign".as_ref(), both.as_os_str(), "--add".as_ref()].into_iter().chain(other.signing())).ok();
+    let both = confext(["inspect".as_ref(), both.as_os_str(), "--json".as_ref()]).ok().json();
+    Documented::read("inspect").check(&[signed, unsigned, bare, skipped, both]);
 }
 
 /// The file system of an image without the table around it.

@@ -14,4 +14,5 @@ mod documents;
 mod faults;
 mod fixture;
 mod host;
+mod sign;
 mod text;

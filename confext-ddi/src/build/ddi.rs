@@ -13,7 +13,7 @@ use crate::limits::Limits;
 use crate::lint;
 use crate::read::ReadAt;
 use crate::release::{self, ImageKind, Release};
-use crate::signature::{Fingerprint, Json, Sign};
+use crate::signature::{Fingerprint, Json, Sign, ToSign};
 use crate::units::{ByteRange, PartitionNumber};
 use crate::verity;
 use serde::Serialize;
@@ -39,8 +39,19 @@ pub struct Builder {
     architecture: Option<Architecture>,
     seed: Option<Uuid>,
     time: Option<i64>,
-    unsigned: bool,
+    signing: Signing,
     allowed: Vec<lint::Code>,
+}
+
+/// When an image is signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Signing {
+    /// While it is built.
+    #[default]
+    Now,
+    /// When the signature is there.
+    Later,
+    Never,
 }
 
 /// What was built.
@@ -53,8 +64,17 @@ pub struct Built {
     pub size_bytes: u64,
     /// The partitions, in the order of the table.
     pub partitions: Vec<Partition>,
-    /// The certificate whose key signed it; `None` for an image with a hash tree only.
+    /// The certificate whose key signed it; `None` for an image with a hash tree only, and for one that waits for its
+    /// signature.
     pub signed: Option<Fingerprint>,
+}
+
+impl Built {
+    /// The exact bytes that a signature of the image is made over.
+    #[must_use]
+    pub fn to_sign(&self) -> ToSign {
+        ToSign::new(&self.root_hash)
+    }
 }
 
 impl Builder {
@@ -70,7 +90,7 @@ impl Builder {
             architecture: Architecture::of_build(),
             seed: None,
             time: None,
-            unsigned: false,
+            signing: Signing::Now,
             allowed: Vec::new(),
         }
     }
@@ -116,7 +136,16 @@ impl Builder {
     /// Leaves the signature out: a host accepts the image only if its policy allows unsigned ones.
     #[must_use]
     pub const fn unsigned(mut self) -> Self {
-        self.unsigned = true;
+        self.signing = Signing::Never;
+        self
+    }
+
+    /// Leaves room for the signature: the key is not at hand. [`Built::to_sign`] says what is to be signed,
+    /// [`attach_signature`](super::attach_signature) completes the image. Until then no reader opens it
+    /// (`signature-empty`). The complete image is the same, byte for byte, as one that was signed while it was built.
+    #[must_use]
+    pub const fn sign_later(mut self) -> Self {
+        self.signing = Signing::Later;
         self
     }
 
@@ -148,7 +177,8 @@ impl Builder {
         findings.iter().find(stops).map_or(Ok(()), |finding| Err(finding.to_error()))
     }
 
-    /// Builds onto `out`, which must be empty, and signs with `signer` unless [`Builder::unsigned`] was called.
+    /// Builds onto `out`, which must be empty, and signs with `signer`, unless [`Builder::unsigned`] or
+    /// [`Builder::sign_later`] was called.
     ///
     /// Memory grows with the number of entries and the hash tree, not with file contents.
     ///
@@ -162,11 +192,11 @@ impl Builder {
         out: &mut W,
         signer: Option<&dyn Sign>,
     ) -> Result<Built> {
-        let signer = match (signer, self.unsigned) {
-            (Some(signer), false) => Some(signer),
-            (None, true) => None,
-            (None, false) => return Err(Refused::SignerMissing.into()),
-            (Some(_), true) => return Err(Refused::SignerUnexpected.into()),
+        let signer = match (signer, self.signing) {
+            (Some(signer), Signing::Now) => Some(signer),
+            (None, Signing::Later | Signing::Never) => None,
+            (None, Signing::Now) => return Err(Refused::SignerMissing.into()),
+            (Some(_), Signing::Later | Signing::Never) => return Err(Refused::SignerUnexpected.into()),
         };
         check_name(&self.name)?;
         check_entries(&self.tree, self.kind)?;
@@ -194,21 +224,24 @@ impl Builder {
 
         let salt = Salt::new(ids::verity_salt(seed))?;
         let superblock = verity::Superblock::new(ids::verity(seed), size / table::GRAIN, salt);
-        let tree = verity::build(&Region { out: Mutex::new(out), range: data }, &superblock)
-            .within(hash_place.as_str())?;
+        let tree = verity::build(&Region::new(out, data), &superblock).within(hash_place.as_str())?;
         let hash = append(out, data.end(), &tree.bytes).within(hash_place.as_str())?;
         let root_hash = tree.root_hash;
 
         let (data_uuid, hash_uuid) = ids::of_root_hash(&root_hash);
         let mut partitions =
             vec![self.partition(1, place, data_uuid, data)?, self.partition(2, hash_place, hash_uuid, hash)?];
-        if let Some(signer) = signer {
-            let bytes = signature(&root_hash, signer).within(signature_place.as_str())?;
+        let bytes = match (signer, self.signing) {
+            (Some(signer), _) => Some(signature(&root_hash, signer).within(signature_place.as_str())?),
+            (None, Signing::Later) => Some(Vec::new()),
+            (None, _) => None,
+        };
+        if let Some(bytes) = bytes {
             let range = append(out, hash.end(), &bytes).within(signature_place.as_str())?;
             let uuid = ids::partition(seed, self.type_guid(signature_place)?);
             partitions.push(self.partition(3, signature_place, uuid, range)?);
         }
-        let size_bytes = table::write(out, ids::disk(seed).to_guid(), &partitions).within("gpt")?;
+        let size_bytes = table::write(out, ids::disk(seed).to_guid(), &partitions, 0).within("gpt")?;
         out.flush()?;
         let signed = signer.map(|signer| signer.certificate_fingerprint());
         Ok(Built { root_hash, size_bytes, partitions, signed })
@@ -346,7 +379,13 @@ fn check_entries(tree: &Tree, kind: ImageKind) -> Result<()> {
 fn signature(root_hash: &RootHash, signer: &dyn Sign) -> Result<Vec<u8>> {
     let signature_der = signer.sign(root_hash)?;
     let certificate_fingerprint = Some(signer.certificate_fingerprint());
-    let bytes = Json { root_hash: *root_hash, certificate_fingerprint, signature_der }.to_bytes();
+    let json = Json { root_hash: *root_hash, certificate_fingerprint, signature_der, additional: Vec::new() };
+    signature_bytes(&json)
+}
+
+/// The content of a signature partition.
+pub(super) fn signature_bytes(json: &Json) -> Result<Vec<u8>> {
+    let bytes = json.to_bytes();
     let found = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
     if found > MAX_SIGNATURE_BYTES {
         let (what, most) = ("signature", MAX_SIGNATURE_BYTES);
@@ -361,7 +400,7 @@ fn range_after(start: u64, len_bytes: u64) -> Result<ByteRange> {
 }
 
 /// Writes a partition's bytes from `start`, padded with zeros to whole grains.
-fn append<W: Write + Seek>(out: &mut W, start: u64, bytes: &[u8]) -> Result<ByteRange> {
+pub(super) fn append<W: Write + Seek>(out: &mut W, start: u64, bytes: &[u8]) -> Result<ByteRange> {
     let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
     let range = range_after(start, len.max(1).next_multiple_of(table::GRAIN))?;
     out.seek(SeekFrom::Start(start))?;
@@ -372,9 +411,15 @@ fn append<W: Write + Seek>(out: &mut W, start: u64, bytes: &[u8]) -> Result<Byte
 }
 
 /// A part of the output, read back.
-struct Region<'o, W> {
+pub(super) struct Region<'o, W> {
     out: Mutex<&'o mut W>,
     range: ByteRange,
+}
+
+impl<'o, W> Region<'o, W> {
+    pub(super) const fn new(out: &'o mut W, range: ByteRange) -> Self {
+        Self { out: Mutex::new(out), range }
+    }
 }
 
 impl<W: Read + Seek + Send> ReadAt for Region<'_, W> {

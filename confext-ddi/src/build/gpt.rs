@@ -1,8 +1,9 @@
 //! Writing a GUID Partition Table: sectors of 512 bytes, 128 entries, primary at the start, backup at the end.
 
-use crate::error::{Corrupt, Result};
-use crate::gpt::{Partition, raw};
+use crate::error::{Corrupt, Result, Unsupported};
+use crate::gpt::{Partition, Table, raw};
 use crate::id::Guid;
+use crate::units::PartitionNumber;
 use std::io::{Seek, SeekFrom, Write};
 use zerocopy::IntoBytes as _;
 use zerocopy::little_endian::U16;
@@ -16,25 +17,60 @@ const FIRST_USABLE: u64 = 34;
 /// Sectors of the backup copy: entries and header.
 const BACKUP_SECTORS: u64 = 33;
 
+/// Bytes of the backup copy, at the end of an image.
+pub(super) const BACKUP_BYTES: u64 = BACKUP_SECTORS * SECTOR;
 /// What partitions start and end at multiples of.
 pub(super) const GRAIN: u64 = 4096;
 /// Where the first partition starts: the first grain behind the primary copy, sector 40.
 pub(super) const FIRST_PARTITION: u64 = 20_480;
 
-/// Writes both copies around `partitions`, which end in bytes where the last one does. Returns the image's size.
+/// Whether a table can be written again in the one form that is written here.
+pub(super) fn check_room(table: &Table) -> Result<()> {
+    let first = table.partitions.iter().map(|partition| partition.range.start()).min();
+    let last = table.partitions.iter().map(|partition| partition.number.value()).max();
+    let reason = if u64::from(table.sector_size.bytes()) != SECTOR {
+        "its sectors do not have 512 bytes"
+    } else if first.is_some_and(|first| first < FIRST_USABLE.saturating_mul(SECTOR)) {
+        "a partition starts where its entries would be"
+    } else if last.is_some_and(|last| last > ENTRY_COUNT) {
+        "a partition has a number above 128"
+    } else {
+        return Ok(());
+    };
+    Err(Unsupported::GptNoRoom { reason }.into())
+}
+
+/// The number behind all others; else the lowest that is free.
+pub(super) fn free_number(partitions: &[Partition]) -> Option<PartitionNumber> {
+    let taken = |number: &u32| partitions.iter().any(|partition| partition.number.value() == *number);
+    let last = partitions.iter().map(|partition| partition.number.value()).max().unwrap_or_default();
+    let behind = last.checked_add(1).filter(|number| *number <= ENTRY_COUNT);
+    let number = behind.or_else(|| (1..=ENTRY_COUNT).find(|number| !taken(number)));
+    number.and_then(PartitionNumber::new)
+}
+
+/// Writes both copies around `partitions`: the backup copy behind the last partition, or at the end of `least_bytes` where
+/// that is further. Returns the image's size.
 ///
 /// The primary copy is written last: an image that was not finished has no table.
-pub(super) fn write<W: Write + Seek>(out: &mut W, disk_guid: Guid, partitions: &[Partition]) -> Result<u64> {
+pub(super) fn write<W: Write + Seek>(
+    out: &mut W,
+    disk_guid: Guid,
+    partitions: &[Partition],
+    least_bytes: u64,
+) -> Result<u64> {
     let end = partitions.iter().map(|partition| partition.range.end()).max().unwrap_or(FIRST_PARTITION);
-    let sectors = end.div_ceil(SECTOR).saturating_add(BACKUP_SECTORS);
+    let sectors = end.div_ceil(SECTOR).saturating_add(BACKUP_SECTORS).max(least_bytes / SECTOR);
     let last = sectors.saturating_sub(1);
     let backup_entries = sectors.saturating_sub(BACKUP_SECTORS);
 
-    let mut entries = Vec::new();
+    let mut entries = vec![0; 16_384];
     for partition in partitions {
-        entries.extend_from_slice(entry(partition)?.as_bytes());
+        let index = usize::try_from(partition.number.value()).ok().and_then(|number| number.checked_sub(1));
+        let place = index.and_then(|index| entries.chunks_exact_mut(size_of::<raw::Entry>()).nth(index));
+        let place = place.ok_or(Unsupported::GptNoRoom { reason: "a partition has a number above 128" })?;
+        place.copy_from_slice(entry(partition)?.as_bytes());
     }
-    entries.resize(16_384, 0);
     let entries_crc = raw::crc(&[&entries]);
     let header = |my_lba: u64, alternate_lba: u64, entries_lba: u64| {
         raw::Header {

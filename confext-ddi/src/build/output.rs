@@ -1,5 +1,6 @@
 //! Building to a path: the finished image appears there at once, or nothing does.
 
+use super::attach::{SignOptions, SignedImage, sign_image};
 use super::ddi::{Builder, Built};
 use crate::error::{Result, ResultExt as _};
 use crate::signature::Sign;
@@ -27,6 +28,34 @@ impl Builder {
         partial.finish(path).within(place)?;
         Ok(built)
     }
+}
+
+/// Signs the image in the file `source` as [`sign_image`] does, and writes it to the file `output`, which may be the same.
+///
+/// The image is copied next to `output`, checked and signed there, and renamed when it is complete and on disk: who opens
+/// the path sees the old file or the new one, also after a crash. What is checked and signed is the copy, so that nobody
+/// can exchange the bytes in between. Permissions are those of `source`, the owner is who signs. On failure nothing is
+/// left.
+///
+/// # Errors
+///
+/// As [`sign_image`]; an I/O error with the path.
+pub fn sign_file(
+    source: impl AsRef<Path>,
+    output: impl AsRef<Path>,
+    signer: &dyn Sign,
+    options: &SignOptions,
+) -> Result<SignedImage> {
+    let (source, output) = (source.as_ref(), output.as_ref());
+    let (from, to) = (source.display().to_string(), output.display().to_string());
+    let mut image = File::open(source).within(from.clone())?;
+    let mut partial = Partial::create(output).within(to.clone())?;
+    let permissions = image.metadata().within(from)?.permissions();
+    std::io::copy(&mut image, &mut partial.file).within(to.clone())?;
+    let signed = sign_image(&mut partial.file, signer, options)?;
+    partial.file.set_permissions(permissions).within(to.clone())?;
+    partial.finish(output).within(to)?;
+    Ok(signed)
 }
 
 /// A file that is removed unless it is finished.

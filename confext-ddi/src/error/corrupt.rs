@@ -269,6 +269,10 @@ family! {
         CertificateRules { found: String } = "certificate-rules",
             "certificate rules malformed: found {found:?}, expected validity=, usage= or chain=, each once, with a known word",
             "write rules like usage=required,chain=issued; unknown words are never ignored";
+        /// A line does not say who may sign what.
+        KeyRule { place: String, found: String, expected: &'static str } = "key-rule",
+            "key rule malformed ({place}): found {found:?}, expected {expected}",
+            "write signer=FINGERPRINT name=PATTERN, and class= and version= where they are meant; nothing unknown is ignored";
         /// There is more than one certificate where there has to be one.
         CertificateCount { found: usize } = "certificate-count",
             "wrong number of certificates: found {found}, expected exactly 1",
@@ -289,6 +293,10 @@ family! {
         KeyMismatch { subject: String } = "key-mismatch",
             "key and certificate do not belong together: the certificate {subject} is for another key",
             "pass the certificate that was made for this key";
+        /// A signature partition is about another root hash than that of the image it is in.
+        SignatureRootHash { found: String, expected: String } = "signature-root-hash",
+            "signatures of another root hash: found {found}, expected {expected}",
+            "replace the signatures: those that are there are of another build";
         // image
         /// There is not one byte.
         ImageEmpty = "image-empty",

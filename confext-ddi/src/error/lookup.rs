@@ -19,6 +19,11 @@ family! {
         NoHashTree = "no-hash-tree",
             "the image has no hash tree, expected one: nothing else says which blocks are damaged",
             "build the image with a hash tree; parity alone repairs nothing";
+        // build
+        /// An image without a hash tree is to be signed.
+        NotProtected = "not-protected",
+            "nothing to sign: found an image without hash tree, expected one with a root or usr partition and its hash tree",
+            "build the image again, with systemd-repart or confext";
         // fs
         /// A path has a NUL byte, or a `..` where none is allowed.
         PathSyntax { found: String } = "path-syntax",

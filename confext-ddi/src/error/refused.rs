@@ -51,6 +51,19 @@ family! {
             "policies exclude each other: found {first} and {second} for the {designator} partition, expected a common \
              flag",
             "drop one of the policies, or allow in both what may be used";
+        /// The signer is trusted, but not for this image.
+        KeyRules { subject: String, found: String, rules: usize } = "key-rules",
+            "key rules refuse the image: found {found} signed by {subject}, expected one that one of the {rules} rules for \
+             its signers allows",
+            "sign the image with a key that may sign it, or add a rule for this one";
+        /// There are rules for signers, and no signature was checked.
+        KeyRulesUnsigned { found: &'static str } = "key-rules-unsigned",
+            "key rules refuse the image: found protection {found}, expected a checked signature",
+            "sign the image with a key that may sign it; where rules for keys are in force nothing else is used";
+        /// The rules for a signer ask for a version, and the image has none.
+        KeyRulesVersion { key: &'static str } = "key-rules-version",
+            "key rules refuse the image: found no {key} in its release file, expected one, for the rules ask for versions",
+            "build the image with IMAGE_VERSION in its release file";
         // build
         /// An image is to be signed, but there is no key.
         SignerMissing = "signer-missing",

@@ -57,6 +57,11 @@ family! {
             "no partition types for this architecture: found none, expected one of UAPI.2",
             "say which architecture the image is for";
 
+        /// A partition table cannot be written again in the usual form.
+        GptNoRoom { reason: &'static str } = "gpt-no-room",
+            "signature does not fit, and the partition table cannot be changed: {reason}, expected 512-byte sectors, 128 \
+             entries and room for them",
+            "build the image with a larger signature partition, or with systemd-repart or confext";
         // signature
         /// A key of another kind, or a weak one.
         KeyType { found: String } = "key-type",

@@ -1,13 +1,13 @@
 //! What an image says of its own protection.
 
-use super::Layout;
+use super::{Layout, Options, SignaturePartition};
 use crate::digest::RootHash;
 use crate::dps::Designator;
 use crate::error::{Corrupt, Error, LimitExceeded, Result, ResultExt as _};
 use crate::id::Uuid;
 use crate::limits::Limits;
 use crate::read::{ReadAt, read_vec};
-use crate::signature::{self, Fingerprint};
+use crate::signature::{self, AdditionalSignature, Fingerprint};
 use crate::units::ByteRange;
 use serde::Serialize;
 
@@ -33,10 +33,22 @@ pub enum Claim {
         signature_der: Vec<u8>,
         /// Of the certificate, as the signature partition names it.
         fingerprint: Option<Fingerprint>,
+        /// Signatures of the same root hash by other keys.
+        additional: Vec<AdditionalSignature>,
     },
 }
 
 impl Claim {
+    /// The signatures (DER), the first one first.
+    pub fn signatures(&self) -> impl Iterator<Item = &[u8]> {
+        let (first, additional) = match self {
+            Self::Signed { signature_der, additional, .. } => (Some(signature_der), additional.as_slice()),
+            Self::None | Self::Verity { .. } => (None, &[][..]),
+        };
+        let additional = additional.iter().map(|other| other.signature_der.as_slice());
+        first.into_iter().map(Vec::as_slice).chain(additional)
+    }
+
     /// The root hash that is claimed.
     #[must_use]
     pub const fn root_hash(&self) -> Option<&RootHash> {
@@ -53,29 +65,31 @@ impl std::fmt::Debug for Claim {
             Self::None => f.write_str("None"),
             Self::Verity { root_hash } => f.debug_struct("Verity").field("root_hash", root_hash).finish(),
             // The signature's bytes would bury the rest.
-            Self::Signed { root_hash, signature_der, fingerprint } => f
+            Self::Signed { root_hash, signature_der, fingerprint, additional } => f
                 .debug_struct("Signed")
                 .field("root_hash", root_hash)
                 .field("signature_bytes", &signature_der.len())
                 .field("fingerprint", fingerprint)
+                .field("additional", &additional.len())
                 .finish(),
         }
     }
 }
 
 /// Reads what the partitions say of the root hash: their identifiers and the signature partition.
-pub(super) fn read<R: ReadAt + ?Sized>(reader: &R, layout: &Layout, limits: &Limits) -> Result<Claim> {
+pub(super) fn read<R: ReadAt + ?Sized>(reader: &R, layout: &Layout, options: &Options) -> Result<Claim> {
     let Some(tree) = &layout.tree else { return Ok(Claim::None) };
     for (number, uuid) in tree.ids {
         if uuid.to_guid().is_zero() {
             return Err(Corrupt::VerityUuidZero { number }.into());
         }
     }
-    let Some(partition) = &tree.signature else {
+    let signature = tree.signature.as_ref().filter(|_| options.signature == SignaturePartition::Read);
+    let Some(partition) = signature else {
         return Ok(Claim::Verity { root_hash: join(tree.ids.map(|(_, uuid)| uuid)) });
     };
     let place = partition.designator.as_str();
-    let json = read_signature(reader, partition.designator, partition.range, limits)?;
+    let json = read_signature(reader, partition.designator, partition.range, &options.limits)?;
     for ((number, found), expected) in tree.ids.into_iter().zip(split(&json.root_hash)) {
         if found != expected {
             return Err(Corrupt::RootHashUuid { number, found, expected }).within(place);
@@ -85,6 +99,7 @@ pub(super) fn read<R: ReadAt + ?Sized>(reader: &R, layout: &Layout, limits: &Lim
         root_hash: json.root_hash,
         signature_der: json.signature_der,
         fingerprint: json.certificate_fingerprint,
+        additional: json.additional,
     })
 }
 

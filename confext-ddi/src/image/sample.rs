@@ -92,6 +92,7 @@ pub(crate) fn protected(
         root_hash: tree.root_hash,
         certificate_fingerprint: None,
         signature_der: sign(&tree.root_hash),
+        additional: Vec::new(),
     };
     let half = |at: usize| {
         let half: [u8; 16] = tree.root_hash.as_bytes()[at..at + 16].try_into().unwrap();

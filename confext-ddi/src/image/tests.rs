@@ -37,7 +37,7 @@ fn a_signed_image() {
     assert_eq!(image.hash().unwrap().designator, Designator::RootVerity);
     assert_eq!(numbers(&image), [1, 2, 3]);
     assert!(image.table().is_some() && image.skipped().is_empty());
-    let Claim::Signed { root_hash, signature_der, fingerprint: None } = image.claim() else {
+    let Claim::Signed { root_hash, signature_der, fingerprint: None, .. } = image.claim() else {
         panic!("{:?}", image.claim())
     };
     assert_eq!(signature_der, sample::SIGNATURE);

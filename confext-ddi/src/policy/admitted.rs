@@ -30,7 +30,8 @@ pub enum Evidence {
     Signed {
         /// The top of the hash tree.
         root_hash: RootHash,
-        /// Whose signature was checked.
+        /// Whose signature was checked; of several, the first that checks, or the one that
+        /// [`KeyRules`](super::KeyRules) allow.
         by: Signer,
     },
 }
@@ -178,12 +179,27 @@ pub(super) fn within_data(error: Error, designator: Designator) -> Error {
 pub struct Admitted<R: ReadAt> {
     image: Image<R>,
     evidence: Evidence,
+    signers: Vec<Signer>,
     data: Data<R>,
 }
 
 impl<R: ReadAt> Admitted<R> {
-    pub(super) fn new(image: Image<R>, evidence: Evidence, data: Data<R>) -> Self {
-        Self { image, evidence, data }
+    pub(super) fn new(image: Image<R>, evidence: Evidence, signers: Vec<Signer>, data: Data<R>) -> Self {
+        Self { image, evidence, signers, data }
+    }
+
+    /// Makes another one of the signers the one that counts.
+    pub(super) fn with_signer(mut self, signer: Signer) -> Self {
+        if let Evidence::Signed { by, .. } = &mut self.evidence {
+            *by = signer;
+        }
+        self
+    }
+
+    /// Everyone whose signature of the root hash was checked and counts, in the order of the image.
+    #[must_use]
+    pub fn signers(&self) -> &[Signer] {
+        &self.signers
     }
 
     /// What was checked.

@@ -4,12 +4,13 @@ use super::admitted::{Checked, within_data};
 use super::flags::Flags;
 use super::text::{DESIGNATORS, print_flags};
 use super::{Admitted, Data, Evidence, Policy, Protection};
+use crate::digest::RootHash;
 use crate::dps::Designator;
-use crate::error::{Refused, Result, ResultExt as _, Unsupported, Unverified};
+use crate::error::{Error, Refused, Result, ResultExt as _, Unsupported, Unverified};
 use crate::fstype::{self, FsType};
 use crate::image::{Claim, Image, Partition};
 use crate::read::{ReadAt, Window};
-use crate::signature::Verifier;
+use crate::signature::{Signer, Verifier};
 
 pub(super) fn judge<R: ReadAt>(
     policy: &Policy,
@@ -24,39 +25,40 @@ pub(super) fn judge<R: ReadAt>(
     let rule = policy.judged(designator);
     check_attributes(partition, rule)?;
     check_others(policy, &image)?;
-    let evidence = weigh(image.claim(), designator, rule, verifier)?;
+    let (evidence, signers) = weigh(image.claim(), designator, rule, verifier)?;
     let data = open_data(&image, evidence.root_hash())?;
     check_file_system(&data, designator, rule)?;
-    Ok(Admitted::new(image, evidence, data))
+    Ok(Admitted::new(image, evidence, signers, data))
 }
 
-/// Finds the strongest evidence there is and says whether it is enough. Checks the signature where the rule names it.
+/// Finds the strongest evidence there is and says whether it is enough. Checks the signatures where the rule names them.
 fn weigh(
     claim: &Claim,
     designator: Designator,
     rule: Flags,
     verifier: Option<&dyn Verifier>,
-) -> Result<Evidence> {
+) -> Result<(Evidence, Vec<Signer>)> {
     let allows = |protection: Protection| rule.intersects(protection.satisfies());
     let refuse = |found: Protection| {
         let (designator, found) = (designator.as_str(), found.as_str());
         Refused::Policy { designator, found, expected: words_of_uses(rule) }.into()
     };
+    let unsigned = |evidence| Ok((evidence, Vec::new()));
     match claim {
-        Claim::None if allows(Protection::None) => Ok(Evidence::None),
+        Claim::None if allows(Protection::None) => unsigned(Evidence::None),
         Claim::None => Err(refuse(Protection::None)),
-        Claim::Signed { root_hash, signature_der, .. } if rule.contains(Flags::SIGNED) => match verifier {
-            // A signature that does not check ends it here, also where the rule would do with less.
+        Claim::Signed { root_hash, .. } if rule.contains(Flags::SIGNED) => match verifier {
+            // Without a signature that checks it ends here, also where the rule would do with less.
             Some(verifier) => {
                 let place = designator.verity_sig().unwrap_or(designator).as_str();
-                let by = verifier.verify(root_hash, signature_der).within(place)?;
-                Ok(Evidence::Signed { root_hash: *root_hash, by })
+                let (by, signers) = check_signatures(claim, root_hash, verifier).within(place)?;
+                Ok((Evidence::Signed { root_hash: *root_hash, by }, signers))
             }
-            None if allows(Protection::Verity) => Ok(Evidence::Verity { root_hash: *root_hash }),
+            None if allows(Protection::Verity) => unsigned(Evidence::Verity { root_hash: *root_hash }),
             None => Err(Unverified::SignatureUnchecked { designator: designator.as_str() }.into()),
         },
         Claim::Verity { root_hash } | Claim::Signed { root_hash, .. } if allows(Protection::Verity) => {
-            Ok(Evidence::Verity { root_hash: *root_hash })
+            unsigned(Evidence::Verity { root_hash: *root_hash })
         }
         Claim::Verity { .. } => Err(refuse(Protection::Verity)),
         Claim::Signed { .. } => Err(refuse(Protection::Signed)),
@@ -70,8 +72,35 @@ fn words_of_uses(rule: Flags) -> String {
     }
 }
 
+/// Checks every signature and says whose check: the first of them, and all. One is enough.
+///
+/// When none does, the error is that of the first signature by a signer who is known, else of the first signature.
+fn check_signatures(
+    claim: &Claim,
+    root_hash: &RootHash,
+    verifier: &dyn Verifier,
+) -> Result<(Signer, Vec<Signer>)> {
+    let (mut signers, mut refused): (Vec<Signer>, Option<Error>) = (Vec::new(), None);
+    for signature in claim.signatures() {
+        match verifier.verify(root_hash, signature) {
+            Ok(signer) => signers.push(signer),
+            Err(error) => {
+                let unknown = |error: &Error| error.code() == "unknown-signer";
+                if refused.as_ref().is_none_or(|known| unknown(known) && !unknown(&error)) {
+                    refused = Some(error);
+                }
+            }
+        }
+    }
+    match (signers.first().cloned(), refused) {
+        (Some(first), _) => Ok((first, signers)),
+        (None, Some(error)) => Err(error),
+        (None, None) => Err(Unverified::SignatureSigners { found: 0 }.into()),
+    }
+}
+
 /// The data partition: under its hash tree, when there is a root hash to check it against.
-fn open_data<R: ReadAt>(image: &Image<R>, root_hash: Option<&crate::RootHash>) -> Result<Data<R>> {
+fn open_data<R: ReadAt>(image: &Image<R>, root_hash: Option<&RootHash>) -> Result<Data<R>> {
     match (root_hash, image.hash()) {
         (Some(root_hash), Some(hash)) => Ok(Data::Checked(Checked::open(image, hash, *root_hash)?)),
         // An image that claims a root hash has a hash partition. Were it otherwise, nothing would be checked.

@@ -6,6 +6,7 @@ use crate::error::{Corrupt, Error, LimitExceeded, Result, ResultExt as _};
 use crate::limits::Limits;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -14,12 +15,15 @@ use std::fmt;
 const ROOT_HASH: &str = "rootHash";
 const FINGERPRINT: &str = "certificateFingerprint";
 const SIGNATURE: &str = "signature";
+const ADDITIONAL: &str = "additionalSignatures";
 
-/// What a signature partition says: a root hash and its signature, nothing of it checked.
+/// What a signature partition says: a root hash and its signatures, nothing of it checked.
 ///
 /// *Layout*: one JSON object in UTF-8; the first NUL ends it, the rest of the partition is NUL. Keys: `rootHash` (64
 /// lower-case hex digits), `signature` (base64 of a PKCS#7 signature in DER), `certificateFingerprint` (64 lower-case
-/// hex digits, may be absent).
+/// hex digits, may be absent), `additionalSignatures` (may be absent; an array of objects with `signature` and
+/// `certificateFingerprint` as before). The last key is an extension of this project: others ignore it, as they do every
+/// unknown key, and see the first signature alone.
 ///
 /// Keys may come in any order, with JSON's white space around them and with unknown keys between them. All else that
 /// two readers could understand differently is refused: a key that is there twice, text behind the object, a byte
@@ -34,6 +38,19 @@ pub struct Json {
     pub certificate_fingerprint: Option<Fingerprint>,
     /// The PKCS#7 signature, DER.
     pub signature_der: Vec<u8>,
+    /// Signatures of the same root hash by other keys.
+    pub additional: Vec<AdditionalSignature>,
+}
+
+/// A signature besides the first one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+pub struct AdditionalSignature {
+    /// Which certificate the signature is said to be from.
+    #[serde(rename = "fingerprint")]
+    pub certificate_fingerprint: Option<Fingerprint>,
+    /// The PKCS#7 signature, DER.
+    #[serde(skip)]
+    pub signature_der: Vec<u8>,
 }
 
 impl Json {
@@ -42,7 +59,7 @@ impl Json {
     /// # Errors
     ///
     /// `limit-bytes`, `signature-empty`, `signature-padding`, `signature-text`, `signature-json`, `limit-depth`,
-    /// `signature-key-twice`, `signature-key-missing`, `signature-hex`, `signature-base64`.
+    /// `signature-key-twice`, `signature-key-missing`, `signature-hex`, `signature-base64`, `limit-count`.
     pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Self> {
         Self::parse_padded(bytes, limits).within("signature")
     }
@@ -65,16 +82,26 @@ impl Json {
         parse_text(check_text(text)?, limits)
     }
 
-    /// The text as systemd-repart writes it: compact, without padding.
+    /// The text as systemd-repart writes it: compact, without padding. Additional signatures come last.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut text = format!(r#"{{"{ROOT_HASH}":"{}""#, self.root_hash);
-        if let Some(fingerprint) = &self.certificate_fingerprint {
-            text.push_str(&format!(r#","{FINGERPRINT}":"{fingerprint}""#));
+        let mut text = format!(r#"{{"{ROOT_HASH}":"{}","#, self.root_hash);
+        push_signature(&mut text, self.certificate_fingerprint, &self.signature_der);
+        for (at, other) in self.additional.iter().enumerate() {
+            text.push_str(&if at == 0 { format!(r#","{ADDITIONAL}":[{{"#) } else { r#"},{"#.to_owned() });
+            push_signature(&mut text, other.certificate_fingerprint, &other.signature_der);
         }
-        text.push_str(&format!(r#","{SIGNATURE}":"{}"}}"#, STANDARD.encode(&self.signature_der)));
+        text.push_str(if self.additional.is_empty() { "}" } else { "}]}" });
         text.into_bytes()
     }
+}
+
+/// The keys of one signature.
+fn push_signature(text: &mut String, fingerprint: Option<Fingerprint>, der: &[u8]) {
+    if let Some(fingerprint) = fingerprint {
+        text.push_str(&format!(r#""{FINGERPRINT}":"{fingerprint}","#));
+    }
+    text.push_str(&format!(r#""{SIGNATURE}":"{}""#, STANDARD.encode(der)));
 }
 
 fn check_text(text: &[u8]) -> Result<&str> {
@@ -92,19 +119,30 @@ fn check_text(text: &[u8]) -> Result<&str> {
 fn parse_text(text: &str, limits: &Limits) -> Result<Json> {
     let fault = RefCell::new(None);
     let mut json = serde_json::Deserializer::from_str(text);
-    let object = Object { fault: &fault, levels: limits.json_depth };
+    let object =
+        Object { fault: &fault, levels: limits.json_depth, part: Part::Top { most: limits.signatures } };
     let values = object.deserialize(&mut json).and_then(|values| json.end().map(|()| values));
     let values = values.map_err(|error| match fault.take() {
         Some(fault) => fault,
         None => Corrupt::SignatureJson { reason: error.to_string() }.into(),
     })?;
-    let root_hash = values.root_hash.ok_or(Corrupt::SignatureKeyMissing { key: ROOT_HASH })?;
-    let signature = values.signature.ok_or(Corrupt::SignatureKeyMissing { key: SIGNATURE })?;
-    let fingerprint = values.fingerprint.map(|text| parse_hex(FINGERPRINT, &text)).transpose()?;
+    let root_hash = values.root_hash.as_ref().ok_or(Corrupt::SignatureKeyMissing { key: ROOT_HASH })?;
+    let root_hash = RootHash::from_bytes(parse_hex(ROOT_HASH, root_hash)?);
+    let first = parse_signature(&values)?;
     Ok(Json {
-        root_hash: RootHash::from_bytes(parse_hex(ROOT_HASH, &root_hash)?),
+        root_hash,
+        certificate_fingerprint: first.certificate_fingerprint,
+        signature_der: first.signature_der,
+        additional: values.additional.iter().map(parse_signature).collect::<Result<_>>()?,
+    })
+}
+
+fn parse_signature(values: &Values) -> Result<AdditionalSignature> {
+    let signature = values.signature.as_ref().ok_or(Corrupt::SignatureKeyMissing { key: SIGNATURE })?;
+    let fingerprint = values.fingerprint.as_ref().map(|text| parse_hex(FINGERPRINT, text)).transpose()?;
+    Ok(AdditionalSignature {
         certificate_fingerprint: fingerprint.map(Fingerprint::from_bytes),
-        signature_der: parse_base64(&signature)?,
+        signature_der: parse_base64(signature)?,
     })
 }
 
@@ -134,12 +172,24 @@ struct Values {
     root_hash: Option<String>,
     fingerprint: Option<String>,
     signature: Option<String>,
+    additional: Vec<Values>,
 }
 
-/// Reads the object. A fault that is no matter of JSON syntax is left in `fault`.
+/// Which object is read.
+#[derive(Clone, Copy)]
+enum Part {
+    /// The outermost one, with at most so many signatures.
+    Top { most: usize },
+    /// One additional signature.
+    Entry,
+}
+
+/// Reads an object. A fault that is no matter of JSON syntax is left in `fault`.
+#[derive(Clone, Copy)]
 struct Object<'a> {
     fault: &'a RefCell<Option<Error>>,
     levels: usize,
+    part: Part,
 }
 
 impl Object<'_> {
@@ -171,15 +221,61 @@ impl<'de> Visitor<'de> for Object<'_> {
             if seen.contains(&key) {
                 return Err(self.fail(Corrupt::SignatureKeyTwice { key: key.chars().take(40).collect() }));
             }
-            match key.as_str() {
-                ROOT_HASH => values.root_hash = Some(map.next_value()?),
-                FINGERPRINT => values.fingerprint = Some(map.next_value()?),
-                SIGNATURE => values.signature = Some(map.next_value()?),
+            match (key.as_str(), self.part) {
+                (ROOT_HASH, Part::Top { .. }) => values.root_hash = Some(map.next_value()?),
+                (FINGERPRINT, _) => values.fingerprint = Some(map.next_value()?),
+                (SIGNATURE, _) => values.signature = Some(map.next_value()?),
+                (ADDITIONAL, Part::Top { most }) => {
+                    values.additional = map.next_value_seed(List { object: &self, most })?;
+                }
                 _ => map.next_value_seed(Skip { object: &self, levels: self.levels.saturating_sub(1) })?,
             }
             seen.insert(key);
         }
         Ok(values)
+    }
+}
+
+/// Reads the additional signatures.
+struct List<'a> {
+    object: &'a Object<'a>,
+    /// How many signatures there may be, the first one included.
+    most: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for List<'_> {
+    type Value = Vec<Values>;
+
+    fn deserialize<D: Deserializer<'de>>(
+        self,
+        deserializer: D,
+    ) -> std::result::Result<Vec<Values>, D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for List<'_> {
+    type Value = Vec<Values>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of signatures")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> std::result::Result<Vec<Values>, A::Error> {
+        // The array and the object in it.
+        let entry =
+            Object { levels: self.object.levels.saturating_sub(2), part: Part::Entry, ..*self.object };
+        let mut found = Vec::new();
+        while let Some(values) = seq.next_element_seed(entry)? {
+            found.push(values);
+            let signatures = found.len().saturating_add(1);
+            if signatures > self.most {
+                let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+                let (found, most) = (count(signatures), count(self.most));
+                return Err(self.object.fail(LimitExceeded::Count { what: "signatures", found, most }));
+            }
+        }
+        Ok(found)
     }
 }
 
@@ -268,6 +364,14 @@ mod tests {
             root_hash: HASH.parse().unwrap(),
             certificate_fingerprint: Some(Fingerprint::from_bytes([0x5a; 32])),
             signature_der: vec![0xfb, 0xff, 0xbf, 1],
+            additional: Vec::new(),
+        }
+    }
+
+    fn other(byte: u8) -> AdditionalSignature {
+        AdditionalSignature {
+            certificate_fingerprint: Some(Fingerprint::from_bytes([byte; 32])),
+            signature_der: vec![byte; 3],
         }
     }
 
@@ -285,6 +389,46 @@ mod tests {
         let unnamed = Json { certificate_fingerprint: None, ..sample() };
         let expected = format!(r#"{{"rootHash":"{HASH}","signature":"+/+/AQ=="}}"#);
         assert_eq!(String::from_utf8(unnamed.to_bytes()).unwrap(), expected);
+    }
+
+    #[test]
+    fn additional_signatures_come_last() {
+        let unnamed = AdditionalSignature { certificate_fingerprint: None, ..other(0) };
+        let json = Json { additional: vec![other(0x11), unnamed], ..sample() };
+        let text = String::from_utf8(json.to_bytes()).unwrap();
+        let expected = format!(
+            r#"{{"rootHash":"{HASH}","certificateFingerprint":"{}","signature":"+/+/AQ==","additionalSignatures":[{{"certificateFingerprint":"{}","signature":"ERER"}},{{"signature":"AAAA"}}]}}"#,
+            "5a".repeat(32),
+            "11".repeat(32),
+        );
+        assert_eq!(text, expected);
+        assert_eq!(parse(&text).unwrap(), json);
+        let with = |from: &str, to: &str| {
+            assert!(text.contains(from), "{from}");
+            parse(&text.replacen(from, to, 1)).map_err(|error| error.code())
+        };
+        // Unknown keys are ignored here, too; the root hash is said once.
+        assert_eq!(
+            with(r#"{"signature":"AAAA"}"#, r#"{"signature":"AAAA","x":[1],"rootHash":""}"#),
+            Ok(json)
+        );
+        assert_eq!(with(r#""ERER""#, r#""ERER","signature":"AAAA""#), Err("signature-key-twice"));
+        assert_eq!(with(r#"{"signature":"AAAA"}"#, "{}"), Err("signature-key-missing"));
+        assert_eq!(with(r#"{"signature":"AAAA"}"#, "[]"), Err("signature-json"));
+        assert_eq!(with(r#""AAAA""#, r#""AAA""#), Err("signature-base64"));
+        assert_eq!(with(r#""AAAA""#, r#""""#), Err("signature-base64"));
+        assert_eq!(with("1111", "zzzz"), Err("signature-hex"));
+        assert_eq!(
+            with(r#""additionalSignatures":["#, r#""additionalSignatures":null,"x":["#),
+            Err("signature-json")
+        );
+        let twice = r#","additionalSignatures":[],"additionalSignatures":["#;
+        assert_eq!(with(r#","additionalSignatures":["#, twice), Err("signature-key-twice"));
+
+        let many = Json { additional: vec![other(1); 15], ..sample() };
+        assert_eq!(Json::parse(&many.to_bytes(), &Limits::default()).unwrap(), many);
+        let more = Json { additional: vec![other(1); 16], ..sample() };
+        assert_eq!(Json::parse(&more.to_bytes(), &Limits::default()).unwrap_err().code(), "limit-count");
     }
 
     #[test]
@@ -358,6 +502,11 @@ mod tests {
             (with("+/+/AQ==", r"+/+/\nAQ=="), "signature-base64"),
             (with("+/+/AQ==", "+/+/AQ== "), "signature-base64"),
             (with("+/+/AQ==", "+/+/AQ==AAAA"), "signature-base64"),
+            (with("{", r#"{"x":1e999,"#), "signature-json"),
+            (with("{", r#"{"x":00,"#), "signature-json"),
+            (with("{", r#"{"x":NaN,"#), "signature-json"),
+            (with("{", "{\"x\":\"\u{1}\","), "signature-json"),
+            (with("{", r#"{"x":"\ud800","#), "signature-json"),
             (deep(16), "limit-depth"),
             (deep(100_000), "limit-depth"),
         ];
@@ -384,11 +533,16 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_written_is_read_back(hash: [u8; 32], fingerprint: Option<[u8; 32]>,
-                                        der in proptest::collection::vec(any::<u8>(), 1..300), pad in 0_usize..600) {
+                                        der in proptest::collection::vec(any::<u8>(), 1..300), pad in 0_usize..600,
+                                        more in proptest::collection::vec(any::<(Option<[u8; 32]>, [u8; 5])>(), 0..4)) {
             let json = Json {
                 root_hash: RootHash::from_bytes(hash),
                 certificate_fingerprint: fingerprint.map(Fingerprint::from_bytes),
                 signature_der: der,
+                additional: more.into_iter().map(|(fingerprint, der)| AdditionalSignature {
+                    certificate_fingerprint: fingerprint.map(Fingerprint::from_bytes),
+                    signature_der: der.to_vec(),
+                }).collect(),
             };
             let mut bytes = json.to_bytes();
             bytes.resize(bytes.len() + pad, 0);
