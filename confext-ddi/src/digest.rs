@@ -3,33 +3,46 @@
 use crate::error::{Corrupt, Result, Unsupported};
 use sha2::Digest as _;
 
-/// A hash algorithm of the allow-list.
+/// A hash algorithm that hash trees are made with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum HashAlgorithm {
-    /// SHA-256, digests of 32 bytes.
+    /// SHA-1, digests of 20 bytes. Collisions of it can be made; for images that exist already.
+    Sha1,
+    /// SHA-224, digests of 28 bytes.
+    Sha224,
+    /// SHA-256, digests of 32 bytes: what every tool uses by default.
     Sha256,
+    /// SHA-384, digests of 48 bytes.
+    Sha384,
+    /// SHA-512, digests of 64 bytes.
+    Sha512,
 }
 
 impl HashAlgorithm {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Sha1, Self::Sha224, Self::Sha256, Self::Sha384, Self::Sha512];
+
     /// Looks the algorithm up by the name the kernel's crypto API gives it, as a verity superblock spells it.
     ///
     /// # Errors
     ///
-    /// `hash-algorithm` when it is not on the allow-list.
+    /// `hash-algorithm` when it is none of [`HashAlgorithm::ALL`].
     pub fn parse(name: &str) -> Result<Self> {
-        match name {
-            "sha256" => Ok(Self::Sha256),
-            _ => Err(Unsupported::HashAlgorithm { found: name.chars().take(32).collect() }.into()),
-        }
+        let algorithm = Self::ALL.into_iter().find(|algorithm| algorithm.name() == name);
+        algorithm.ok_or_else(|| not_one_of(name, HashAlgorithms::ALL))
     }
 
     /// The kernel's name for it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Sha1 => "sha1",
+            Self::Sha224 => "sha224",
             Self::Sha256 => "sha256",
+            Self::Sha384 => "sha384",
+            Self::Sha512 => "sha512",
         }
     }
 
@@ -37,9 +50,93 @@ impl HashAlgorithm {
     #[must_use]
     pub const fn digest_bytes(self) -> usize {
         match self {
+            Self::Sha1 => 20,
+            Self::Sha224 => 28,
             Self::Sha256 => 32,
+            Self::Sha384 => 48,
+            Self::Sha512 => 64,
         }
     }
+
+    const fn bit(self) -> u8 {
+        match self {
+            Self::Sha1 => 1,
+            Self::Sha224 => 2,
+            Self::Sha256 => 4,
+            Self::Sha384 => 8,
+            Self::Sha512 => 16,
+        }
+    }
+}
+
+impl std::fmt::Display for HashAlgorithm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl std::str::FromStr for HashAlgorithm {
+    type Err = crate::error::Error;
+    fn from_str(name: &str) -> Result<Self> {
+        Self::parse(name)
+    }
+}
+
+/// Which hash algorithms are allowed.
+///
+/// By default those that are made today and have no known weakness: sha256 and sha512. The others are for images that
+/// exist already, and are allowed one by one.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct HashAlgorithms(u8);
+
+impl HashAlgorithms {
+    /// None.
+    pub const NONE: Self = Self(0);
+    /// Every [`HashAlgorithm`], broken ones included.
+    pub const ALL: Self = Self(31);
+
+    /// The same, and `algorithm` too.
+    #[must_use]
+    pub const fn with(self, algorithm: HashAlgorithm) -> Self {
+        Self(self.0 | algorithm.bit())
+    }
+
+    /// Whether it is allowed.
+    #[must_use]
+    pub const fn contains(self, algorithm: HashAlgorithm) -> bool {
+        self.0 & algorithm.bit() != 0
+    }
+
+    /// Passes what is allowed.
+    ///
+    /// # Errors
+    ///
+    /// `hash-algorithm`.
+    pub fn check(self, algorithm: HashAlgorithm) -> Result<()> {
+        if self.contains(algorithm) { Ok(()) } else { Err(not_one_of(algorithm.name(), self)) }
+    }
+}
+
+impl Default for HashAlgorithms {
+    fn default() -> Self {
+        Self::NONE.with(HashAlgorithm::Sha256).with(HashAlgorithm::Sha512)
+    }
+}
+
+impl std::fmt::Debug for HashAlgorithms {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(HashAlgorithm::ALL.into_iter().filter(|one| self.contains(*one))).finish()
+    }
+}
+
+fn not_one_of(found: &str, allowed: HashAlgorithms) -> crate::error::Error {
+    let names: Vec<_> = HashAlgorithm::ALL
+        .into_iter()
+        .filter(|one| allowed.contains(*one))
+        .map(HashAlgorithm::name)
+        .collect();
+    let expected = names.join(" or ");
+    Unsupported::HashAlgorithm { found: found.chars().take(32).collect(), expected }.into()
 }
 
 /// SHA-256 of the concatenation of `parts`.
@@ -52,42 +149,104 @@ pub fn sha256(parts: &[&[u8]]) -> [u8; 32] {
     hash.finalize().into()
 }
 
-/// A dm-verity root hash: the digest over the salt and the top block of the hash tree.
+/// A digest of any [`HashAlgorithm`]: 20 to 64 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RootHash([u8; 32]);
+pub(crate) struct Digest {
+    len_bytes: usize,
+    /// Zero behind the digest.
+    bytes: [u8; 64],
+}
+
+impl Digest {
+    const fn from_array<const N: usize>(digest: [u8; N]) -> Self {
+        const { assert!(N <= 64) };
+        let mut bytes = [0; 64];
+        if let Some(start) = bytes.first_chunk_mut() {
+            *start = digest;
+        }
+        Self { len_bytes: N, bytes }
+    }
+
+    /// Takes a digest, which has 64 bytes at most.
+    pub(crate) fn new(digest: &[u8]) -> Self {
+        let mut bytes = [0; 64];
+        for (to, from) in bytes.iter_mut().zip(digest) {
+            *to = *from;
+        }
+        Self { len_bytes: digest.len().min(64), bytes }
+    }
+}
+
+impl std::ops::Deref for Digest {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        self.bytes.get(..self.len_bytes).unwrap_or(&self.bytes)
+    }
+}
+
+impl AsRef<[u8]> for Digest {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl std::fmt::Debug for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&const_hex::encode(&**self))
+    }
+}
+
+/// A dm-verity root hash: the digest over the salt and the top block of the hash tree.
+///
+/// *Shape*: as many bytes as digests of the tree's [`HashAlgorithm`]: 20, 28, 32, 48 or 64. A tree of another algorithm
+/// is refused by the reader.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RootHash(Digest);
 
 impl RootHash {
     /// Takes the digest's bytes.
     #[must_use]
-    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+    pub const fn from_bytes<const N: usize>(bytes: [u8; N]) -> Self {
+        const { assert!(matches!(N, 20 | 28 | 32 | 48 | 64), "no hash algorithm has digests of this length") };
+        Self(Digest::from_array(bytes))
+    }
+
+    /// Returns the root hash, or `None` when no algorithm has digests of this length.
+    #[must_use]
+    pub fn from_slice(bytes: &[u8]) -> Option<Self> {
+        let known = HashAlgorithm::ALL.iter().any(|algorithm| algorithm.digest_bytes() == bytes.len());
+        known.then(|| Self(Digest::new(bytes)))
+    }
+
+    pub(crate) const fn from_digest(digest: Digest) -> Self {
+        Self(digest)
     }
 
     /// The digest's bytes.
     #[must_use]
-    pub const fn as_bytes(&self) -> &[u8; 32] {
+    pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// Lower-case hex, no newline: 64 characters. This text, not the raw digest, is what gets signed.
+    /// Lower-case hex, no newline: two characters for each byte. This text, not the raw digest, is what gets signed.
     #[must_use]
     pub fn to_hex(&self) -> String {
-        const_hex::encode(self.0)
+        const_hex::encode(self.as_bytes())
     }
 
-    /// Parses 64 hex digits, upper or lower case, nothing else.
+    /// Parses hex digits, upper or lower case, nothing else: two for each byte.
     ///
     /// # Errors
     ///
     /// `root-hash-syntax`.
     pub fn parse(text: &str) -> Result<Self> {
-        let mut bytes = [0; 32];
-        let wrong = || Corrupt::RootHashSyntax { found: text.chars().take(80).collect() };
-        if text.len() != 64 {
+        let wrong = || Corrupt::RootHashSyntax { found: text.chars().take(160).collect() };
+        // What decodes could also begin with 0x.
+        if text.len() > 128 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(wrong().into());
         }
-        const_hex::decode_to_slice(text.as_bytes(), &mut bytes).map_err(|_| wrong())?;
-        Ok(Self(bytes))
+        let bytes = const_hex::decode(text).map_err(|_| wrong())?;
+        Ok(Self::from_slice(&bytes).ok_or_else(wrong)?)
     }
 }
 
@@ -178,5 +337,30 @@ mod tests {
         assert!(Salt::new([0; 256]).is_ok());
         assert_eq!(Salt::new([0; 257]).unwrap_err().code(), "salt-size");
         assert_eq!(HashAlgorithm::parse("crc32").unwrap_err().code(), "hash-algorithm");
+        assert_eq!(RootHash::from_slice(&[0; 33]), None);
+    }
+
+    #[test]
+    fn root_hashes_are_as_long_as_their_digests() {
+        for algorithm in HashAlgorithm::ALL {
+            let bytes = vec![0xa5; algorithm.digest_bytes()];
+            let root_hash = RootHash::from_slice(&bytes).unwrap();
+            assert_eq!(root_hash.as_bytes(), bytes);
+            assert_eq!(root_hash.to_string(), "a5".repeat(bytes.len()));
+            assert_eq!(RootHash::parse(&root_hash.to_hex()).unwrap(), root_hash);
+            assert_eq!(HashAlgorithm::parse(algorithm.name()).unwrap(), algorithm);
+        }
+        assert_ne!(RootHash::from_bytes([0; 32]), RootHash::from_bytes([0; 64]));
+    }
+
+    #[test]
+    fn what_is_not_allowed_is_said() {
+        let allowed = HashAlgorithms::default();
+        assert!(allowed.check(HashAlgorithm::Sha256).is_ok() && allowed.check(HashAlgorithm::Sha512).is_ok());
+        let error = allowed.check(HashAlgorithm::Sha1).unwrap_err();
+        assert_eq!(error.code(), "hash-algorithm");
+        assert!(error.to_string().contains("found \"sha1\", expected sha256 or sha512"), "{error}");
+        assert!(allowed.with(HashAlgorithm::Sha1).check(HashAlgorithm::Sha1).is_ok());
+        assert!(HashAlgorithm::ALL.iter().all(|one| HashAlgorithms::ALL.contains(*one)));
     }
 }

@@ -20,13 +20,13 @@
 // In order of use: a module uses only modules above it (a test checks this).
 pub mod error;
 
-pub mod limits;
-
 pub mod units;
 
 pub mod id;
 
 pub mod digest;
+
+pub mod limits;
 
 pub mod read;
 

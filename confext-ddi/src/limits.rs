@@ -1,5 +1,7 @@
 //! [`Limits`]: caps that every parser takes, so that memory and time are bounded by options and never by the image.
 
+use crate::digest::HashAlgorithms;
+
 /// Caps on what a parser reads and allocates.
 ///
 /// The defaults fit every extension image seen in the wild with room to spare; a fuzzer or an admission checker may
@@ -31,6 +33,8 @@ pub struct Limits {
     pub key_rules_bytes: u64,
     /// Bytes of checked hash blocks a verity reader keeps. Default 1 MiB.
     pub hash_cache_bytes: u64,
+    /// Hash algorithms that a hash tree may be of. Default sha256 and sha512.
+    pub hash_algorithms: HashAlgorithms,
     /// Bytes of data that one hash tree protects. Default 16 TiB.
     pub verity_data_bytes: u64,
     /// Bytes of an image held in memory (sealed memory, or a file-system reader that needs a slice). Default 4 GiB.
@@ -59,6 +63,7 @@ impl Default for Limits {
             release_bytes: 64 << 10,
             key_rules_bytes: 1 << 20,
             hash_cache_bytes: 1 << 20,
+            hash_algorithms: HashAlgorithms::default(),
             verity_data_bytes: 16 << 40,
             image_bytes: 4 << 30,
             damaged_blocks: 1_000_000,

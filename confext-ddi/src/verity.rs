@@ -2,10 +2,10 @@
 //!
 //! ```text
 //!  hash area   ┌────────────┬───────────┬─ … ─┬──────────────────┐
-//!              │ superblock │ top level │     │ level 0 (leaves) │   blocks of 4096 bytes
+//!              │ superblock │ top level │     │ level 0 (leaves) │   blocks of 512 to 65536 bytes
 //!              └────────────┴───────────┴─ … ─┴──────────────────┘
 //!  level 0 holds the digests of the data blocks, level n those of the blocks of level n-1; the digest of the
-//!  top level's one block is the root hash. A digest is sha256(salt ‖ block); the rest of a block is zero.
+//!  top level's one block is the root hash. A digest is hash(salt ‖ block); the rest of a block is zero.
 //! ```
 //!
 //! One data block needs no level at all: its own digest is the root hash.
@@ -15,11 +15,13 @@
 mod cache;
 pub mod fec;
 mod geometry;
+mod hasher;
+mod many;
 mod reader;
 mod superblock;
 mod tree;
 
-pub use geometry::{Geometry, Level};
+pub use geometry::{Geometry, HashArea, Level};
 pub use reader::{Progress, Reader, copy_verified, verify};
 pub use superblock::{HashType, Superblock};
-pub use tree::{Tree, build};
+pub use tree::{Tree, build, write};

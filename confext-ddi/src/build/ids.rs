@@ -49,11 +49,12 @@ pub(super) fn verity_salt(seed: Uuid) -> [u8; 32] {
     hmac(seed, b"verity-salt")
 }
 
-/// The identifiers of a data partition and its hash tree: the two halves of the root hash, as they are.
+/// The identifiers of a data partition and its hash tree: the first and the last 16 bytes of the root hash, as they are.
 pub(super) fn of_root_hash(root_hash: &crate::RootHash) -> (Uuid, Uuid) {
-    let mut swapped = *root_hash.as_bytes();
-    swapped.rotate_left(16);
-    (first_half(*root_hash.as_bytes()), first_half(swapped))
+    let bytes = root_hash.as_bytes();
+    // Root hashes have 20 bytes at least.
+    let id = |half: Option<&[u8; 16]>| Uuid::from_bytes(half.copied().unwrap_or_default());
+    (id(bytes.first_chunk()), id(bytes.last_chunk()))
 }
 
 #[cfg(test)]
@@ -74,7 +75,7 @@ mod tests {
 
     #[test]
     fn a_root_hash_names_both_partitions() {
-        let root_hash = crate::RootHash::from_bytes(std::array::from_fn(|at| at as u8));
+        let root_hash = crate::RootHash::from_bytes::<32>(std::array::from_fn(|at| at as u8));
         let (data, hash) = of_root_hash(&root_hash);
         assert_eq!(data.to_string(), "00010203-0405-0607-0809-0a0b0c0d0e0f");
         assert_eq!(hash.to_string(), "10111213-1415-1617-1819-1a1b1c1d1e1f");

@@ -16,7 +16,7 @@ family! {
             "write it as xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
         /// A text that should be a root hash is not.
         RootHashSyntax { found: String } = "root-hash-syntax",
-            "not a root hash: found {found:?}, expected 64 hex digits",
+            "not a root hash: found {found:?}, expected 40, 56, 64, 96 or 128 hex digits",
             "pass the root hash as the build printed it";
         /// A verity salt is too long.
         SaltSize { found: usize, most: usize } = "salt-size",
@@ -48,6 +48,10 @@ family! {
         VerityPadding { found: u8 } = "verity-padding",
             "padding not zero: found byte {found:#04x}, expected 0x00",
             "the superblock is damaged or of an unknown version; build the image again";
+        /// A hash area does not begin at the start of a sector, or a tree not at the start of a block.
+        VerityHashOffset { found: u64, multiple: u32 } = "verity-hash-offset",
+            "hash area misplaced: found offset {found}, expected a multiple of {multiple}",
+            "pass the offset that the hash tree was made with";
         /// Data or hash tree would end beyond 2^63.
         VerityOverflow { data_blocks: u64, block_size: u32 } = "verity-overflow",
             "hash tree impossible: found {data_blocks} data blocks of {block_size} bytes, expected data and tree to end before 2^63",
@@ -95,8 +99,8 @@ family! {
             "key missing: found no {key:?}, expected it once",
             "write the signature partition again with rootHash and signature";
         /// A value is not the lower-case hex it has to be.
-        SignatureHex { key: &'static str, found: String } = "signature-hex",
-            "{key} malformed: found {found:?}, expected 64 lower-case hex digits",
+        SignatureHex { key: &'static str, found: String, expected: &'static str } = "signature-hex",
+            "{key} malformed: found {found:?}, expected {expected} lower-case hex digits",
             "write the value as systemd-repart does";
         /// The signature is not strict base64.
         SignatureBase64 { reason: String } = "signature-base64",

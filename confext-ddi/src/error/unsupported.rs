@@ -6,22 +6,18 @@ family! {
     /// The bytes may be fine, this library cannot deal with them.
     Unsupported {
         /// The hash algorithm is not on the allow-list.
-        HashAlgorithm { found: String } = "hash-algorithm",
-            "hash algorithm not allowed: found {found:?}, expected \"sha256\"",
-            "build the image with sha256";
+        HashAlgorithm { found: String, expected: String } = "hash-algorithm",
+            "hash algorithm not allowed: found {found:?}, expected {expected}",
+            "build the image with sha256 or sha512, or allow its algorithm by explicit choice";
         // verity
         /// A verity superblock of another version.
         VerityVersion { found: u32 } = "verity-version",
             "verity superblock version not known: found {found}, expected 1",
             "build the hash tree with veritysetup, systemd-repart or confext";
-        /// A verity hash type that puts the salt behind the block, or an unknown one.
+        /// A verity hash type that nobody knows.
         VerityHashType { found: u32 } = "verity-hash-type",
-            "verity hash type not allowed: found {found}, expected 1",
+            "verity hash type not known: found {found}, expected 0 or 1",
             "build the hash tree with hash type 1, the default of every tool";
-        /// A valid verity block size that is not on the allow-list.
-        VerityBlockSize { which: &'static str, found: u32 } = "verity-block-size-unsupported",
-            "{which} block size not allowed: found {found}, expected 4096",
-            "build the hash tree with blocks of 4096 bytes";
         /// Parity covers blocks of one size only.
         FecBlockSizes { data: u32, hash: u32 } = "fec-block-sizes",
             "no parity over blocks of two sizes: found data blocks of {data} bytes and hash blocks of {hash}, expected the same",

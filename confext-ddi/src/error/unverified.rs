@@ -16,6 +16,10 @@ family! {
             "the hash tree's top is {found}, expected root hash {expected}",
             "the image was changed after it was built, or the root hash is of another build; fetch both again from their source";
         // verity
+        /// The root hash is of another algorithm than the hash tree.
+        RootHashSize { found: usize, expected: usize, algorithm: &'static str } = "root-hash-size",
+            "root hash of another algorithm: found {found} bytes, expected {expected} for {algorithm}",
+            "pass the root hash that was printed when this hash tree was made; partition identifiers hold one of 32 bytes only";
         /// The hash tree was made for another number of data blocks than its superblock says.
         HashTail { data_blocks: u64 } = "hash-tail",
             "the hash tree was not made for {data_blocks} data blocks, which its superblock says",

@@ -112,13 +112,12 @@ fn join([data, hash]: [Uuid; 2]) -> RootHash {
     RootHash::from_bytes(bytes)
 }
 
-/// The reverse of [`join`].
+/// The UUIDs of data and hash partition: the first and the last 16 bytes of the root hash, however long it is.
 pub(super) fn split(root_hash: &RootHash) -> [Uuid; 2] {
-    let (mut data, mut hash) = ([0; 16], [0; 16]);
-    for (to, from) in data.iter_mut().chain(&mut hash).zip(root_hash.as_bytes()) {
-        *to = *from;
-    }
-    [data, hash].map(Uuid::from_bytes)
+    let bytes = root_hash.as_bytes();
+    // Root hashes have 20 bytes at least.
+    let halves = [bytes.first_chunk(), bytes.last_chunk()];
+    halves.map(|half| Uuid::from_bytes(half.copied().unwrap_or_default()))
 }
 
 /// Reads a signature partition; an error says where in the image it is.

@@ -251,7 +251,7 @@ fn a_root_hash_that_names_nothing_is_an_error() {
             .map_err(|error| error.code())
     };
     let changed = |at: usize| {
-        let mut bytes = *hash.as_bytes();
+        let mut bytes: [u8; 32] = hash.as_bytes().try_into().unwrap();
         bytes[at] ^= 1;
         RootHash::from_bytes(bytes)
     };

@@ -19,8 +19,8 @@ const ADDITIONAL: &str = "additionalSignatures";
 
 /// What a signature partition says: a root hash and its signatures, nothing of it checked.
 ///
-/// *Layout*: one JSON object in UTF-8; the first NUL ends it, the rest of the partition is NUL. Keys: `rootHash` (64
-/// lower-case hex digits), `signature` (base64 of a PKCS#7 signature in DER), `certificateFingerprint` (64 lower-case
+/// *Layout*: one JSON object in UTF-8; the first NUL ends it, the rest of the partition is NUL. Keys: `rootHash`
+/// (lower-case hex digits), `signature` (base64 of a PKCS#7 signature in DER), `certificateFingerprint` (64 lower-case
 /// hex digits, may be absent), `additionalSignatures` (may be absent; an array of objects with `signature` and
 /// `certificateFingerprint` as before). The last key is an extension of this project: others ignore it, as they do every
 /// unknown key, and see the first signature alone.
@@ -127,7 +127,7 @@ fn parse_text(text: &str, limits: &Limits) -> Result<Json> {
         None => Corrupt::SignatureJson { reason: error.to_string() }.into(),
     })?;
     let root_hash = values.root_hash.as_ref().ok_or(Corrupt::SignatureKeyMissing { key: ROOT_HASH })?;
-    let root_hash = RootHash::from_bytes(parse_hex(ROOT_HASH, root_hash)?);
+    let root_hash = parse_root_hash(root_hash)?;
     let first = parse_signature(&values)?;
     Ok(Json {
         root_hash,
@@ -146,15 +146,28 @@ fn parse_signature(values: &Values) -> Result<AdditionalSignature> {
     })
 }
 
+fn parse_root_hash(text: &str) -> Result<RootHash> {
+    let wrong = || Corrupt::SignatureHex {
+        key: ROOT_HASH,
+        found: text.chars().take(160).collect(),
+        expected: "40, 56, 64, 96 or 128",
+    };
+    let root_hash = RootHash::parse(text).ok().filter(|_| text.bytes().all(is_lower_hex));
+    Ok(root_hash.ok_or_else(wrong)?)
+}
+
 fn parse_hex(key: &'static str, text: &str) -> Result<[u8; 32]> {
-    let wrong = || Corrupt::SignatureHex { key, found: text.chars().take(80).collect() };
-    let lower_hex = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f');
-    if text.len() != 64 || !text.bytes().all(lower_hex) {
+    let wrong = || Corrupt::SignatureHex { key, found: text.chars().take(80).collect(), expected: "64" };
+    if text.len() != 64 || !text.bytes().all(is_lower_hex) {
         return Err(wrong().into());
     }
     let mut bytes = [0; 32];
     const_hex::decode_to_slice(text, &mut bytes).map_err(|_| wrong())?;
     Ok(bytes)
+}
+
+const fn is_lower_hex(byte: u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'a'..=b'f')
 }
 
 fn parse_base64(text: &str) -> Result<Vec<u8>> {
@@ -488,7 +501,7 @@ mod tests {
             ("{}".into(), "signature-key-missing"),
             (with(HASH, &HASH.to_uppercase()), "signature-hex"),
             (with(HASH, &HASH[2..]), "signature-hex"),
-            (with(HASH, &format!("{HASH}{HASH}")), "signature-hex"),
+            (with(HASH, &format!("{HASH}{HASH}{HASH}")), "signature-hex"),
             (with(HASH, &format!("0x{}", &HASH[2..])), "signature-hex"),
             (with(HASH, &format!(" {}", &HASH[1..])), "signature-hex"),
             (with(HASH, &"é".repeat(32)), "signature-hex"),

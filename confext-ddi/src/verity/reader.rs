@@ -1,9 +1,8 @@
 //! The checked reader: what it returns is what the root hash promises.
 
 use super::cache::{Cache, Key};
-use super::geometry::Level;
-use super::tree::BlockHasher;
-use super::{Geometry, Superblock};
+use super::hasher::BlockHasher;
+use super::{Geometry, HashArea, Superblock};
 use crate::digest::RootHash;
 use crate::error::{Corrupt, Error, Refused, Result, ResultExt as _, Unverified};
 use crate::limits::Limits;
@@ -34,7 +33,6 @@ const TASK_BLOCKS: usize = 16;
 pub struct Reader<D, H> {
     data: D,
     hash: H,
-    superblock: Superblock,
     geometry: Geometry,
     root_hash: RootHash,
     hasher: BlockHasher,
@@ -49,11 +47,44 @@ impl<D: ReadAt, H: ReadAt> Reader<D, H> {
     ///
     /// # Errors
     ///
-    /// As [`Superblock::parse`]; `verity-hash-area`, `verity-data-area`, `root-hash`, `hash-block`, `hash-tail`.
+    /// As [`Superblock::parse`]; `root-hash-size`, `verity-hash-area`, `verity-data-area`, `root-hash`, `hash-block`,
+    /// `hash-tail`.
     pub fn new(data: D, hash: H, root_hash: RootHash, limits: &Limits) -> Result<Self> {
-        let superblock = Superblock::parse(&read_vec(&hash, 0, Superblock::BYTES)?, limits)?;
-        let geometry = Geometry::new(&superblock).within("superblock")?;
-        let (found, expected) = (hash.size_bytes()?, geometry.hash_area_bytes());
+        Self::at(data, hash, 0, root_hash, limits)
+    }
+
+    /// The same for a superblock that is `offset` bytes into `hash`: one device may hold both, data before hash tree.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reader::new`], and `verity-hash-offset`.
+    pub fn at(data: D, hash: H, offset: u64, root_hash: RootHash, limits: &Limits) -> Result<Self> {
+        let superblock = read_vec(&hash, offset, Superblock::BYTES);
+        let superblock = Superblock::parse(&superblock?, limits).map_err(|error| error.shifted(offset))?;
+        let geometry = Geometry::at(&superblock, HashArea::Superblock(offset)).within("superblock")?;
+        Self::with_geometry(data, hash, geometry, root_hash, limits)
+    }
+
+    /// The same with parameters that the caller knows: for a hash area without superblock, or when one is there that is
+    /// not to be believed. It is not read.
+    ///
+    /// # Errors
+    ///
+    /// `hash-algorithm`, `root-hash-size`, `verity-hash-area`, `verity-data-area`, `root-hash`, `hash-block`, `hash-tail`.
+    pub fn with_geometry(
+        data: D,
+        hash: H,
+        geometry: Geometry,
+        root_hash: RootHash,
+        limits: &Limits,
+    ) -> Result<Self> {
+        let algorithm = geometry.superblock().algorithm;
+        limits.hash_algorithms.check(algorithm)?;
+        let (found, expected) = (root_hash.as_bytes().len(), algorithm.digest_bytes());
+        if found != expected {
+            return Err(Unverified::RootHashSize { found, expected, algorithm: algorithm.name() }.into());
+        }
+        let (found, expected) = (hash.size_bytes()?, geometry.tree_end());
         if found < expected {
             return Err(Corrupt::VerityHashArea { found, expected }.into());
         }
@@ -63,9 +94,9 @@ impl<D: ReadAt, H: ReadAt> Reader<D, H> {
         }
         let cached_blocks = usize::try_from(limits.hash_cache_bytes).unwrap_or(usize::MAX);
         let cached_blocks = cached_blocks.checked_div(geometry.block_bytes()).unwrap_or(0);
-        let hasher = BlockHasher::new(&superblock.salt);
+        let hasher = BlockHasher::new(geometry.superblock());
         let cache = Cache::new(cached_blocks);
-        let mut reader = Self { data, hash, superblock, geometry, root_hash, hasher, top: None, cache };
+        let mut reader = Self { data, hash, geometry, root_hash, hasher, top: None, cache };
         reader.top = reader.check_top()?;
         reader.check_tails().within("hash-tree")?;
         Ok(reader)
@@ -74,7 +105,7 @@ impl<D: ReadAt, H: ReadAt> Reader<D, H> {
     /// The superblock, which belongs to the tree (all but its UUID is bound to the root hash).
     #[must_use]
     pub const fn superblock(&self) -> &Superblock {
-        &self.superblock
+        self.geometry.superblock()
     }
 
     /// Where each level lies.
@@ -90,14 +121,14 @@ impl<D: ReadAt, H: ReadAt> Reader<D, H> {
     }
 
     fn block_size(&self) -> u64 {
-        u64::from(self.superblock.data_block_size.bytes())
+        u64::from(self.superblock().data_block_size.bytes())
     }
 
     /// Checks the one block whose digest is the root hash, and returns it when it is a hash block.
     fn check_top(&self) -> Result<Option<Arc<[u8]>>> {
         let (block, offset, part) = match self.geometry.levels().last() {
             Some(level) => {
-                let offset = self.offset_of(level, 0);
+                let offset = self.geometry.offset_of(level, 0);
                 (read_vec(&self.hash, offset, self.geometry.block_bytes())?, offset, "hash-tree")
             }
             None => {
@@ -106,7 +137,7 @@ impl<D: ReadAt, H: ReadAt> Reader<D, H> {
                 (block, 0, "data")
             }
         };
-        let found = RootHash::from_bytes(self.hasher.digest(&block));
+        let found = RootHash::from_digest(self.hasher.digest(&block));
         if found != self.root_hash {
             let fault = Unverified::RootHash { found: found.to_hex(), expected: self.root_hash.to_hex() };
             return Err(Error::from(fault).at_offset(offset).within(part));
@@ -118,7 +149,7 @@ impl<D: ReadAt, H: ReadAt> Reader<D, H> {
     ///
     /// No data has an all-zero digest, so this binds the number of blocks to the root hash.
     fn check_tails(&self) -> Result<()> {
-        let wrong = || Unverified::HashTail { data_blocks: self.superblock.data_blocks };
+        let wrong = || Unverified::HashTail { data_blocks: self.superblock().data_blocks };
         for (at, level) in self.geometry.levels().iter().enumerate().rev() {
             let last = level.blocks.saturating_sub(1);
             let block = self.checked_block(at, last)?;
@@ -130,23 +161,17 @@ impl<D: ReadAt, H: ReadAt> Reader<D, H> {
                 .and_then(|start| block.get(start..));
             let empty = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
             if digest.is_none_or(empty) || !tail.is_some_and(empty) {
-                return Err(Error::from(wrong()).at_offset(self.offset_of(level, last)));
+                return Err(Error::from(wrong()).at_offset(self.geometry.offset_of(level, last)));
             }
         }
         Ok(())
-    }
-
-    /// Where a hash block starts in the hash area. Cannot overflow: the geometry's end does not.
-    fn offset_of(&self, level: &Level, block: u64) -> u64 {
-        let block_bytes = u64::from(self.superblock.hash_block_size.bytes());
-        level.first_block.saturating_add(block).saturating_mul(block_bytes)
     }
 
     /// The digest of block `below` of the level below, in the hash block that holds it.
     fn digest_in<'b>(&self, block: &'b [u8], below: u64) -> Option<&'b [u8]> {
         let slot = usize::try_from(below.checked_rem(self.geometry.digests_per_block())?).ok()?;
         let start = slot.checked_mul(self.geometry.digest_bytes())?;
-        block.get(start..)?.get(..self.superblock.algorithm.digest_bytes())
+        block.get(start..)?.get(..self.superblock().algorithm.digest_bytes())
     }
 
     /// A hash block, checked against the levels above it up to the nearest one that was checked before.
@@ -165,7 +190,7 @@ impl<D: ReadAt, H: ReadAt> Reader<D, H> {
             let up = key.level.checked_add(1).filter(|_| !is_top);
             let above = key.block.checked_div(self.geometry.digests_per_block());
             let (Some(level), Some(block)) = (up, above) else {
-                return Err(Corrupt::VerityDataBlocks { found: self.superblock.data_blocks }.into());
+                return Err(Corrupt::VerityDataBlocks { found: self.superblock().data_blocks }.into());
             };
             key = Key { level, block };
         };
@@ -180,8 +205,8 @@ impl<D: ReadAt, H: ReadAt> Reader<D, H> {
     /// Reads a hash block once and checks it against the block above it.
     fn read_hash_block(&self, key: Key, above: &[u8]) -> Result<Vec<u8>> {
         let level = self.geometry.levels().get(key.level).copied();
-        let level = level.ok_or(Corrupt::VerityDataBlocks { found: self.superblock.data_blocks })?;
-        let offset = self.offset_of(&level, key.block);
+        let level = level.ok_or(Corrupt::VerityDataBlocks { found: self.superblock().data_blocks })?;
+        let offset = self.geometry.offset_of(&level, key.block);
         let block = read_vec(&self.hash, offset, self.geometry.block_bytes())?;
         let (expected, found) = (self.digest_in(above, key.block), self.hasher.digest(&block));
         if expected != Some(&found) {
@@ -308,7 +333,7 @@ pub fn copy_verified<D: ReadAt, H: ReadAt>(
     mut progress: impl FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<()> {
     let total_bytes = reader.geometry.data_bytes();
-    let blocks = reader.superblock.data_blocks;
+    let blocks = reader.superblock().data_blocks;
     let mut first = 0_u64;
     let mut batch = Vec::new();
     while first < blocks {

@@ -43,19 +43,36 @@ const _: () = {
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum HashType {
+    /// Type 0, of Chromium OS: the salt comes last, digests follow each other without gaps.
+    Original,
     /// Type 1: the salt comes first, digests start at multiples of a power of two.
     Normal,
 }
 
 impl HashType {
-    const fn value(self) -> u32 {
+    /// Returns the hash type of a number, or `None` when there is none.
+    #[must_use]
+    pub const fn new(value: u32) -> Option<Self> {
+        match value {
+            0 => Some(Self::Original),
+            1 => Some(Self::Normal),
+            _ => None,
+        }
+    }
+
+    /// Its number in a superblock.
+    #[must_use]
+    pub const fn value(self) -> u32 {
         match self {
+            Self::Original => 0,
             Self::Normal => 1,
         }
     }
 }
 
 /// A verity superblock: what the hash tree was made with.
+///
+/// For a hash area without a superblock the caller says the same; its UUID is not used then.
 ///
 /// Nothing in it is covered by the root hash directly; [`Reader`](super::Reader) refuses one that does not belong to
 /// its tree.
@@ -106,8 +123,7 @@ impl Superblock {
     /// # Errors
     ///
     /// `out-of-bounds`, `verity-magic`, `verity-version`, `verity-hash-type`, `verity-algorithm-name`,
-    /// `hash-algorithm`, `verity-block-size`, `verity-block-size-unsupported`, `verity-data-blocks`, `salt-size`,
-    /// `verity-padding`, `verity-overflow`, `limit-bytes`.
+    /// `hash-algorithm`, `verity-block-size`, `verity-data-blocks`, `salt-size`, `verity-padding`, `verity-overflow`, `limit-bytes`.
     pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Self> {
         Self::parse_fields(bytes, limits).within("superblock")
     }
@@ -124,11 +140,12 @@ impl Superblock {
             let fault = Unsupported::VerityVersion { found: raw.version.get() };
             return Err(Error::from(fault).at_offset(8));
         }
-        if raw.hash_type.get() != HashType::Normal.value() {
+        let Some(hash_type) = HashType::new(raw.hash_type.get()) else {
             let fault = Unsupported::VerityHashType { found: raw.hash_type.get() };
             return Err(Error::from(fault).at_offset(12));
-        }
+        };
         let algorithm = parse_algorithm(&raw.algorithm).map_err(|error| error.at_offset(32))?;
+        limits.hash_algorithms.check(algorithm).map_err(|error| error.at_offset(32))?;
         let data_block_size = parse_block_size("data", raw.data_block_size.get(), 64)?;
         let hash_block_size = parse_block_size("hash", raw.hash_block_size.get(), 68)?;
         let data_blocks = raw.data_blocks.get();
@@ -150,7 +167,7 @@ impl Superblock {
         }
         let superblock = Self {
             uuid: Uuid::from_bytes(raw.uuid),
-            hash_type: HashType::Normal,
+            hash_type,
             algorithm,
             data_block_size,
             hash_block_size,
@@ -195,11 +212,8 @@ fn parse_algorithm(field: &[u8; 32]) -> Result<HashAlgorithm> {
 }
 
 fn parse_block_size(which: &'static str, found: u32, offset: u64) -> Result<BlockSize> {
-    match BlockSize::new(found) {
-        Some(BlockSize::B4096) => Ok(BlockSize::B4096),
-        Some(_) => Err(Error::from(Unsupported::VerityBlockSize { which, found }).at_offset(offset)),
-        None => Err(Error::from(Corrupt::VerityBlockSize { which, found }).at_offset(offset)),
-    }
+    let wrong = || Error::from(Corrupt::VerityBlockSize { which, found }).at_offset(offset);
+    BlockSize::new(found).ok_or_else(wrong)
 }
 
 fn check_zero(bytes: &[u8], start: u64) -> Result<()> {
@@ -212,6 +226,7 @@ fn check_zero(bytes: &[u8], start: u64) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::digest::HashAlgorithms;
     use proptest::prelude::*;
 
     fn sample() -> Superblock {
@@ -229,7 +244,6 @@ mod tests {
             (6, &[1], "verity-magic"),
             (8, &[0], "verity-version"),
             (8, &[2], "verity-version"),
-            (12, &[0], "verity-hash-type"),
             (12, &[2], "verity-hash-type"),
             (32, &algorithm(b"sha1"), "hash-algorithm"),
             (32, &algorithm(b""), "hash-algorithm"),
@@ -241,8 +255,7 @@ mod tests {
             (64, &511_u32.to_le_bytes(), "verity-block-size"),
             (64, &4097_u32.to_le_bytes(), "verity-block-size"),
             (64, &(1_u32 << 31).to_le_bytes(), "verity-block-size"),
-            (64, &512_u32.to_le_bytes(), "verity-block-size-unsupported"),
-            (68, &65536_u32.to_le_bytes(), "verity-block-size-unsupported"),
+            (68, &256_u32.to_le_bytes(), "verity-block-size"),
             (68, &131_072_u32.to_le_bytes(), "verity-block-size"),
             (72, &0_u64.to_le_bytes(), "verity-data-blocks"),
             (72, &u64::MAX.to_le_bytes(), "verity-overflow"),
@@ -285,10 +298,23 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_back(uuid: [u8; 16], blocks in 1..=1_u64 << 32,
-                                        salt in proptest::collection::vec(any::<u8>(), 0..=256)) {
-            let superblock = Superblock::new(Uuid::from_bytes(uuid), blocks, Salt::new(salt).unwrap());
-            prop_assert_eq!(Superblock::parse(&superblock.to_bytes(), &Limits::default()).unwrap(), superblock);
+        fn what_is_written_is_read_back(
+            uuid: [u8; 16], blocks in 1..=1_u64 << 28, hash_type in 0_u32..=1, bits in (9_u32..=16, 9_u32..=16),
+            algorithm in proptest::sample::select(HashAlgorithm::ALL.to_vec()),
+            salt in proptest::collection::vec(any::<u8>(), 0..=256),
+        ) {
+            let mut superblock = Superblock::new(Uuid::from_bytes(uuid), blocks, Salt::new(salt).unwrap());
+            superblock.hash_type = HashType::new(hash_type).unwrap();
+            superblock.algorithm = algorithm;
+            superblock.data_block_size = BlockSize::new(1 << bits.0).unwrap();
+            superblock.hash_block_size = BlockSize::new(1 << bits.1).unwrap();
+            let limits = Limits { hash_algorithms: HashAlgorithms::ALL, ..Limits::default() };
+            prop_assert_eq!(&Superblock::parse(&superblock.to_bytes(), &limits).unwrap(), &superblock);
+            let by_default = Superblock::parse(&superblock.to_bytes(), &Limits::default());
+            match algorithm {
+                HashAlgorithm::Sha256 | HashAlgorithm::Sha512 => prop_assert_eq!(by_default.unwrap(), superblock),
+                _ => prop_assert_eq!(by_default.unwrap_err().code(), "hash-algorithm"),
+            }
         }
 
         #[test]

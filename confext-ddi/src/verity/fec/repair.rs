@@ -9,7 +9,7 @@ use crate::error::{Corrupt, LimitExceeded, Result, ResultExt as _, Unsupported};
 use crate::limits::Limits;
 use crate::read::ReadAt;
 use crate::verity::cache::{Cache, Key};
-use crate::verity::tree::BlockHasher;
+use crate::verity::hasher::BlockHasher;
 use crate::verity::{Geometry, Superblock};
 use crate::write::WriteAt;
 use rayon::prelude::*;
@@ -79,7 +79,7 @@ where
         covered: Covered::new(parts.data, parts.hash, coverage)?,
         fec: parts.fec,
         code: Code::new(roots),
-        hasher: BlockHasher::new(&superblock.salt),
+        hasher: BlockHasher::new(superblock),
         root_hash: root_hash.as_bytes().to_vec(),
         cache: Cache::new(cached.checked_div(geometry.block_bytes()).unwrap_or(0)),
         geometry,
