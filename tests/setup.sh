@@ -88,6 +88,8 @@ step_tools() {
     want mksquashfs squashfs-tools
     want mke2fs e2fsprogs
     want mkfs.vfat dosfstools
+    want mtree mtree-netbsd
+    want bsdtar libarchive-tools
     want setfattr attr
     want setfacl acl
     want openssl openssl

@@ -2,6 +2,7 @@
 
 mod build;
 mod diff;
+mod extract;
 mod failure;
 mod fec;
 mod files;
@@ -71,6 +72,7 @@ enum Verb {
     Fec(fec::Arguments),
     Repair(repair::Arguments),
     Diff(diff::Arguments),
+    Extract(extract::Arguments),
     List(list::Arguments),
     Plan(plan::Arguments),
     Merge(merge::MergeArguments),
@@ -119,6 +121,7 @@ impl Verb {
             Self::Repair(arguments) => return repair::run(arguments, output),
             Self::Manifest(arguments) => return manifest::run(arguments, output),
             Self::Diff(arguments) => return diff::run(arguments, output),
+            Self::Extract(arguments) => extract::run(arguments, output),
             Self::List(arguments) => list::run(arguments, output),
             Self::Plan(arguments) => plan::run(arguments, output),
             Self::Merge(arguments) => merge::merge(arguments, output),

@@ -222,7 +222,8 @@ fn grow(most: usize, call: impl Fn(&mut [u8]) -> rustix::io::Result<usize>) -> r
     }
 }
 
-fn file_type(kind: rustix::fs::FileType) -> Option<FileType> {
+/// What a file is, as far as that is known.
+pub(crate) fn file_type(kind: rustix::fs::FileType) -> Option<FileType> {
     Some(match kind {
         rustix::fs::FileType::RegularFile => FileType::Regular,
         rustix::fs::FileType::Directory => FileType::Directory,

@@ -180,6 +180,14 @@ pub const CONFLICTS: &[(&str, &str)] = &[
     ("image-file-type", "pass the file of a disk image, or its block device"),
     // admission
     ("candidate-changed", "try again; something replaced the extension after it was found"),
+    // extract
+    ("extract-destination", "pass the path of a directory, or of one that is not there yet in one that is"),
+    ("extract-exists", "extract to a new directory, or replace files by explicit choice"),
+    ("extract-name", "do not use the image: no file system has such a name unless somebody made it up"),
+    ("extract-owner", "shift by more users, or extract without owners"),
+    ("extract-device", "leave device nodes out, or make them by explicit choice as root"),
+    ("extract-changed", "extract to a directory that nobody else writes to"),
+    ("extract-leftover", "remove these paths; what stopped the extraction is in the message"),
     // plan
     ("type-change", "build the extension with the host's layout, or allow it by explicit choice"),
     ("replaces-os-release", "take the file out of the extension, or allow it by explicit choice"),

@@ -35,6 +35,8 @@ pub mod exec;
 
 pub mod image_file;
 
+pub mod extract;
+
 pub mod plan;
 
 pub mod state;

@@ -28,6 +28,7 @@ pub use namespace::{
     NamespaceKind, current_mount_namespace, enter_namespace, enter_namespaces_of, unshare_mounts,
 };
 pub use path::{
-    AtFlags, Mode, OFlags, ResolveFlags, Statx, StatxFlags, open_beneath, open_path, statx, volume_flags,
+    AtFlags, Mode, OFlags, ResolveFlags, Statx, StatxFlags, open_below, open_beneath, open_path, statx,
+    volume_flags,
 };
 pub use statmount::{MountId, MountInfo, list_mounts, mount_id, mount_info};

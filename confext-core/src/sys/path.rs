@@ -23,7 +23,7 @@ pub fn open_path(
     resolve: ResolveFlags,
 ) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::CLOEXEC | flags;
-    open_in_root(dir, path, flags, Mode::empty(), resolve)
+    open(dir, path, flags, Mode::empty(), ResolveFlags::IN_ROOT | resolve)
 }
 
 /// `openat2(dir, path, {O_CLOEXEC | flags, mode, RESOLVE_IN_ROOT | resolve})`: opens for reading or writing inside `dir`.
@@ -38,12 +38,26 @@ pub fn open_beneath(
     resolve: ResolveFlags,
 ) -> io::Result<OwnedFd> {
     let mode = if flags.contains(OFlags::CREATE) { Mode::from_bits_retain(0o644) } else { Mode::empty() };
-    open_in_root(dir, path, OFlags::CLOEXEC | flags, mode, resolve)
+    open(dir, path, OFlags::CLOEXEC | flags, mode, ResolveFlags::IN_ROOT | resolve)
+}
+
+/// `openat2(dir, path, {O_CLOEXEC | flags, RESOLVE_BENEATH | resolve})`: a path that leads out of `dir` is an error.
+///
+/// # Errors
+///
+/// `EXDEV` for a path that leads out; as [`open_path`], and the errors of opening the file itself.
+pub fn open_below(
+    dir: BorrowedFd<'_>,
+    path: impl Arg,
+    flags: OFlags,
+    resolve: ResolveFlags,
+) -> io::Result<OwnedFd> {
+    open(dir, path, OFlags::CLOEXEC | flags, Mode::empty(), ResolveFlags::BENEATH | resolve)
 }
 
 /// A lookup that goes through `..` fails with `EAGAIN` when anything on the machine is renamed or mounted meanwhile,
 /// because it can then not be told that it stayed inside. That is to be tried again.
-fn open_in_root(
+fn open(
     dir: BorrowedFd<'_>,
     path: impl Arg,
     flags: OFlags,
@@ -53,12 +67,12 @@ fn open_in_root(
     const ATTEMPTS: u32 = 1000;
     let path = path.into_c_str()?;
     for _ in 1..ATTEMPTS {
-        match rustix::fs::openat2(dir, &*path, flags, mode, ResolveFlags::IN_ROOT | resolve) {
+        match rustix::fs::openat2(dir, &*path, flags, mode, resolve) {
             Err(Errno::AGAIN) => {}
             other => return Ok(other?),
         }
     }
-    Ok(rustix::fs::openat2(dir, &*path, flags, mode, ResolveFlags::IN_ROOT | resolve)?)
+    Ok(rustix::fs::openat2(dir, &*path, flags, mode, resolve)?)
 }
 
 /// `statx(dir, path, flags, mask)`

@@ -286,6 +286,27 @@ fn diff() {
 }
 
 #[test]
+fn extract() {
+    let scratch = Scratch::new();
+    let image = scratch.signed("a.raw");
+    let [flag, certificate] = scratch.vendor.trust();
+    let to = scratch.path("to");
+    let first = ["extract", image.to_str().unwrap(), to.to_str().unwrap(), flag, certificate];
+    let extract = |more: &[&str]| confext(first.into_iter().chain(more.iter().copied()));
+    let document = extract(&["--json"]).ok().json();
+    assert_eq!((&document["files"], &document["symlinks"]), (&3.into(), &1.into()));
+    assert_eq!(std::fs::read(to.join("etc/app/app.conf")).unwrap(), b"version = 1\n");
+    Documented::read("extract").check(&[document]);
+    let refused = extract(&["--json"]);
+    assert_eq!((refused.status, &refused.json()["error"]["code"]), (3, &"extract-exists".into()));
+    let text = extract(&["--replace", "--sync", "--owner", "caller", "--xattr", ""]).ok();
+    assert!(text.text().contains("  4 replaced\n"), "{text:?}");
+    assert_eq!(extract(&["--owner", "x"]).status, 2);
+    let unknown = confext(["extract", image.to_str().unwrap(), scratch.path("no").to_str().unwrap()]);
+    assert_eq!((unknown.status, scratch.path("no").exists()), (1, false), "not without a certificate");
+}
+
+#[test]
 fn the_same_call_builds_the_same_bytes() {
     let scratch = Scratch::new();
     let more = ["--release", "ID=_any", "--source-date-epoch", "1000", "--seed"];

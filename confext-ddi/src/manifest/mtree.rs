@@ -68,7 +68,9 @@ fn write_line(entry: &Entry, dialect: Dialect, out: &mut dyn Write) -> io::Resul
             escape(target, dialect, out)?;
         }
         Kind::CharDevice { major, minor } | Kind::BlockDevice { major, minor } => {
-            write!(out, " device=linux,{major},{minor}")?;
+            // As those programs know it, the format "linux" has 8 bits for each number; "native" has what Linux has.
+            let fits = dialect == Dialect::Systemd || (*major <= 0xff && *minor <= 0xff);
+            write!(out, " device={},{major},{minor}", if fits { "linux" } else { "native" })?;
         }
         Kind::Directory | Kind::Fifo | Kind::Socket => {}
     }

@@ -19,7 +19,7 @@ fn tree() -> Tree {
     tree.add_file(b"etc/\xff", "x", Meta::new(0o644)).unwrap();
     tree.add_symlink("link", b"to \xfe", Meta::new(0o777)).unwrap();
     tree.add_device("null", Device::Character { major: 1, minor: 3 }, Meta::new(0o666)).unwrap();
-    tree.add_device("disk", Device::Block { major: 8, minor: 1 }, Meta::new(0o600)).unwrap();
+    tree.add_device("disk", Device::Block { major: 259, minor: 1 }, Meta::new(0o600)).unwrap();
     tree.add_fifo("fifo", Meta::new(0o600)).unwrap();
     tree.add_socket("socket", Meta::new(0o600)).unwrap();
     tree.set_xattr("etc/a b#*", "user.note", b"\x00\xff".to_vec()).unwrap();
@@ -76,7 +76,7 @@ fn every_kind_of_file_is_listed_with_what_it_has() {
     assert_eq!(kind(b"etc/large"), regular(&large()));
     assert_eq!(kind(b"link"), Kind::Symlink { target: b"to \xfe".to_vec() });
     assert_eq!(kind(b"null"), Kind::CharDevice { major: 1, minor: 3 });
-    assert_eq!(kind(b"disk"), Kind::BlockDevice { major: 8, minor: 1 });
+    assert_eq!(kind(b"disk"), Kind::BlockDevice { major: 259, minor: 1 });
     assert_eq!((kind(b"fifo"), kind(b"socket")), (Kind::Fifo, Kind::Socket));
     let first = manifest.get(b"etc/a b#*").unwrap();
     assert_eq!((first.mode, first.uid, first.mtime_sec, first.mtime_nsec), (0o4755, 70_000, -5, 7));
@@ -206,7 +206,7 @@ fn mtree_of_bsd() {
         &format!("./etc/z {file}"),
         "./link type=link uid=0 gid=0 time=0.000000000 link=to\\040\\376",
         "./null type=char mode=0666 uid=0 gid=0 time=0.000000000 device=linux,1,3",
-        "./disk type=block mode=0600 uid=0 gid=0 time=0.000000000 device=linux,8,1",
+        "./disk type=block mode=0600 uid=0 gid=0 time=0.000000000 device=native,259,1",
         "./fifo type=fifo mode=0600 uid=0 gid=0 time=0.000000000",
         "./socket type=socket mode=0600 uid=0 gid=0 time=0.000000000",
     ] {
