@@ -9,8 +9,12 @@ mod targets;
 
 use confext_ddi::dps::Architecture;
 use confext_ddi::image::{Image, Options};
+use rayon::prelude::*;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+
+/// How many changed files each target gets.
+const CHANGED: usize = 24;
 
 fn corpus() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus")
@@ -119,6 +123,71 @@ fn every_target_takes_every_file_cut_short() {
                 );
             }
         }
+    }
+}
+
+/// The words of a dictionary, as bytes.
+fn words(target: &str) -> Vec<Vec<u8>> {
+    let text =
+        std::fs::read_to_string(corpus().join("../dictionaries").join(format!("{target}.dict"))).unwrap();
+    let word = |line: &str| {
+        let mut parts = line.trim_matches('"').split('\\');
+        let first = parts.next().unwrap().as_bytes().to_vec();
+        parts.fold(first, |mut word, part| {
+            word.push(u8::from_str_radix(&part[1..3], 16).unwrap());
+            word.extend_from_slice(&part.as_bytes()[3..]);
+            word
+        })
+    };
+    text.lines().filter(|line| line.starts_with('"')).map(word).collect()
+}
+
+/// Changes a few places: a bit, a byte, a word of the dictionary put in or over, a piece taken out or put in twice.
+fn change(bytes: &mut Vec<u8>, words: &[Vec<u8>], next: &mut impl FnMut(usize) -> usize) {
+    for _ in 0..=next(3) {
+        let at = next(bytes.len() + 1);
+        let end = (at + 1 + next(16)).min(bytes.len());
+        let word = &words[next(words.len())];
+        match next(6) {
+            0 if at < bytes.len() => bytes[at] ^= 1 << next(8),
+            1 if at < bytes.len() => bytes[at] = u8::try_from(next(256)).unwrap(),
+            2 => drop(bytes.splice(at..at, word.iter().copied())),
+            3 => drop(bytes.splice(at..(at + word.len()).min(bytes.len()), word.iter().copied())),
+            4 => drop(bytes.drain(at.min(end)..end)),
+            _ => {
+                let piece = bytes[at.min(end)..end].to_vec();
+                bytes.splice(at..at, piece);
+            }
+        }
+    }
+}
+
+/// What the fuzzer does, for a moment and the same each time: changed files of the corpus, with words of the dictionary.
+#[test]
+fn every_target_takes_changed_files_of_its_corpus() {
+    for (target, run) in targets::ALL {
+        let words = words(target);
+        let files: Vec<_> = names(&corpus().join(target)).into_iter().collect();
+        let each = (CHANGED / files.len()).max(1);
+        files.par_iter().enumerate().for_each(|(number, name)| {
+            let mut state = 0x9e37_79b9_7f4a_7c15_u64 ^ u64::try_from(number).unwrap();
+            let mut next = move |most: usize| {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                usize::try_from(state >> 33).unwrap() % most.max(1)
+            };
+            let original = std::fs::read(corpus().join(target).join(name)).unwrap();
+            for at in 0..each {
+                let mut bytes = original.clone();
+                change(&mut bytes, &words, &mut next);
+                if target.starts_with("gpt") || *target == "image" {
+                    reseal::reseal(&mut bytes);
+                }
+                let outcome = std::panic::catch_unwind(|| run(&bytes));
+                assert!(outcome.is_ok(), "change {at} of fuzz/corpus/{target}/{name}: {bytes:02x?}");
+            }
+        });
     }
 }
 

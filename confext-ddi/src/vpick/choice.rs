@@ -315,6 +315,14 @@ mod tests {
     }
 
     #[test]
+    fn a_hundred_thousand_entries() {
+        let names = (0..100_000_u32).map(|at| format!("foo_{}.raw", at.wrapping_mul(7919) % 100_000));
+        let choice = choose(names.map(|name| Entry::new(name, EntryKind::Regular)), &[filter()]);
+        assert_eq!(choice.chosen.unwrap().version, "99999");
+        assert_eq!((choice.outranked.len(), choice.rejected.len()), (99_999, 0));
+    }
+
+    #[test]
     fn names_need_not_be_text() {
         let names: Vec<Vec<u8>> =
             vec![b"foo_1\xff.raw".to_vec(), b"\xff\xfe".to_vec(), b"foo_1_\xff.raw".to_vec()];
