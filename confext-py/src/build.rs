@@ -33,14 +33,15 @@ record! {
 /// `class_` says what it is: an extension (`confext`, `sysext`), a `portable` service, or the `root` or `usr` of an
 /// operating system. `name` is the image's file name without version and ending: a host looks for the release file of an
 /// extension by this name. Without `release` the entries must have that file; `{"ID": "_any"}` fits every host. Signing needs `key` and `certificate`;
-/// without them, `unsigned=True` says that this is meant.
+/// without them, `unsigned=True` says that this is meant, and `sign_later=True` leaves room for a signature that `sign` puts
+/// in: until then nobody uses the image.
 ///
 /// The same input, seed and time give the same bytes. The file appears at once when it is complete; one that is there
 /// is replaced.
 #[pyfunction]
 #[pyo3(signature = (
     name, *, class_="confext", source, output, release=None, key=None, certificate=None, unsigned=false,
-    architecture=None, seed=None, source_date_epoch=None,
+    sign_later=false, architecture=None, seed=None, source_date_epoch=None,
 ))]
 #[expect(clippy::too_many_arguments, reason = "Python calls it with names")]
 pub(crate) fn build(
@@ -53,6 +54,7 @@ pub(crate) fn build(
     key: Option<Pem>,
     certificate: Option<Pem>,
     unsigned: bool,
+    sign_later: bool,
     architecture: Option<&str>,
     seed: Option<&Bound<'_, PyAny>>,
     source_date_epoch: Option<i64>,
@@ -73,8 +75,14 @@ pub(crate) fn build(
     if let Some(fields) = release {
         builder = builder.release(release_fields(kind, fields.0));
     }
+    if unsigned && sign_later {
+        return Err(PyValueError::new_err("unsigned and sign_later exclude each other: found both"));
+    }
     if unsigned {
         builder = builder.unsigned();
+    }
+    if sign_later {
+        builder = builder.sign_later();
     }
     if key.is_some() != certificate.is_some() {
         return Err(PyValueError::new_err("key and certificate go together: found one of them"));

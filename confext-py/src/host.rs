@@ -9,19 +9,20 @@ use confext_core::admission::{HostMatch, OnBad, Options, Replace, Trust};
 use confext_core::attach::Mode;
 use confext_core::plan::VetoKind;
 use confext_core::{Error, Host as Root, refresh, stack, state, trace};
-use confext_ddi::policy::Policy;
+use confext_ddi::policy::{KeyRules, Policy};
 use confext_ddi::release::Class;
 use confext_ddi::signature::Time;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use crate::argument::{Pems, Trusted, choice, class, policy};
+use crate::argument::{Pem, Pems, Trusted, choice, class, policy};
 use crate::error::detached;
 use crate::layer::Listing;
 use crate::origin::Origin;
 use crate::plan::Plan;
 use crate::record::Tuple;
 use crate::report::Report;
+use crate::sign;
 use crate::status::Status;
 
 /// A root directory, `/` or that of another system, and the conditions under which its extensions are used.
@@ -37,6 +38,7 @@ use crate::status::Status;
 /// - `host_match`: whether an extension must be for this host.
 /// - `allow`: objections that do not stop a merge, by the codes of `Veto`.
 /// - `lock_wait`: how many seconds to wait for another program that merges.
+/// - `key_rules`: which signer may sign which extensions: the path of a file, or its text as `bytes`.
 #[pyclass(frozen, module = "confext")]
 pub(crate) struct Host {
     host: Arc<Root>,
@@ -48,6 +50,7 @@ struct Conditions {
     policy: Policy,
     /// `None`: the certificates of the host itself.
     trusted: Option<Trusted>,
+    key_rules: Option<Arc<KeyRules>>,
     on_bad: OnBad,
     attach: Mode,
     host_match: HostMatch,
@@ -62,10 +65,10 @@ impl Host {
     #[pyo3(
         signature = (
             root=PathBuf::from("/"), *, policy="signed", certificates=None, on_bad="refuse",
-            attach="sealed-memory", host_match=true, allow=None, lock_wait=30.0,
+            attach="sealed-memory", host_match=true, allow=None, lock_wait=30.0, key_rules=None,
         ),
         text_signature = "(root='/', *, policy='signed', certificates=None, on_bad='refuse', \
-            attach='sealed-memory', host_match=True, allow=None, lock_wait=30.0)",
+            attach='sealed-memory', host_match=True, allow=None, lock_wait=30.0, key_rules=None)",
     )]
     #[expect(clippy::too_many_arguments, reason = "Python calls it with names")]
     fn new(
@@ -78,6 +81,7 @@ impl Host {
         host_match: bool,
         allow: Option<Vec<String>>,
         lock_wait: f64,
+        key_rules: Option<Pem>,
     ) -> PyResult<Self> {
         let on_bad = choice("on_bad", on_bad, &[("refuse", OnBad::RefuseAll), ("skip", OnBad::Skip)])?;
         let modes = [("sealed-memory", Mode::SealedMemory), ("plain", Mode::Plain)];
@@ -89,7 +93,9 @@ impl Host {
         detached(py, move || {
             let policy = self::policy(policy)?;
             let trusted = certificates.map(|certificates| certificates.read()).transpose()?;
-            let conditions = Conditions { policy, trusted, on_bad, attach, host_match, allow, lock_wait };
+            let key_rules = key_rules.map(|rules| sign::key_rules(&rules).map(Arc::new)).transpose()?;
+            let conditions =
+                Conditions { policy, trusted, key_rules, on_bad, attach, host_match, allow, lock_wait };
             // What cannot be parsed is reported here, and not when it is needed.
             conditions.options(Replace::default())?;
             Ok(Self { host: Arc::new(Root::open(root)?), conditions })
@@ -193,6 +199,7 @@ impl Conditions {
         let mut options = Options::default();
         options.policy = self.policy.clone();
         options.trust = trust;
+        options.key_rules = self.key_rules.clone();
         options.on_bad = self.on_bad;
         options.attach = self.attach;
         options.host_match = self.host_match;

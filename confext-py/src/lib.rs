@@ -16,6 +16,7 @@ mod parity;
 mod plan;
 mod record;
 mod report;
+mod sign;
 mod stack;
 mod status;
 
@@ -51,6 +52,8 @@ mod _confext {
     use crate::plan::{Attributes, Hierarchy, PathChange, Plan, Shadowed, Veto};
     #[pymodule_export]
     use crate::report::{Change, Decision, Report};
+    #[pymodule_export]
+    use crate::sign::{Signed, sign, to_sign};
     #[pymodule_export]
     use crate::stack::Stack;
     #[pymodule_export]

@@ -1,10 +1,15 @@
 //! Signatures compared with the `openssl` program: same bytes, each accepts the other's, the same ones refused.
 
 use confext_ddi::RootHash;
+use confext_ddi::build::{Existing, SignOptions, sign_file};
+use confext_ddi::image::{self, Image};
+use confext_ddi::policy::Policy;
+use confext_ddi::release::Class;
 use confext_ddi::signature::{
     Certificate, Certificates, DigestAlgorithm, Embed, KeyPair, RemoteKey, Sign as _, SignedData, Time,
     ToSign, Verifier as _,
 };
+use confext_tests::peer::{self, Protect, Systemd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::SystemTime;
@@ -240,4 +245,51 @@ fn generated_certificates_are_read() {
     assert!(text.contains(&pair.certificate_fingerprint().to_string()), "{text}");
     assert_eq!(place.signed(&["smime", "-noattr"]), pair.sign(&ROOT).expect("a signature"));
     assert!(place.accepts(&pair.sign(&ROOT).expect("a signature")));
+}
+
+/// systemd's signed image gets a second signature here, and ours its first: both releases of systemd see a signed image
+/// still, with the first signature, and sgdisk a sound table; all signers are found here.
+#[test]
+#[ignore = "needs root"]
+fn systemd_reads_the_first_of_several_signatures() {
+    let other = Place::new(EC[0]);
+    let other = other.pair();
+    for systemd in Systemd::ALL {
+        let place = peer::Place::of(systemd);
+        place.populate(Class::Confext, "tree");
+        place.repart(Class::Confext, Protect::Signed, ("tree", "theirs.raw"), &[]);
+        place.build(Class::Confext, Protect::Signed, peer::settings(Class::Confext), "ours.raw");
+        place.build(Class::Confext, Protect::Verity, peer::settings(Class::Confext), "unsigned.raw");
+        let sign = |image: &str, key: &KeyPair, options: &SignOptions| {
+            sign_file(place.path(image), place.path(image), key, options).expect("a sound image")
+        };
+        sign("unsigned.raw", place.key(), &SignOptions::default());
+        let keep = SignOptions::default().existing(Existing::Keep);
+        for image in ["theirs.raw", "ours.raw", "unsigned.raw"] {
+            sign(image, &other, &keep);
+            // One that makes the partition larger: with certificates of RSA keys three do not fit 4096 bytes.
+            sign(image, &KeyPair::generate("third", Time::from(SystemTime::now()), 1).expect("a key"), &keep);
+            let output =
+                place.attempt(&["systemd-dissect", "--validate", "--image-policy=root=signed", image]);
+            assert!(output.status.success(), "{image}: {}", String::from_utf8_lossy(&output.stderr));
+            let text = place.peer(&["systemd-dissect", "--json=short", image]);
+            let json: serde_json::Value = serde_json::from_str(text.trim()).expect("JSON");
+            assert_eq!(json["mounts"][0]["verity"], "signed", "{image}: {json}");
+            let table = peer::Place::of(Systemd::Newest);
+            std::fs::copy(place.path(image), table.path(image)).expect("room");
+            let verdict = table.peer(&["sgdisk", "--verify", image]);
+            assert!(verdict.contains("No problems found"), "{image}: {verdict}");
+
+            let mut trusted = place.certificates();
+            trusted.add(other.certificate().clone());
+            for (trusted, count) in [(&place.certificates(), 1), (&trusted, 2)] {
+                let file = std::fs::File::open(place.path(image)).expect("the image");
+                let opened = Image::open(file, &image::Options::default()).expect("a sound image");
+                let admitted = Policy::signed().judge(opened, Some(trusted)).expect("a trusted signer");
+                assert_eq!(admitted.signers().len(), count, "{image}");
+                let by = admitted.evidence().signer().expect("signed").fingerprint;
+                assert_eq!(by, place.key().certificate_fingerprint(), "{image}: the first one counts");
+            }
+        }
+    }
 }

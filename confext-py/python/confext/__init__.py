@@ -46,6 +46,7 @@ from ._confext import (
     Report,
     Shadow,
     Shadowed,
+    Signed,
     Signer,
     Skipped,
     Source,
@@ -60,6 +61,8 @@ from ._confext import (
     fec,
     generate_key,
     repair,
+    sign,
+    to_sign,
     verify,
 )
 from ._errors import (
@@ -124,6 +127,7 @@ __all__ = [
     "Report",
     "Shadow",
     "Shadowed",
+    "Signed",
     "Signer",
     "Skipped",
     "Source",
@@ -141,5 +145,7 @@ __all__ = [
     "fec",
     "generate_key",
     "repair",
+    "sign",
+    "to_sign",
     "verify",
 ]

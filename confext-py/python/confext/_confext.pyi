@@ -1,7 +1,7 @@
 """Types of the native module; the package `confext` has all of it under its own name."""
 
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from os import PathLike
 from types import TracebackType
@@ -41,6 +41,7 @@ __all__ = [
     "Report",
     "Shadow",
     "Shadowed",
+    "Signed",
     "Signer",
     "Skipped",
     "Source",
@@ -57,6 +58,8 @@ __all__ = [
     "generate_key",
     "main",
     "repair",
+    "sign",
+    "to_sign",
     "verify",
 ]
 
@@ -65,6 +68,7 @@ _Path: TypeAlias = str | PathLike[str]
 _ImagePath: TypeAlias = str | bytes | PathLike[str] | PathLike[bytes]
 #: A key or certificate: PEM text as bytes, or the path of its file.
 _Pem: TypeAlias = bytes | _Path
+_Digest: TypeAlias = Literal["sha256", "sha384", "sha512"]
 _Class: TypeAlias = Literal["confext", "sysext"]
 _ImageKind: TypeAlias = Literal["confext", "sysext", "portable", "root", "usr"]
 _Hierarchy: TypeAlias = Literal["usr", "opt", "etc"]
@@ -94,6 +98,34 @@ def generate_key(subject: str, *, days: int = 30, not_before: int | datetime | N
     For tests and first steps: nobody vouches for such a certificate, and nobody can revoke it.
     """
 
+def sign(
+    image: _Path,
+    *,
+    certificate: _Pem,
+    key: _Pem | None = None,
+    signature: bytes | None = None,
+    signer: Callable[[bytes, str], bytes] | None = None,
+    output: _Path | None = None,
+    add: bool = False,
+    digest: _Digest = "sha256",
+) -> Signed:
+    """Sign an image that is there.
+
+    Exactly one of these says where the signature comes from: `key`, a private key (PEM); `signature`, one that was made
+    elsewhere, as PKCS#7 or raw (RSA PKCS#1 1.5, ECDSA); `signer`, called with the content to sign and the name of the
+    digest, which returns such a signature, and whose exceptions come through. `certificate` is the one that goes with the
+    key; a signature that does not check with it is refused.
+
+    All of the image's data is checked against its hash tree first. The image, or `output`, is replaced by the signed copy
+    when that is on disk. Signatures that are there go; `add=True` keeps them, and the new one comes last.
+    """
+
+def to_sign(image: _Path, *, digest: _Digest | None = None) -> bytes:
+    """The exact bytes that a signature of an image is made over; with `digest`, their digest.
+
+    All of the image's data is checked against its hash tree first.
+    """
+
 def build(
     name: str,
     *,
@@ -104,6 +136,7 @@ def build(
     key: _Pem | None = None,
     certificate: _Pem | None = None,
     unsigned: bool = False,
+    sign_later: bool = False,
     architecture: str | None = None,
     seed: UUID | str | None = None,
     source_date_epoch: int | None = None,
@@ -113,7 +146,8 @@ def build(
     `class_` says what it is: an extension (`confext`, `sysext`), a `portable` service, or the `root` or `usr` of an
     operating system. `name` is the image's file name without version and ending: a host looks for the release file of an
     extension by this name. Without `release` the entries must have that file; `{"ID": "_any"}` fits every host. Signing needs `key` and `certificate`;
-    without them, `unsigned=True` says that this is meant.
+    without them, `unsigned=True` says that this is meant, and `sign_later=True` leaves room for a signature that `sign` puts
+    in: until then nobody uses the image.
 
     The same input, seed and time give the same bytes. The file appears at once when it is complete; one that is there
     is replaced.
@@ -310,6 +344,20 @@ class Built:
     size: Final[int]
     #: SHA-256 of the certificate whose key signed it, in hex; `None` for an image with a hash tree only.
     fingerprint: Final[str | None]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Signed:
+    """An image that was signed."""
+
+    __match_args__ = ("root_hash", "size", "fingerprints")
+    #: What the signatures vouch for, in hex.
+    root_hash: Final[str]
+    #: The size of the image in bytes.
+    size: Final[int]
+    #: SHA-256 of the certificates of its signatures, in their order, in hex; `None` where one does not say.
+    fingerprints: Final[tuple[str | None, ...]]
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
@@ -669,6 +717,7 @@ class Host:
         host_match: bool = True,
         allow: Sequence[_Allow] | None = None,
         lock_wait: float = 30.0,
+        key_rules: _Pem | None = None,
     ) -> Host:
         """Open a root directory.
 
@@ -680,6 +729,7 @@ class Host:
         - `host_match`: whether an extension must be for this host.
         - `allow`: objections that do not stop a merge, by the codes of `Veto`.
         - `lock_wait`: how many seconds to wait for another program that merges.
+        - `key_rules`: which signer may sign which extensions: the path of a file, or its text as `bytes`.
         """
 
     @property
