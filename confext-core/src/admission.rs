@@ -9,7 +9,7 @@ use confext_ddi::digest::{self, RootHash};
 use confext_ddi::dps::Designator;
 use confext_ddi::error::Refused;
 use confext_ddi::fs::{self, FileSystem};
-use confext_ddi::image::{self, Image};
+use confext_ddi::image;
 use confext_ddi::limits::Limits;
 use confext_ddi::policy::{Admitted, Evidence, KeyRules, Policy, Protection};
 use confext_ddi::release::{self, Class, Strictness};
@@ -21,6 +21,7 @@ use crate::discover::{Candidate, Kind, Severity};
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::plan::VetoKind;
+use crate::sidecars;
 use crate::state::{self, Checked, Identity};
 use crate::trust;
 
@@ -339,8 +340,9 @@ impl<'a> Gate<'a> {
     fn admit_image(&self, candidate: Candidate, file: File, stat: &crate::sys::Statx) -> Result<Extension> {
         let mut open = image::Options::default().limits(self.options.limits.clone());
         open.architecture = self.host.architecture();
-        let admitted = Image::open(file, &open)
-            .and_then(|image| self.options.policy.judge(image, self.verifier.as_deref()))
+        let image = sidecars::open_below(self.host, &candidate.path, file, &open)?;
+        let admitted = self.options.policy.judge(image, self.verifier.as_deref());
+        let admitted = admitted
             .and_then(|admitted| match &self.options.key_rules {
                 Some(rules) => rules.admit(admitted, &candidate.name, self.class, self.options.strictness),
                 None => Ok(admitted),

@@ -178,6 +178,8 @@ pub const CONFLICTS: &[(&str, &str)] = &[
     // image_file
     ("image-missing", "check the path; list shows the images that are found"),
     ("image-file-type", "pass the file of a disk image, or its block device"),
+    // sidecars
+    ("sidecar-file", "put the file itself beside the image"),
     // admission
     ("candidate-changed", "try again; something replaced the extension after it was found"),
     // extract

@@ -37,6 +37,8 @@ pub mod image_file;
 
 pub mod extract;
 
+pub mod sidecars;
+
 pub mod plan;
 
 pub mod state;

@@ -5,7 +5,7 @@
 //!                                     root-verity-sig ── root hash and its signature ┴─► Claim
 //! ```
 //!
-//! [`Image::open`] reads what an image says of itself; nothing is checked against a key here. What it says becomes
+//! A bare file system has the same in files beside it ([`Sidecars`]). [`Image::open`] reads what an image says of itself; nothing is checked against a key here. What it says becomes
 //! trust only in [`Policy::judge`](crate::policy::Policy::judge).
 
 mod claim;
@@ -17,12 +17,13 @@ pub use claim::Claim;
 pub use partition::{Partition, Skipped, SkippedBecause};
 
 use crate::digest::RootHash;
-use crate::dps::Architecture;
+use crate::dps::{Architecture, Designator};
 use crate::error::{Corrupt, Result, Unsupported};
 use crate::fstype::{self, FsType};
 use crate::gpt;
 use crate::limits::Limits;
 use crate::read::ReadAt;
+use crate::sidecar::{self, Sidecars};
 use layout::Layout;
 use std::sync::Arc;
 
@@ -146,6 +147,10 @@ pub struct Image<R> {
     table: Option<gpt::Table>,
     layout: Layout,
     claim: Claim,
+    /// The file of its own that holds the hash tree.
+    tree: Option<Arc<R>>,
+    sidecars: sidecar::Report,
+    name: Vec<u8>,
 }
 
 /// The copy reads from the same source.
@@ -157,6 +162,9 @@ impl<R> Clone for Image<R> {
             table: self.table.clone(),
             layout: self.layout.clone(),
             claim: self.claim.clone(),
+            tree: self.tree.clone(),
+            sidecars: self.sidecars.clone(),
+            name: self.name.clone(),
         }
     }
 }
@@ -171,6 +179,27 @@ impl<R: ReadAt> Image<R> {
     /// `root-and-usr`, `partitions-ambiguous`, `root-hash-partition`, `gpt-copies`; `verity-without-data`, `signature-without-verity`,
     /// `verity-uuid-zero`, `root-hash-uuid`; as [`signature::Json::parse`](crate::signature::Json::parse) reports.
     pub fn open(reader: R, options: &Options) -> Result<Self> {
+        Self::open_with(reader, Sidecars::none(), options)
+    }
+
+    /// As [`Image::open`], with what was found beside the image.
+    ///
+    /// A root hash that comes with a bare file system is that of the file with the hash tree; in an image with
+    /// partitions it chooses them, as [`Select::RootHash`] does. A signature that comes along counts before that in a
+    /// signature partition.
+    ///
+    /// # Errors
+    ///
+    /// As [`Image::open`], and `sidecar-incomplete`, `sidecar-ambiguous`, `sidecar-table`.
+    pub fn open_with(reader: R, sidecars: Sidecars<R>, options: &Options) -> Result<Self> {
+        let sidecars = sidecars.into_parts()?;
+        let options = match (&sidecars.hash, options.select) {
+            (Some(hash), Select::RootHash(asked)) if asked != hash.root_hash => {
+                return Err(sidecar::Parts::<R>::other_hash(hash));
+            }
+            (Some(hash), _) => &options.clone().select(Select::RootHash(hash.root_hash)),
+            (None, _) => options,
+        };
         let size_bytes = reader.size_bytes()?;
         if size_bytes == 0 {
             return Err(Corrupt::ImageEmpty.into());
@@ -180,16 +209,40 @@ impl<R: ReadAt> Image<R> {
             table.check_copies()?;
         }
         let bare = fstype::probe(&reader)?.filter(|found| found.fs_type != FsType::Swap);
+        if let (Some(_), Some(_)) = (&table, &sidecars.tree) {
+            return Err(Corrupt::SidecarTable { found: sidecars.tree_name }.into());
+        }
         let layout = match (&table, bare) {
             (Some(_), Some(found)) => {
                 return Err(Corrupt::ImageAmbiguous { file_system: found.fs_type.as_str() }.into());
             }
             (None, None) => return Err(Unsupported::NotAnImage { size: size_bytes }.into()),
             (Some(table), None) => layout::of_table(&reader, table, options)?,
-            (None, Some(_)) => layout::of_bare(&reader, size_bytes, options)?,
+            (None, Some(_)) => layout::of_bare(&reader, size_bytes, &sidecars, options)?,
         };
-        let claim = claim::read(&reader, &layout, options)?;
-        Ok(Self { reader: Arc::new(reader), limits: options.limits.clone(), table, layout, claim })
+        let claim = claim::read(&reader, &layout, &sidecars, options)?;
+        Ok(Self {
+            reader: Arc::new(reader),
+            limits: options.limits.clone(),
+            table,
+            layout,
+            claim,
+            tree: sidecars.tree.map(Arc::new),
+            sidecars: sidecars.report,
+            name: sidecars.image,
+        })
+    }
+
+    /// Looks among the names of the files beside the image for some that are nearly those of sidecars. A policy that
+    /// asks for protection refuses an image that is not signed where there is one.
+    pub fn note_neighbours<N: AsRef<[u8]>>(&mut self, names: &[N]) {
+        self.sidecars.near_misses = sidecar::near_misses(&self.name, names);
+    }
+
+    /// What was looked for beside the image, what was found, and what was nearly found.
+    #[must_use]
+    pub fn sidecars(&self) -> &sidecar::Report {
+        &self.sidecars
     }
 
     /// The source of the image's bytes.
@@ -200,6 +253,20 @@ impl<R: ReadAt> Image<R> {
 
     pub(crate) fn shared_reader(&self) -> Arc<R> {
         Arc::clone(&self.reader)
+    }
+
+    /// What [`Image::hash`] lies in.
+    pub(crate) fn shared_hash_reader(&self) -> Arc<R> {
+        Arc::clone(self.tree.as_ref().unwrap_or(&self.reader))
+    }
+
+    /// Whether there is such a partition, or a file that stands for it.
+    pub(crate) fn has(&self, designator: Designator) -> bool {
+        let is = |found: &Partition| found.designator == designator;
+        let signed = matches!(self.claim, Claim::Signed { .. });
+        self.layout.partitions.iter().any(is)
+            || self.hash().is_some_and(is)
+            || signed && self.data().designator.verity_sig() == Some(designator)
     }
 
     /// The caps the image was opened with.
@@ -232,7 +299,7 @@ impl<R: ReadAt> Image<R> {
         &self.layout.data
     }
 
-    /// The partition with the hash tree over [`Image::data`].
+    /// The partition with the hash tree over [`Image::data`]; for a bare file system, all of the file that holds it.
     #[must_use]
     pub fn hash(&self) -> Option<&Partition> {
         self.layout.tree.as_ref().map(|tree| &tree.hash)

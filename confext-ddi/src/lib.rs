@@ -60,6 +60,8 @@ pub mod lint;
 
 pub mod vpick;
 
+pub mod sidecar;
+
 pub mod image;
 
 pub mod policy;

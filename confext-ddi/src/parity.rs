@@ -77,7 +77,11 @@ struct Places {
 
 impl Places {
     fn of<R: ReadAt>(image: &Image<R>, root_hash: Option<RootHash>) -> Result<Self> {
-        let hash = image.hash().map(|hash| hash.range).ok_or(Lookup::NoHashTree)?;
+        let hash = image
+            .hash()
+            .filter(|hash| hash.number.is_some())
+            .map(|hash| hash.range)
+            .ok_or(Lookup::NoHashTree)?;
         let claimed = image.claim().root_hash().copied();
         let root_hash = root_hash.or(claimed).ok_or(Lookup::NoHashTree)?;
         Ok(Self { data: image.data().range, hash, root_hash })

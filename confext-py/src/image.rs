@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use confext_core::{Error, image_file};
+use confext_core::{Error, sidecars};
 use confext_ddi::gpt::{self, BackupState};
 use confext_ddi::image::{self, Foreign};
 use confext_ddi::read::ReadAt as _;
@@ -183,8 +183,7 @@ impl Image {
 
 impl Image {
     fn new(path: PathBuf, options: &image::Options) -> Result<Self, Error> {
-        let file = image_file::open(&path)?;
-        let image = image::Image::open(file, options).map_err(in_image(&path))?;
+        let image = sidecars::open(&path, options)?;
         Ok(Self {
             size: image.reader().size_bytes().map_err(in_image(&path))?,
             table: image.table().map(Table::from),
@@ -221,7 +220,7 @@ pub(crate) fn verify(
     }
     let judgement = Judgement { certificates, policy, now: Moment::or_now(now.as_ref()) };
     detached(py, move || {
-        let image = image::Image::open(image_file::open(&path)?, &options).map_err(in_image(&path))?;
+        let image = sidecars::open(&path, &options)?;
         let admitted = judgement.judge(image, &path)?;
         admitted.check_all()?;
         Ok(admitted)

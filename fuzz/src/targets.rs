@@ -3,6 +3,8 @@
 //! Each asserts that nothing panics (by running), that what is printed parses to the same value, and that limits hold.
 
 // Tests compile this file as a part of themselves: the paths are the same from there.
+#[path = "targets/bare.rs"]
+mod bare;
 #[path = "targets/fec.rs"]
 mod fec;
 #[path = "targets/gpt_differential.rs"]
@@ -17,13 +19,16 @@ mod whole;
 use confext_ddi::build::{self, TarOptions, Tree, Whiteouts};
 use confext_ddi::image::{self, Image};
 use confext_ddi::policy::{KeyRules, Policy, Protection, Rule};
+use confext_ddi::read::{ReadAt as _, read_vec};
 use confext_ddi::release::{Class, Host, Release, Scope};
+use confext_ddi::sidecar::{self, Kind, Sidecars};
 use confext_ddi::signature::{Fingerprint, Signer, Verifier};
 use confext_ddi::vpick::{
     self, Accept, ArchitectureRule, Entry, EntryKind, Filter, TriesRule, VersionedImage,
 };
 use confext_ddi::{Limits, Result, RootHash, dps, fs, fstype, gpt, signature, verity, version};
 
+pub use bare::bare;
 pub use fec::fec;
 pub use gpt_differential::{agree, gpt_differential};
 pub use naive_version::compare as naive_compare;
@@ -46,6 +51,7 @@ pub const ALL: &[Target] = &[
     ("release", release),
     ("version", version),
     ("vpick", vpick),
+    ("sidecar", sidecar),
     ("erofs", erofs),
     ("squashfs", squashfs),
     ("tar", tar),
@@ -248,6 +254,48 @@ pub fn vpick(bytes: &[u8]) {
     assert_eq!(choice.chosen, backwards.chosen);
     let taken = usize::from(choice.chosen.is_some());
     assert_eq!(taken + choice.outranked.len() + choice.rejected.len(), entries.len());
+}
+
+/// Names beside an image, and what is in its sidecars: the first line is the image's name, the second the names beside
+/// it, with slashes between them, the third the root hash; the rest is hash tree and signature. What is admitted was
+/// checked against that root hash, and reads as it is.
+pub fn sidecar(bytes: &[u8]) {
+    let mut lines = bytes.splitn(4, |&byte| byte == b'\n');
+    let mut line = || lines.next().unwrap_or_default();
+    let (name, names, hash, rest) = (line(), line(), line(), line());
+    let names: Vec<&[u8]> = names.split(|&byte| byte == b'/').take(100).collect();
+    let right: Vec<Vec<u8>> = Kind::ALL.iter().filter_map(|kind| kind.file_name(name)).collect();
+    for near in sidecar::near_misses(name, &names) {
+        assert!(names.iter().any(|name| String::from_utf8_lossy(name) == near.found));
+        assert!(right.iter().any(|name| String::from_utf8_lossy(name) == near.expected));
+        assert!(near.found != near.expected);
+    }
+    let data = bare();
+    let options = image::Options::default().limits(limits()).architecture(dps::Architecture::X86_64);
+    for kinds in [[Kind::RootHash, Kind::RootHashSignature], [Kind::UsrHashAttribute, Kind::UsrHashSignature]]
+    {
+        for signed in [false, true] {
+            let mut sidecars = Sidecars::of(name);
+            let Ok(()) = sidecars.add_bytes(kinds[0], hash, &limits()) else { return };
+            if signed && sidecars.add_bytes(kinds[1], rest, &limits()).is_err() {
+                continue;
+            }
+            sidecars.add_tree(rest);
+            let Ok(mut image) = Image::open_with(&data[..], sidecars, &options) else { return };
+            image.note_neighbours(&names);
+            let misnamed = !image.sidecars().near_misses.is_empty();
+            let policy = if signed { Policy::signed() } else { Policy::verity() };
+            let Ok(admitted) = policy.judge(image, Some(&Anybody)) else { continue };
+            assert!(!misnamed);
+            assert_eq!(admitted.evidence().signer().is_some(), signed);
+            let root_hash = admitted.root_hash().expect("checked against a root hash").to_hex();
+            assert!(hash.to_ascii_lowercase().starts_with(root_hash.as_bytes()));
+            let size = usize::try_from(admitted.data().size_bytes().expect("in memory")).expect("small");
+            if let Ok(read) = read_vec(admitted.data(), 0, size) {
+                assert!(data.starts_with(&read));
+            }
+        }
+    }
 }
 
 /// An EROFS image: everything is listed and read.

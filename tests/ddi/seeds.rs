@@ -13,7 +13,10 @@ use confext_ddi::signature::{
     AdditionalSignature, Certificate, Certificates, Embed, Json, Sign as _, SignedData,
 };
 use confext_ddi::verity::Superblock;
-use confext_ddi::{Limits, fs, gpt, manifest};
+use confext_ddi::{Limits, fs, gpt, manifest, verity};
+#[path = "../../fuzz/src/targets/bare.rs"]
+mod bare;
+
 use confext_tests::images;
 use confext_tests::reseal::reseal_header;
 use std::collections::{BTreeMap, BTreeSet};
@@ -209,6 +212,24 @@ fn seeds() -> Seeds {
             "verity_reader",
             &format!("blocks-{blocks}"),
             parsed.to_bytes().into_iter().chain(data).collect(),
+        );
+    }
+
+    let bare = bare::bare();
+    let tree = verity::build(
+        &bare,
+        &Superblock { data_blocks: 2, ..Superblock::parse(&superblock, &Limits::default()).unwrap() },
+    );
+    let tree = tree.unwrap();
+    for (name, line) in [
+        ("right", "app.raw\napp.raw/app.verity/app.roothash"),
+        ("misnamed", "app.confext.raw\napp.confext.raw.roothash/App.verity/app.usrhash.sig/other.raw"),
+        ("of-another", "app.confext.raw\napp.raw/app.roothash"),
+    ] {
+        add(
+            "sidecar",
+            name,
+            [format!("{line}\n{}\n", tree.root_hash).into_bytes(), tree.bytes.clone()].concat(),
         );
     }
 
@@ -451,7 +472,7 @@ fn seeds_are_accepted() {
             // One of them is meant to be refused.
             "fstype" => Ok(fstype::probe(&bytes[..]).map_or(true, |found| found.is_some())),
             "fec" | "text" => Ok(bytes.len() > 5),
-            "version" | "vpick" => Ok(bytes.contains(&b'\n')),
+            "version" | "vpick" | "sidecar" => Ok(bytes.contains(&b'\n')),
             other => panic!("a seed for {other}, which is no target"),
         };
         let accepted = accepted.unwrap_or_else(|error| panic!("{target}/{name}: {error}"));

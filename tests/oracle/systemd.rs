@@ -355,3 +355,66 @@ fn from_one_source_and_seed_systemd_and_we_make_the_same_but_for_the_packing() {
         }
     }
 }
+
+/// Takes `signed.raw` apart: its file system becomes `app.raw`, the rest lies beside it.
+fn take_apart(place: &Place) {
+    let opened = open(place, "signed.raw");
+    let Claim::Signed { root_hash, signature_der, .. } = opened.claim() else {
+        panic!("{:?}", opened.claim())
+    };
+    for (name, range) in [("app.raw", opened.data().range), ("app.verity", opened.hash().unwrap().range)] {
+        let mut bytes = vec![0; usize::try_from(range.len_bytes()).unwrap()];
+        opened.reader().read_exact_at(range.start(), &mut bytes).unwrap();
+        std::fs::write(place.path(name), bytes).unwrap();
+    }
+    std::fs::write(place.path("app.roothash"), format!("{root_hash}\n")).unwrap();
+    std::fs::write(place.path("app.roothash.p7s"), signature_der).unwrap();
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_bare_file_system_and_what_lies_beside_it_are_to_systemd_what_they_are_here() {
+    let place = Place::create();
+    place.build(Class::Confext, Protect::Signed, peer::settings(Class::Confext), "signed.raw");
+    take_apart(&place);
+    let ours = |policy: &Policy| {
+        let image = confext_core::sidecars::open(place.path("app.raw"), &image::Options::default());
+        let judged = image.map_err(|error| error.code()).and_then(|image| {
+            let judged = policy.judge(image, Some(&place.certificates()));
+            judged.map_err(|error| error.code())
+        });
+        judged.map(|admitted| {
+            let confext_ddi::policy::Data::Checked(reader) = admitted.data() else { panic!("not checked") };
+            reader.verify().unwrap();
+            let release = admitted.release(Class::Confext, NAME, Strictness::Strict).unwrap();
+            assert_eq!(release.release.get("ID"), Some("_any"));
+            admitted.evidence().protection().to_string()
+        })
+    };
+    let theirs = |policy: &str| {
+        let policy = format!("--image-policy={policy}");
+        place.attempt(&["systemd-dissect", "--validate", &policy, "app.raw"]).status.success()
+    };
+    assert_eq!(ours(&Policy::signed()), Ok("signed".to_owned()));
+    // To systemd a policy of verity alone does not do for a signed one.
+    assert!(theirs("root=signed") && !theirs("root=unprotected"));
+    let text = place.peer(&["systemd-dissect", "--json=short", "app.raw"]);
+    let json: serde_json::Value = serde_json::from_str(text.trim()).unwrap();
+    assert_eq!(json["mounts"][0]["verity"], "external", "{json}");
+    let root_hash = std::fs::read_to_string(place.path("app.roothash")).unwrap();
+    place.peer(&["veritysetup", "verify", "app.raw", "app.verity", root_hash.trim()]);
+
+    std::fs::remove_file(place.path("app.roothash.p7s")).unwrap();
+    assert_eq!(ours(&Policy::verity()), Ok("verity".to_owned()));
+    assert_eq!(ours(&Policy::signed()), Err("policy"));
+    assert!(theirs("root=verity"));
+
+    // A misnamed root hash passes for none in systemd; here nothing passes for less than it is.
+    std::fs::rename(place.path("app.roothash"), place.path("app.raw.roothash")).unwrap();
+    assert!(!theirs("root=verity") && theirs("root=unprotected"));
+    assert_eq!(ours(&Policy::verity()), Err("sidecar-incomplete"));
+    std::fs::remove_file(place.path("app.verity")).unwrap();
+    assert_eq!(ours(&Policy::verity()), Err("sidecar-name"));
+    std::fs::remove_file(place.path("app.raw.roothash")).unwrap();
+    assert_eq!(ours(&Policy::verity()), Err("policy"));
+}

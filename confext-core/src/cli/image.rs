@@ -12,7 +12,7 @@ use super::failure::Failure;
 use super::trust;
 use crate::error::Error;
 use crate::host::Host;
-use crate::image_file;
+use crate::sidecars;
 
 /// An image whose files are of interest: it has to be admitted first.
 #[derive(Debug, Args)]
@@ -71,7 +71,7 @@ pub(super) fn open_any(path: &Path) -> Result<Image<File>, Failure> {
 }
 
 fn open(path: &Path, options: &image::Options) -> Result<Image<File>, Failure> {
-    Image::open(image_file::open(path)?, options).map_err(|source| fault(path, source))
+    Ok(sidecars::open(path, options)?)
 }
 
 /// What an error of an image's bytes is to the caller.

@@ -8,6 +8,7 @@ use confext_ddi::gpt::{BackupState, Source};
 use confext_ddi::id::Guid;
 use confext_ddi::image::{Claim, Partition, Skipped};
 use confext_ddi::read::ReadAt as _;
+use confext_ddi::sidecar::Report;
 use confext_ddi::units::SectorSize;
 use serde::Serialize;
 
@@ -37,6 +38,7 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure>
         partitions: image.partitions(),
         skipped: image.skipped(),
         claim: image.claim(),
+        sidecars: image.sidecars(),
     })
 }
 
@@ -48,6 +50,7 @@ struct Inspection<'a> {
     partitions: &'a [Partition],
     skipped: &'a [Skipped],
     claim: &'a Claim,
+    sidecars: &'a Report,
 }
 
 #[derive(Serialize)]
@@ -77,6 +80,12 @@ impl View for Inspection<'_> {
         }
         for Skipped { number, because, .. } in self.skipped {
             writeln!(out, "partition {number}  not used: {}", because.as_str())?;
+        }
+        for look in self.sidecars.looked_for.iter().filter(|look| look.found) {
+            writeln!(out, "beside it    {}", Clean(&look.name))?;
+        }
+        for near in &self.sidecars.near_misses {
+            writeln!(out, "misnamed     {}, not {}", Clean(&near.found), Clean(&near.expected))?;
         }
         match self.claim {
             Claim::None => writeln!(out, "claims       nothing: its content is not protected"),

@@ -13,6 +13,7 @@ use crate::admission::{directory_identity, file_identity};
 use crate::directory::{self, Directory, lookup};
 use crate::error::{Error, Result};
 use crate::host::Host;
+use crate::sidecars;
 use crate::state::{Identity, Layer};
 use crate::sys::{self, Depth};
 
@@ -38,14 +39,13 @@ pub(super) fn look(host: &Host, layer: &Layer, path: &[u8], limits: &Limits) -> 
             let stat = directory::statx(file.as_fd());
             let stat = stat.map_err(|error| Error::os("stat", host.display(place), error))?;
             same(layer, &file_identity(&stat))?;
-            look_inside(host, file.into(), &Policy::unprotected(), path, limits)
-                .map_err(in_image)
-                .map(|(_, found)| found)
+            let image = open(host, place, file.into(), limits)?;
+            look_inside(image, &Policy::unprotected(), path, limits).map_err(in_image).map(|(_, found)| found)
         }
         Identity::RootHash { .. } => {
             // Who signed it was checked at the merge; what counts now is that it is the same tree of hashes.
-            let (identity, found) =
-                look_inside(host, file.into(), &Policy::verity(), path, limits).map_err(in_image)?;
+            let image = open(host, place, file.into(), limits)?;
+            let (identity, found) = look_inside(image, &Policy::verity(), path, limits).map_err(in_image)?;
             match identity {
                 Some(identity) => same(layer, &identity).map(|()| found),
                 None => Err(changed(layer, "no hash tree".to_owned())),
@@ -56,16 +56,19 @@ pub(super) fn look(host: &Host, layer: &Layer, path: &[u8], limits: &Limits) -> 
 
 type Found = (Option<Identity>, Option<Metadata>);
 
+fn open(host: &Host, place: &Path, file: File, limits: &Limits) -> Result<Image<File>> {
+    let mut options = image::Options::default().limits(limits.clone());
+    options.architecture = host.architecture();
+    sidecars::open_below(host, place, file, &options)
+}
+
 fn look_inside(
-    host: &Host,
-    file: File,
+    image: Image<File>,
     policy: &Policy,
     path: &[u8],
     limits: &Limits,
 ) -> confext_ddi::Result<Found> {
-    let mut options = image::Options::default().limits(limits.clone());
-    options.architecture = host.architecture();
-    let admitted = policy.judge(Image::open(file, &options)?, None)?;
+    let admitted = policy.judge(image, None)?;
     let identity = admitted.root_hash().map(|root_hash| Identity::RootHash { root_hash: *root_hash });
     let files = admitted.file_system(limits)?;
     Ok((identity, lookup(files.as_ref(), path)?))

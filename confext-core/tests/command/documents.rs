@@ -338,6 +338,11 @@ fn inspect() {
         confext(["inspect".as_ref(), with_unused_partition(&scratch).as_os_str(), "--json".as_ref()])
             .ok()
             .json();
+    let misnamed = scratch.file("bare.raw.roothash", b"");
+    let near =
+        confext(["inspect".as_ref(), scratch.path("bare.raw").as_os_str(), "--json".as_ref()]).ok().json();
+    std::fs::remove_file(misnamed).unwrap();
+    assert_eq!(near["sidecars"]["near_misses"][0]["expected"], "bare.roothash");
     assert_eq!(signed["claim"]["kind"], "signed");
     assert_eq!(unsigned["claim"]["kind"], "verity");
     assert_eq!(bare["claim"]["kind"], "none");
@@ -349,7 +354,7 @@ fn inspect() {
     let both = scratch.signed("c.raw");
     confext(["sign".as_ref(), both.as_os_str(), "--add".as_ref()].into_iter().chain(other.signing())).ok();
     let both = confext(["inspect".as_ref(), both.as_os_str(), "--json".as_ref()]).ok().json();
-    Documented::read("inspect").check(&[signed, unsigned, bare, skipped, both]);
+    Documented::read("inspect").check(&[signed, unsigned, bare, skipped, both, near]);
 }
 
 /// The file system of an image without the table around it.

@@ -173,6 +173,23 @@ family! {
         GptAmbiguous { first: u32, second: u32 } = "gpt-ambiguous",
             "two valid partition tables: found one for sectors of {first} and one for {second} bytes, expected one",
             "wipe the table that does not belong to the image";
+        // sidecar
+        /// A file beside an image, or an attribute of it, has nothing in it.
+        SidecarEmpty = "sidecar-empty",
+            "nothing in it: found 0 bytes, expected a root hash or a signature",
+            "write it again, or remove it";
+        /// Two of the things that accompany an image speak against each other.
+        SidecarAmbiguous { first: String, second: String } = "sidecar-ambiguous",
+            "two of what should be one, or should say the same: found {first} and {second}, expected one of them",
+            "remove the one that does not belong to the image";
+        /// Something that accompanies an image needs something else that is not there.
+        SidecarIncomplete { found: String, expected: String } = "sidecar-incomplete",
+            "only a part of what protects the image: found {found}, expected {expected} besides it",
+            "copy all files of the image together; they lie beside it and are named like it without .raw";
+        /// A hash tree lies beside an image that has a partition table, and so a place for one inside.
+        SidecarTable { found: String } = "sidecar-table",
+            "hash tree beside an image with a partition table: found {found}, expected the tree in the image",
+            "remove the file; the tree of an image with partitions is one of them";
         // build
         /// A path of an entry cannot be one.
         EntryPath { path: String, found: &'static str } = "entry-path",

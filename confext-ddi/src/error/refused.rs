@@ -7,6 +7,10 @@ family! {
         Policy { designator: &'static str, found: &'static str, expected: String } = "policy",
             "policy refuses the {designator} partition: found protection {found}, expected {expected}",
             "sign the image with a trusted key, or pass a policy that allows less by explicit choice";
+        /// A file beside the image is nearly named like one that would protect it.
+        SidecarName { found: String, expected: String } = "sidecar-name",
+            "a misnamed file beside the image would protect it: found {found}, expected {expected}",
+            "give the file its right name, or remove it";
         // verity
         /// The caller's progress callback asked to stop.
         Cancelled { done: u64, total: u64 } = "cancelled",

@@ -7,6 +7,7 @@ use crate::error::{Corrupt, Error, LimitExceeded, Result, ResultExt as _};
 use crate::id::Uuid;
 use crate::limits::Limits;
 use crate::read::{ReadAt, read_vec};
+use crate::sidecar;
 use crate::signature::{self, AdditionalSignature, Fingerprint};
 use crate::units::ByteRange;
 use serde::Serialize;
@@ -76,21 +77,41 @@ impl std::fmt::Debug for Claim {
     }
 }
 
-/// Reads what the partitions say of the root hash: their identifiers and the signature partition.
-pub(super) fn read<R: ReadAt + ?Sized>(reader: &R, layout: &Layout, options: &Options) -> Result<Claim> {
+/// Reads what the partitions say of the root hash: their identifiers and the signature partition. What a sidecar says
+/// counts before that: partitions were chosen by it.
+pub(super) fn read<R: ReadAt>(
+    reader: &R,
+    layout: &Layout,
+    sidecars: &sidecar::Parts<R>,
+    options: &Options,
+) -> Result<Claim> {
     let Some(tree) = &layout.tree else { return Ok(Claim::None) };
-    for (number, uuid) in tree.ids {
+    for (number, uuid) in tree.ids.into_iter().flatten() {
         if uuid.to_guid().is_zero() {
             return Err(Corrupt::VerityUuidZero { number }.into());
         }
     }
+    if let (Some(hash), Some(signature_der)) = (&sidecars.hash, &sidecars.signature_der) {
+        let signature_der = signature_der.clone();
+        return Ok(Claim::Signed {
+            root_hash: hash.root_hash,
+            signature_der,
+            fingerprint: None,
+            additional: Vec::new(),
+        });
+    }
     let signature = tree.signature.as_ref().filter(|_| options.signature == SignaturePartition::Read);
-    let Some(partition) = signature else {
-        return Ok(Claim::Verity { root_hash: join(tree.ids.map(|(_, uuid)| uuid)) });
+    let (ids, partition) = match (tree.ids, signature, &sidecars.hash) {
+        (Some(ids), Some(partition), _) => (ids, partition),
+        (_, None, Some(hash)) => return Ok(Claim::Verity { root_hash: hash.root_hash }),
+        (Some(ids), None, None) => {
+            return Ok(Claim::Verity { root_hash: join(ids.map(|(_, uuid)| uuid)) });
+        }
+        (None, _, _) => return Ok(Claim::None),
     };
     let place = partition.designator.as_str();
     let json = read_signature(reader, partition.designator, partition.range, &options.limits)?;
-    for ((number, found), expected) in tree.ids.into_iter().zip(split(&json.root_hash)) {
+    for ((number, found), expected) in ids.into_iter().zip(split(&json.root_hash)) {
         if found != expected {
             return Err(Corrupt::RootHashUuid { number, found, expected }).within(place);
         }

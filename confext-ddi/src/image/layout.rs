@@ -7,6 +7,7 @@ use crate::fstype::{self, FsType};
 use crate::gpt;
 use crate::id::Uuid;
 use crate::read::{ReadAt, Window};
+use crate::sidecar;
 use crate::units::{ByteRange, PartitionNumber};
 use std::collections::BTreeMap;
 
@@ -24,18 +25,20 @@ pub(super) struct Layout {
 pub(super) struct TreeParts {
     pub(super) hash: Partition,
     pub(super) signature: Option<Partition>,
-    /// Data and hash partition by number and identifier.
-    pub(super) ids: [(PartitionNumber, Uuid); 2],
+    /// Data and hash partition by number and identifier; `None` when the tree is a file of its own.
+    pub(super) ids: Option<[(PartitionNumber, Uuid); 2]>,
 }
 
-/// The layout of an image that is nothing but a file system: all of it is the root partition.
-pub(super) fn of_bare<R: ReadAt + ?Sized>(reader: &R, size_bytes: u64, options: &Options) -> Result<Layout> {
-    if let Select::RootHash(root_hash) = options.select {
-        return Err(select::nothing_for(root_hash, Designator::Root));
-    }
-    let range = ByteRange::with_len(0, size_bytes).ok_or(Corrupt::ImageEmpty)?;
-    let data = Partition {
-        designator: Designator::Root,
+/// The layout of an image that is nothing but a file system: all of it is the root or usr partition, and all of the
+/// file with the hash tree is the partition that protects it.
+pub(super) fn of_bare<R: ReadAt>(
+    reader: &R,
+    size_bytes: u64,
+    sidecars: &sidecar::Parts<R>,
+    options: &Options,
+) -> Result<Layout> {
+    let whole = |designator, range, fs| Partition {
+        designator,
         architecture: None,
         number: None,
         uuid: None,
@@ -43,9 +46,24 @@ pub(super) fn of_bare<R: ReadAt + ?Sized>(reader: &R, size_bytes: u64, options: 
         range,
         read_only: false,
         growfs: false,
-        fs: probe(reader, range)?,
+        fs,
     };
-    Ok(Layout { partitions: vec![data.clone()], skipped: Vec::new(), data, tree: None })
+    let range = ByteRange::with_len(0, size_bytes).ok_or(Corrupt::ImageEmpty)?;
+    let fs = probe(reader, range)?;
+    let Some(hash) = &sidecars.hash else {
+        if let Select::RootHash(root_hash) = options.select {
+            return Err(select::nothing_for(root_hash, Designator::Root));
+        }
+        let data = whole(Designator::Root, range, fs);
+        return Ok(Layout { partitions: vec![data.clone()], skipped: Vec::new(), data, tree: None });
+    };
+    let (Some(file), Some(protects)) = (&sidecars.tree, hash.designator.verity()) else {
+        return Err(sidecars.no_tree(hash));
+    };
+    let tree_range = ByteRange::with_len(0, file.size_bytes()?).ok_or(Corrupt::ImageEmpty)?;
+    let data = whole(hash.designator, range, fs);
+    let tree = TreeParts { hash: whole(protects, tree_range, None), signature: None, ids: None };
+    Ok(Layout { partitions: vec![data.clone()], skipped: Vec::new(), data, tree: Some(tree) })
 }
 
 /// The layout a partition table describes.
@@ -80,7 +98,7 @@ pub(super) fn of_table<R: ReadAt + ?Sized>(
     let tree = parts.hash.map(|hash| TreeParts {
         hash: designate(hash),
         signature: parts.signature.map(designate),
-        ids: [parts.data, hash].map(Candidate::id),
+        ids: Some([parts.data, hash].map(Candidate::id)),
     });
     let partitions = candidates.iter().map(designate).collect();
     Ok(Layout { partitions, skipped, data: designate(parts.data), tree })

@@ -3,6 +3,7 @@ use super::*;
 use crate::dps::Designator;
 use crate::gpt::Attributes;
 use crate::id::{Guid, Uuid};
+use crate::sidecar::Kind;
 
 const NATIVE: Architecture = Architecture::X86_64;
 
@@ -268,6 +269,73 @@ fn a_root_hash_that_names_nothing_is_an_error() {
     assert_eq!(bare.code(), "root-hash-partition");
     let usr = [signed(), vec![part(Designator::Usr, Some(NATIVE))]].concat();
     assert_eq!(open(&usr, hash), Err("root-and-usr"), "it chooses among those of one designator");
+}
+
+/// A bare file system with what may lie beside it: root hash, signature, hash tree.
+fn beside(parts: &[Part], kinds: &[Kind]) -> Sidecars<Vec<u8>> {
+    let hash = *open(parts).unwrap().claim().root_hash().unwrap();
+    let mut sidecars = Sidecars::of(b"app.raw");
+    for kind in kinds {
+        let bytes = match kind {
+            Kind::HashTree => {
+                sidecars.add_tree(parts[1].bytes.clone());
+                continue;
+            }
+            Kind::RootHashSignature | Kind::UsrHashSignature => sample::SIGNATURE.to_vec(),
+            _ => format!("{hash}\n").into_bytes(),
+        };
+        sidecars.add_bytes(*kind, &bytes, &Limits::default()).unwrap();
+    }
+    sidecars
+}
+
+#[test]
+fn what_lies_beside_a_bare_file_system_protects_it() {
+    use Kind::{HashTree, RootHash, RootHashAttribute, RootHashSignature, UsrHash, UsrHashSignature};
+    let parts = signed();
+    let open = |kinds: &[Kind], options: &Options| {
+        Image::open_with(sample::erofs(), beside(&parts, kinds), options).map_err(|error| error.code())
+    };
+    let said = |kinds: &[Kind]| {
+        open(kinds, &options()).map(|image| {
+            let kind = match image.claim() {
+                Claim::None => "none",
+                Claim::Verity { .. } => "verity",
+                Claim::Signed { .. } => "signed",
+            };
+            (image.data().designator, kind)
+        })
+    };
+    assert_eq!(said(&[]), Ok((Designator::Root, "none")));
+    assert_eq!(said(&[RootHash, HashTree]), Ok((Designator::Root, "verity")));
+    assert_eq!(said(&[RootHashAttribute, RootHash, HashTree]), Ok((Designator::Root, "verity")));
+    assert_eq!(said(&[RootHash, HashTree, RootHashSignature]), Ok((Designator::Root, "signed")));
+    assert_eq!(said(&[UsrHash, HashTree, UsrHashSignature]), Ok((Designator::Usr, "signed")));
+    for part in [&[RootHash][..], &[HashTree], &[RootHash, RootHashSignature], &[HashTree, RootHashSignature]]
+    {
+        assert_eq!(said(part), Err("sidecar-incomplete"), "{part:?}: nothing is left out in silence");
+    }
+    let image = open(&[RootHash, HashTree], &options()).unwrap();
+    assert_eq!(image.sidecars().looked_for.len(), 2);
+    let hash = *image.claim().root_hash().unwrap();
+    assert!(open(&[RootHash, HashTree], &options().select(Select::RootHash(hash))).is_ok());
+    let other = options().select(Select::RootHash(crate::RootHash::from_bytes([7; 32])));
+    assert_eq!(open(&[RootHash, HashTree], &other).unwrap_err(), "sidecar-ambiguous");
+}
+
+#[test]
+fn what_lies_beside_an_image_with_partitions() {
+    let (parts, [first, _]) = two_slots();
+    let open = |parts: &[Part], sidecars| {
+        Image::open_with(sample::disk(parts), sidecars, &options()).map_err(|error| error.code())
+    };
+    let image = open(&parts, beside(&parts[..3], &[Kind::RootHash])).unwrap();
+    assert_eq!((image.claim().root_hash(), numbers(&image)), (Some(&first), vec![1, 2, 3]));
+    let image = open(&parts[..2], beside(&parts[..3], &[Kind::RootHash, Kind::RootHashSignature])).unwrap();
+    assert!(matches!(image.claim(), Claim::Signed { .. }));
+    assert_eq!(open(&parts[3..], beside(&parts[..3], &[Kind::RootHash])).unwrap_err(), "root-hash-partition");
+    let tree = beside(&parts[..3], &[Kind::RootHash, Kind::HashTree]);
+    assert_eq!(open(&parts[..3], tree).unwrap_err(), "sidecar-table");
 }
 
 #[test]

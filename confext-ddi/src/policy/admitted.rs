@@ -103,7 +103,7 @@ impl<R: ReadAt> Checked<R> {
     pub(super) fn open(image: &Image<R>, hash: &Partition, root_hash: RootHash) -> Result<Self> {
         let places = Places { data: place(image.data()), hash: place(hash) };
         let data = Window::new(image.shared_reader(), image.data().range)?;
-        let area = Window::new(image.shared_reader(), hash.range)?;
+        let area = Window::new(image.shared_hash_reader(), hash.range)?;
         let reader = verity::Reader::new(data, area, root_hash, image.limits());
         // Before anything is read, what is not about the data is about the hash area, which begins with a superblock.
         let reader = reader.map_err(|error| match error.path().starts_with("data") {

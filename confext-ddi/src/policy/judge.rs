@@ -25,6 +25,7 @@ pub(super) fn judge<R: ReadAt>(
     let rule = policy.judged(designator);
     check_attributes(partition, rule)?;
     check_others(policy, &image)?;
+    check_neighbours(&image, designator, rule)?;
     let (evidence, signers) = weigh(image.claim(), designator, rule, verifier)?;
     let data = open_data(&image, evidence.root_hash())?;
     check_file_system(&data, designator, rule)?;
@@ -113,6 +114,19 @@ fn open_data<R: ReadAt>(image: &Image<R>, root_hash: Option<&RootHash>) -> Resul
     }
 }
 
+/// A root hash or hash tree under a wrong name must not pass for none. A signed image of partitions needs no other files.
+fn check_neighbours<R: ReadAt>(image: &Image<R>, designator: Designator, rule: Flags) -> Result<()> {
+    let complete = image.table().is_some() && matches!(image.claim(), Claim::Signed { .. });
+    let needs_verity = !rule.uses_of(designator).intersects(Protection::None.satisfies());
+    match image.sidecars().near_misses.first() {
+        Some(near) if needs_verity && !complete => {
+            let (found, expected) = (near.found.clone(), near.expected.clone());
+            Err(Refused::SidecarName { found, expected }.into())
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Judged on the bytes that will be used, not on those that were looked at when the image was opened.
 fn check_file_system<R: ReadAt>(data: &Data<R>, designator: Designator, rule: Flags) -> Result<()> {
     if rule.contains(Flags::FILE_SYSTEMS) {
@@ -151,8 +165,7 @@ fn check_others<R: ReadAt>(policy: &Policy, image: &Image<R>) -> Result<()> {
     let hash = image.hash().map(|hash| hash.designator);
     let sig = image.data().designator.verity_sig();
     for designator in DESIGNATORS.into_iter().filter(|designator| *designator != image.data().designator) {
-        let present = image.partitions().iter().any(|found| found.designator == designator);
-        let (found, offers) = if !present {
+        let (found, offers) = if !image.has(designator) {
             ("absent", Flags::ABSENT)
         } else if Some(designator) == hash {
             ("unprotected", Flags::UNPROTECTED)
