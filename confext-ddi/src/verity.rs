@@ -13,6 +13,7 @@
 //! The root hash pins the content, and with it the salt and the number of blocks: see [`Reader`].
 
 mod cache;
+mod check;
 pub mod fec;
 mod geometry;
 mod hasher;
@@ -21,7 +22,8 @@ mod reader;
 mod superblock;
 mod tree;
 
+pub use check::{Damage, Fault, Report, check, verify};
 pub use geometry::{Geometry, HashArea, Level};
-pub use reader::{Progress, Reader, copy_verified, verify};
+pub use reader::{Progress, Reader, copy_verified};
 pub use superblock::{HashType, Superblock};
 pub use tree::{Tree, build, write};

@@ -117,10 +117,10 @@ impl Case {
         let (superblock, hash) = (&self.superblock, format!("hash-{number}"));
         let salt: String = superblock.salt.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
         let no_superblock = if matches!(self.area, HashArea::Bare(_)) { "--no-superblock" } else { "" };
-        let prepare = match self.one_device {
-            true => format!("head -c {} data >{hash}; ", self.geometry().data_bytes()),
-            false => String::new(),
-        };
+        // The file has its size beforehand: veritysetup fails to write a superblock alone behind the end of one.
+        let copied_bytes = if self.one_device { self.geometry().data_bytes() } else { 0 };
+        let size = self.geometry().tree_end();
+        let prepare = format!("head -c {copied_bytes} data >{hash}; truncate -s {size} {hash}; ");
         format!(
             "{prepare}veritysetup format --uuid={UUID} --hash={} --format={} --data-block-size={} --hash-block-size={} \
              --data-blocks={} --hash-offset={} --salt={} {no_superblock} {} {hash} >out-{number} || exit 1\n",

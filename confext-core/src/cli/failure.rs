@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 
 use clap::error::ErrorKind;
+use confext_ddi::verity::{Fault, Report};
 use serde::Serialize;
 
 use super::output::{self, Output};
@@ -16,6 +17,13 @@ use crate::error::Error;
 pub(super) enum Failure {
     /// The library says no.
     Library(Error),
+    /// Blocks of an image are changed.
+    Damaged {
+        /// All of them.
+        report: Box<Report>,
+        /// The first.
+        error: Error,
+    },
     /// An argument's value is at fault.
     Argument {
         /// Its name, like `--policy`.
@@ -49,7 +57,7 @@ struct Document {
     error: Body,
 }
 
-/// The fields of an error in JSON, all of them always there.
+/// The fields of an error in JSON, all of them always there but the last.
 #[derive(Serialize)]
 struct Body {
     code: &'static str,
@@ -60,6 +68,8 @@ struct Body {
     offset: Option<u64>,
     hint: String,
     causes: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    damage: Option<Box<Report>>,
 }
 
 impl Failure {
@@ -74,7 +84,7 @@ impl Failure {
 
     fn status(&self) -> u8 {
         match self {
-            Self::Library(error) => status_of(error),
+            Self::Library(error) | Self::Damaged { error, .. } => status_of(error),
             Self::Argument { .. } => USAGE,
             Self::Output(_) => HOST,
         }
@@ -83,6 +93,7 @@ impl Failure {
     fn body(&self) -> Body {
         match self {
             Self::Library(error) => body_of(error),
+            Self::Damaged { report, error } => Body { damage: Some(report.clone()), ..body_of(error) },
             Self::Argument { name, error } => {
                 let body = body_of(error);
                 Body { message: format!("{name}: {}", body.message), ..body }
@@ -131,6 +142,7 @@ fn body_of(error: &Error) -> Body {
         offset: fault.and_then(confext_ddi::Error::offset),
         hint: error.hint().to_owned(),
         causes,
+        damage: None,
     }
 }
 
@@ -164,6 +176,7 @@ pub(super) fn syntax(error: &clap::Error, arguments: &[OsString]) -> u8 {
         offset: None,
         hint: usage.lines().next().unwrap_or("see confext --help").trim().to_owned(),
         causes: Vec::new(),
+        damage: None,
     };
     print(body, true);
     USAGE
@@ -191,5 +204,33 @@ fn text(body: &Body, out: &mut dyn Write) -> io::Result<()> {
     for cause in &body.causes {
         writeln!(out, "  cause: {}", Clean(cause))?;
     }
+    if let Some(report) = &body.damage {
+        damage(report, out)?;
+    }
     writeln!(out, "  hint: {}", Clean(&body.hint))
+}
+
+/// All changed blocks, by their places in the image.
+fn damage(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    let (data, hash) = (report.changed_data_blocks, report.changed_hash_blocks);
+    let unchecked = report.unchecked_blocks;
+    writeln!(
+        out,
+        "  changed: {data} data blocks, {hash} hash blocks; {unchecked} blocks below could not be checked"
+    )?;
+    for range in &report.ranges {
+        let fault = match range.fault {
+            Fault::Changed => "changed",
+            Fault::Unchecked => "unchecked",
+        };
+        let what =
+            range.level.map_or_else(|| "data".to_owned(), |level| format!("level {level} of the tree"));
+        let (start, end, count, first) =
+            (range.range.start(), range.range.end(), range.blocks, range.first_block);
+        writeln!(out, "    bytes {start} to {end}: {fault}, {what}, {count} blocks from block {first}")?;
+    }
+    if report.omitted > 0 {
+        writeln!(out, "    and {} more ranges", report.omitted)?;
+    }
+    Ok(())
 }

@@ -1,11 +1,13 @@
 //! `verify`: judges an image, then reads every block of it.
 
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 
 use clap::Args;
-use confext_ddi::policy::Evidence;
+use confext_ddi::policy::{Checked, Data, Evidence};
 use confext_ddi::read::ReadAt;
 use confext_ddi::signature::Time;
+use confext_ddi::verity::Report;
 use serde::Serialize;
 
 use super::failure::Failure;
@@ -13,6 +15,7 @@ use super::image;
 use super::output::{Output, View};
 use super::progress::Progress;
 use super::text::{Clean, Size};
+use crate::error::Error;
 
 /// Checks signature, hash tree and every block of an image.
 #[derive(Debug, Args)]
@@ -22,22 +25,45 @@ pub(super) struct Arguments {
     image: image::Arguments,
 }
 
+/// How many ranges of damaged blocks are listed.
+const LISTED: usize = 1000;
 /// How much is read at a time.
 const READ_BYTES: usize = 1 << 20;
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
     let admitted = arguments.image.admit()?;
     let mut progress = Progress::new("checking", output);
-    let read = read_all(admitted.data(), &mut progress);
+    let read = match admitted.data() {
+        Data::Checked(data) => check_all(data, &mut progress),
+        Data::Unchecked(data) => read_all(data, &mut progress).map(|bytes| (bytes, None)),
+    };
     progress.finish();
+    let (checked_bytes, damage) = read.map_err(|error| arguments.image.fault(error))?;
+    if let Some((report, source)) = damage {
+        let error = Error::Image { image: arguments.image.image.display().to_string(), source };
+        return Err(Failure::Damaged { report: Box::new(report), error });
+    }
     output.answer(&Verdict {
         image: arguments.image.image.display().to_string(),
         evidence: admitted.evidence(),
-        checked_bytes: read.map_err(|error| arguments.image.fault(error))?,
+        checked_bytes,
     })
 }
 
-/// Reads everything once; reading checks. Returns how many bytes there are.
+/// Checks every block. Returns how many bytes of data there are, and what is damaged, with the first of it as an error.
+fn check_all<R: ReadAt>(
+    data: &Checked<R>,
+    progress: &mut Progress,
+) -> confext_ddi::Result<(u64, Option<(Report, confext_ddi::Error)>)> {
+    let report = data.check(LISTED, |at| {
+        progress.show(at.done_bytes, at.total_bytes);
+        ControlFlow::Continue(())
+    })?;
+    let fault = data.fault(&report);
+    Ok((data.size_bytes()?, fault.map(|error| (report, error))))
+}
+
+/// Reads everything once. Returns how many bytes there are.
 fn read_all(data: &impl ReadAt, progress: &mut Progress) -> confext_ddi::Result<u64> {
     let total_bytes = data.size_bytes()?;
     let mut buffer = vec![0; READ_BYTES];

@@ -504,5 +504,9 @@ fn errors() {
     assert_eq!(documents[1]["error"]["image"], bad.to_str().unwrap());
     assert_eq!(documents[1]["error"]["path"], "root/data");
     assert_eq!(documents[1]["error"]["offset"], at / 4096 * 4096, "in bytes of the image");
+    let damage = &documents[1]["error"]["damage"];
+    assert_eq!((&damage["changed_data_blocks"], &damage["omitted"]), (&1.into(), &0.into()));
+    assert_eq!(damage["ranges"][0]["range"]["start"], at / 4096 * 4096);
+    assert_eq!(damage["ranges"][0]["level"], serde_json::Value::Null);
     Documented::read("error").check(&documents);
 }

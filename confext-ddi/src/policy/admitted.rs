@@ -13,6 +13,7 @@ use crate::release::{self, Class, Strictness};
 use crate::signature::Signer;
 use crate::verity;
 use serde::Serialize;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// What was checked when an image was admitted.
@@ -120,6 +121,28 @@ impl<R: ReadAt> Checked<R> {
     /// As [`verity::verify`]: the first block that is not what the root hash says.
     pub fn verify(&self) -> Result<()> {
         verity::verify(&self.reader).map_err(|error| self.place(error))
+    }
+
+    /// Checks every block, on all processors, and reports all that are changed, by their places in the image.
+    ///
+    /// # Errors
+    ///
+    /// As [`verity::check`].
+    pub fn check(
+        &self,
+        most: usize,
+        progress: impl FnMut(verity::Progress) -> ControlFlow<()>,
+    ) -> Result<verity::Report> {
+        let checked = verity::check(&self.reader, most, progress);
+        let mut report = checked.map_err(|error| self.place(error))?;
+        report.shift(self.places.data.1, self.places.hash.1);
+        Ok(report)
+    }
+
+    /// The error of a report of [`Checked::check`], if there is one: its place is that in the image.
+    #[must_use]
+    pub fn fault(&self, report: &verity::Report) -> Option<Error> {
+        report.to_error().map(|error| self.place(error))
     }
 
     fn place(&self, error: Error) -> Error {
