@@ -21,6 +21,7 @@ mod algebra;
 mod flags;
 mod judge;
 mod key_rules;
+mod lint;
 mod preset;
 mod rule;
 mod text;
@@ -28,6 +29,7 @@ mod text;
 pub use admitted::{Admitted, Checked, Data, Evidence};
 pub use flags::Protection;
 pub use key_rules::{Comparison, KeyRule, KeyRules};
+pub use lint::{Finding, Level, Lint};
 pub use preset::Preset;
 pub use rule::{Attribute, Rule, Use};
 

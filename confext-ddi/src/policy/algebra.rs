@@ -222,4 +222,4 @@ fn shortest(flags: Flags, designator: Designator) -> Flags {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
