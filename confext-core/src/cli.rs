@@ -15,6 +15,7 @@ mod manifest;
 mod merge;
 mod output;
 mod plan;
+mod policy;
 mod progress;
 mod repair;
 mod run;
@@ -75,6 +76,7 @@ enum Verb {
     Extract(extract::Arguments),
     List(list::Arguments),
     Plan(plan::Arguments),
+    Policy(policy::Arguments),
     Merge(merge::MergeArguments),
     Refresh(merge::RefreshArguments),
     Unmerge(merge::UnmergeArguments),
@@ -124,6 +126,7 @@ impl Verb {
             Self::Extract(arguments) => extract::run(arguments, output),
             Self::List(arguments) => list::run(arguments, output),
             Self::Plan(arguments) => plan::run(arguments, output),
+            Self::Policy(arguments) => return policy::run(arguments, output),
             Self::Merge(arguments) => merge::merge(arguments, output),
             Self::Refresh(arguments) => merge::refresh(arguments, output),
             Self::Unmerge(arguments) => merge::unmerge(arguments, output),

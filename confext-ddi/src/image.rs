@@ -19,6 +19,7 @@ pub use partition::{Partition, Skipped, SkippedBecause};
 use crate::digest::RootHash;
 use crate::dps::{Architecture, Designator};
 use crate::error::{Corrupt, Result, Unsupported};
+use crate::filter::Filter;
 use crate::fstype::{self, FsType};
 use crate::gpt;
 use crate::limits::Limits;
@@ -79,6 +80,8 @@ pub struct Options {
     pub select: Select,
     /// Which copies of the partition table must be there. Default: one.
     pub copies: Copies,
+    /// Which partitions are considered, by their labels. Default: all.
+    pub filter: Filter,
     pub(crate) signature: SignaturePartition,
 }
 
@@ -98,6 +101,7 @@ impl Default for Options {
             select: Select::default(),
             copies: Copies::default(),
             signature: SignaturePartition::Read,
+            filter: Filter::default(),
         }
     }
 }
@@ -135,6 +139,13 @@ impl Options {
     #[must_use]
     pub fn copies(mut self, copies: Copies) -> Self {
         self.copies = copies;
+        self
+    }
+
+    /// Sets which partitions are considered.
+    #[must_use]
+    pub fn filter(mut self, filter: Filter) -> Self {
+        self.filter = filter;
         self
     }
 }
@@ -175,7 +186,7 @@ impl<R: ReadAt> Image<R> {
     /// # Errors
     ///
     /// `image-empty`, `image-unknown`, `image-ambiguous`; as [`gpt::Table::read`] and [`fstype::probe`] report, with
-    /// `fs-size` when a file system does not fit its place; `no-data-partition`, `foreign-architecture`,
+    /// `fs-size` when a file system does not fit its place; `no-data-partition`, `image-filter`, `foreign-architecture`,
     /// `root-and-usr`, `partitions-ambiguous`, `root-hash-partition`, `gpt-copies`; `verity-without-data`, `signature-without-verity`,
     /// `verity-uuid-zero`, `root-hash-uuid`; as [`signature::Json::parse`](crate::signature::Json::parse) reports.
     pub fn open(reader: R, options: &Options) -> Result<Self> {

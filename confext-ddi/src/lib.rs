@@ -62,6 +62,8 @@ pub mod vpick;
 
 pub mod sidecar;
 
+pub mod filter;
+
 pub mod image;
 
 pub mod policy;

@@ -54,6 +54,9 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// The partitions a rule can be about, in the order rules are printed.
+    pub const DESIGNATORS: [Designator; 13] = DESIGNATORS;
+
     /// A policy without rules: this is what holds for every partition.
     #[must_use]
     pub fn otherwise(rule: Rule) -> Self {

@@ -17,6 +17,7 @@ mod texts;
 mod whole;
 
 use confext_ddi::build::{self, TarOptions, Tree, Whiteouts};
+use confext_ddi::filter::Filter as ImageFilter;
 use confext_ddi::image::{self, Image};
 use confext_ddi::policy::{KeyRules, Policy, Protection, Rule};
 use confext_ddi::read::{ReadAt as _, read_vec};
@@ -48,6 +49,7 @@ pub const ALL: &[Target] = &[
     ("pkcs7", pkcs7),
     ("policy", policy),
     ("key_rules", key_rules),
+    ("image_filter", image_filter),
     ("release", release),
     ("version", version),
     ("vpick", vpick),
@@ -210,6 +212,21 @@ pub fn key_rules(bytes: &[u8]) {
     let again =
         KeyRules::parse(rules.to_string().as_bytes(), &Limits::default()).expect("what is printed parses");
     assert_eq!(again, rules);
+}
+
+/// An image filter: what is printed means the same, also for the labels in the text itself.
+pub fn image_filter(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Ok(filter) = ImageFilter::parse(text) else { return };
+    let again = ImageFilter::parse(&filter.to_string()).expect("what is printed parses");
+    assert_eq!(again, filter);
+    for designator in dps::Designator::ALL {
+        let labels = text.split([':', '=']).take(8).map(|label| label.get(..72).unwrap_or(label));
+        for label in labels.chain([""]) {
+            assert_eq!(filter.admits(designator, label), again.admits(designator, label));
+            assert!(filter.admits(designator, label) || filter.pattern(designator).is_some());
+        }
+    }
 }
 
 /// An `os-release` file.

@@ -5,6 +5,7 @@
 //! other programs made (see [`FOREIGN`]).
 
 use confext_ddi::build::{Built, TarOptions, Tree, Whiteouts};
+use confext_ddi::filter::Filter;
 use confext_ddi::fstype::{self, FsType};
 use confext_ddi::image::{Claim, Image};
 use confext_ddi::policy::{KeyRules, Policy};
@@ -335,6 +336,7 @@ fn add_texts(add: &mut impl FnMut(&'static str, &str, Vec<u8>)) {
         ("alternatives", "root=verity+signed+encrypted+unprotected+absent:usr=unused"),
         ("attributes", "root=signed+read-only-on+growfs-off:swap=absent"),
         ("file-systems", "root=signed+erofs+squashfs:=ignore"),
+        ("nothing", "home=verity+absent:swap=signed"),
         ("verity-parts", "root=signed:root-verity=unprotected:root-verity-sig=unprotected+unused"),
     ] {
         add("policy", name, text.into());
@@ -345,6 +347,14 @@ fn add_texts(add: &mut impl FnMut(&'static str, &str, Vec<u8>)) {
         ("all", format!("# why\n\nsigner={signer}\tname=a*,?b class=sysext version=>=1.2~rc1,<2\n")),
     ] {
         add("key_rules", name, text.into());
+    }
+    for (name, text) in [
+        ("labels", "root=app_*:usr=app_?"),
+        ("sets", "root=[a-c_]*[!0-9]:home=[]x]"),
+        ("classes", "root=\"x8[[:digit:]]\""),
+        ("quotes", "usr='a:b':root-verity=\"c=d\""),
+    ] {
+        add("image_filter", name, text.into());
     }
     for (name, text) in [
         ("any", "ID=_any\n"),
@@ -453,6 +463,9 @@ fn seeds_are_accepted() {
             "pkcs7" => SignedData::parse(bytes).map(|_| true),
             "key_rules" => KeyRules::parse(bytes, &limits).map(|rules| !rules.is_empty()),
             "policy" => Policy::parse(std::str::from_utf8(bytes).unwrap()).map(|_| true),
+            "image_filter" => {
+                Filter::parse(std::str::from_utf8(bytes).unwrap()).map(|filter| !filter.is_empty())
+            }
             "release" => Release::parse(bytes, &limits).map(|release| release.iter().count() > 0),
             "erofs" => fs::open(&bytes[..], FsType::Erofs, &limits)
                 .and_then(|files| images::read_everything(&*files, &limits).map(|all| all.len() > 3)),

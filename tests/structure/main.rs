@@ -315,3 +315,42 @@ fn ignored_tests_only_wait_for_root() {
         }
     }
 }
+
+/// `docs/policy.md` lists every finding of [`confext_ddi::policy::Policy::lint`].
+#[test]
+fn every_lint_of_policies_is_documented() {
+    let mut table =
+        String::from("\n| code | level | what is the matter | the way out |\n|---|---|---|---|\n");
+    for lint in confext_ddi::policy::Lint::ALL {
+        let (code, level, text, hint) = (lint.code(), lint.level(), lint.text(), lint.hint());
+        table.push_str(&format!("| `{code}` | {level} | {text} | {hint} |\n"));
+    }
+    table.push('\n');
+    check_generated("docs/policy.md", "lint codes", &table);
+}
+
+/// Only the gate makes an `Admitted`, and whoever opens an image outside of `confext-ddi` has it judged.
+#[test]
+fn there_is_one_gate() {
+    let places = |directories: &[&str], words: &[&str]| -> BTreeSet<String> {
+        let of = |(file, text): &(String, String)| {
+            let found =
+                code_lines(without_tests(text)).any(|line| words.iter().any(|word| line.contains(word)));
+            (found && !is_tests(file)).then(|| file.clone())
+        };
+        rust_sources(directories).iter().filter_map(of).collect()
+    };
+    let crates = ["confext-ddi/src", "confext-core/src", "confext-py/src"];
+    // The constructor is not public; nothing else in the crate calls it, and nothing is written around it.
+    let makes = places(&crates, &["Admitted::new(", "Admitted {", "-> Admitted<"]);
+    let makes: BTreeSet<_> = makes.into_iter().filter(|file| file.starts_with("confext-ddi")).collect();
+    let expected = ["confext-ddi/src/policy/admitted.rs", "confext-ddi/src/policy/judge.rs"];
+    assert_eq!(makes, expected.map(str::to_owned).into());
+    let judges = places(&crates, &["judge::judge("]);
+    assert_eq!(judges, ["confext-ddi/src/policy.rs".to_owned()].into());
+    // Each place that opens an image, and whether it judges it there.
+    let opens = places(&["confext-core/src", "confext-py/src"], &["Image::open("]);
+    let judged = places(&["confext-core/src", "confext-py/src"], &[".judge("]);
+    assert!(opens.is_subset(&judged), "opened without a judgement: {:?}", opens.difference(&judged));
+    assert!(opens.len() >= 4, "the check no longer finds what is there: {opens:?}");
+}

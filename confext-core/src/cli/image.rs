@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use confext_ddi::dps::Architecture;
+use confext_ddi::filter::Filter;
 use confext_ddi::image::{self, Foreign, Image};
 use confext_ddi::policy::Admitted;
 
@@ -35,7 +36,30 @@ pub(super) struct Gate {
     #[arg(long, value_name = "DIR", default_value = "/")]
     root: PathBuf,
     #[command(flatten)]
+    filter: FilterArgument,
+    #[command(flatten)]
     trust: trust::Arguments,
+}
+
+/// The argument that says which partitions are considered.
+#[derive(Debug, Args)]
+#[group(skip)]
+pub(super) struct FilterArgument {
+    /// Considers only partitions whose labels match, like root=app_*; an image filter in systemd's notation.
+    #[arg(long, value_name = "FILTER", default_value = "", hide_default_value = true)]
+    image_filter: String,
+}
+
+impl FilterArgument {
+    /// As [`open_any`], with the partitions that the argument leaves.
+    pub(super) fn open_any(&self, path: &Path) -> Result<Image<File>, Failure> {
+        open(path, &image::Options::default().foreign(Foreign::Accept).filter(self.parse()?))
+    }
+
+    fn parse(&self) -> Result<Filter, Failure> {
+        Filter::parse(&self.image_filter)
+            .map_err(|error| Failure::Argument { name: "--image-filter", error: error.into() })
+    }
 }
 
 impl Arguments {
@@ -55,7 +79,7 @@ impl Gate {
     pub(super) fn admit(&self, path: &Path) -> Result<Admitted<File>, Failure> {
         let policy = self.trust.policy()?;
         let certificates = self.trust.certificates(&Host::open(&self.root)?)?;
-        let mut options = image::Options::default();
+        let mut options = image::Options::default().filter(self.filter.parse()?);
         if let Some(architecture) = self.architecture {
             options = options.architecture(architecture);
         }

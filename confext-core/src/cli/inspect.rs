@@ -23,10 +23,12 @@ use super::text::{Clean, Size};
 pub(super) struct Arguments {
     /// The image.
     image: PathBuf,
+    #[command(flatten)]
+    filter: image::FilterArgument,
 }
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
-    let image = image::open_any(&arguments.image)?;
+    let image = arguments.filter.open_any(&arguments.image)?;
     output.answer(&Inspection {
         image: arguments.image.display().to_string(),
         size_bytes: image.reader().size_bytes()?,

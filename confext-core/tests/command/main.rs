@@ -14,5 +14,6 @@ mod documents;
 mod faults;
 mod fixture;
 mod host;
+mod policy;
 mod sign;
 mod text;

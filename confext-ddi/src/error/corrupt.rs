@@ -425,6 +425,23 @@ family! {
         PolicyRuleTwice { found: String } = "policy-rule-twice",
             "two rules in a policy for one partition: found a second one for {found:?}, expected one",
             "join the flags of both rules with +";
+        // filter
+        /// A rule of an image filter is not of the form `designator=pattern`.
+        FilterRule { found: String } = "filter-rule",
+            "not a rule of an image filter: found {found:?}, expected DESIGNATOR=PATTERN",
+            "separate rules with one colon; put a pattern that has a colon or equals sign in quotes";
+        /// A rule of an image filter names an unknown partition.
+        FilterDesignator { found: String } = "filter-designator",
+            "unknown partition in an image filter: found {found:?}, expected a designator like root, usr or home",
+            "correct the name, without spaces around it; unknown names are never ignored";
+        /// A pattern of an image filter is not one.
+        FilterPattern { found: String, because: &'static str } = "filter-pattern",
+            "not a pattern for labels: found {found:?} with {because}",
+            "close brackets and quotes; to match a special character itself, write it in brackets like [*]";
+        /// An image filter has two rules for the same partition.
+        FilterRuleTwice { found: String } = "filter-rule-twice",
+            "two rules in an image filter for one partition: found a second one for {found:?}, expected one",
+            "write one pattern that matches both";
         // manifest
         /// A manifest is not the JSON it should be.
         ManifestJson { reason: String } = "manifest-json",

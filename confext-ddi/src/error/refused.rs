@@ -50,6 +50,11 @@ family! {
         PolicyFileSystem { designator: &'static str, found: &'static str, expected: String } = "policy-file-system",
             "policy refuses the {designator} partition: found file system {found}, expected {expected}",
             "build the image with that file system, or pass a policy that allows this one";
+        /// The image filter leaves out the file system that the image is for.
+        ImageFilter { designator: &'static str, found: String, expected: String } = "image-filter",
+            "the image filter leaves out the {designator} partition: found label {found:?}, expected one that matches \
+             {expected:?}",
+            "use an image with such a label, or another filter";
         /// Two policies leave nothing that satisfies both.
         PolicyDisjoint { designator: &'static str, first: String, second: String } = "policy-disjoint",
             "policies exclude each other: found {first} and {second} for the {designator} partition, expected a common \

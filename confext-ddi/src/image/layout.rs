@@ -2,7 +2,7 @@
 
 use super::{Foreign, Options, Partition, Select, Skipped, SkippedBecause, select};
 use crate::dps::{Architecture, Attributes, Designator, PartitionType};
-use crate::error::{Corrupt, Result, Unsupported};
+use crate::error::{Corrupt, Refused, Result, Unsupported};
 use crate::fstype::{self, FsType};
 use crate::gpt;
 use crate::id::Uuid;
@@ -37,6 +37,11 @@ pub(super) fn of_bare<R: ReadAt>(
     sidecars: &sidecar::Parts<R>,
     options: &Options,
 ) -> Result<Layout> {
+    // It has no label, which only some patterns match.
+    let designator = sidecars.hash.as_ref().map_or(Designator::Root, |hash| hash.designator);
+    if !options.filter.admits(designator, "") {
+        return Err(left_out(options, designator, "").into());
+    }
     let whole = |designator, range, fs| Partition {
         designator,
         architecture: None,
@@ -73,8 +78,15 @@ pub(super) fn of_table<R: ReadAt + ?Sized>(
     options: &Options,
 ) -> Result<Layout> {
     let (mut candidates, mut skipped) = (Vec::new(), Vec::new());
+    let mut filtered = None;
     for entry in &table.partitions {
         match classify(entry) {
+            Ok(kind) if !options.filter.admits(kind.designator, &entry.label) => {
+                skipped.push(Skipped { number: entry.number, because: SkippedBecause::Filtered });
+                if kind.designator.verity().is_some() {
+                    filtered = Some(left_out(options, kind.designator, &entry.label));
+                }
+            }
             Ok(kind) => candidates.push(Candidate { entry, kind }),
             Err(because) => skipped.push(Skipped { number: entry.number, because }),
         }
@@ -90,6 +102,9 @@ pub(super) fn of_table<R: ReadAt + ?Sized>(
     skipped.extend(select::select(&mut candidates, reader, options)?);
     skipped.sort_by_key(|skipped| skipped.number);
     let Some(parts) = assign(&candidates)? else {
+        if let Some(filtered) = filtered {
+            return Err(filtered.into());
+        }
         let (partitions, skipped) = (table.partitions.len(), skipped.len());
         return Err(Unsupported::NoDataPartition { partitions, skipped }.into());
     };
@@ -102,6 +117,12 @@ pub(super) fn of_table<R: ReadAt + ?Sized>(
     });
     let partitions = candidates.iter().map(designate).collect();
     Ok(Layout { partitions, skipped, data: designate(parts.data), tree })
+}
+
+/// The refusal for a file system that the filter leaves out.
+fn left_out(options: &Options, designator: Designator, label: &str) -> Refused {
+    let expected = options.filter.pattern(designator).unwrap_or_default().to_owned();
+    Refused::ImageFilter { designator: designator.as_str(), found: label.to_owned(), expected }
 }
 
 /// The file systems that the partitions seem to hold, by number.

@@ -45,6 +45,8 @@ pub enum SkippedBecause {
     Empty,
     /// Its label starts with `PRT#` or `PND#`: an update is not finished.
     Unfinished,
+    /// Its label does not match the image filter.
+    Filtered,
     /// It is for another architecture.
     ForeignArchitecture,
     /// Another one of its kind has a label that is a higher version.
@@ -63,6 +65,7 @@ impl SkippedBecause {
             Self::NoBlockIo => "not to be read by firmware (no block I/O)",
             Self::Empty => "a free slot (_empty)",
             Self::Unfinished => "its update is not finished",
+            Self::Filtered => "its label does not match the image filter",
             Self::ForeignArchitecture => "for another architecture",
             Self::OlderVersion => "another one has a newer label",
             Self::OtherRootHash => "not the one that the root hash names",

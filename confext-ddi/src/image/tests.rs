@@ -458,3 +458,42 @@ fn twenty_thousand_mutations_never_panic() {
     }
     assert!(opened > 1000 && refused > 1000, "{opened} opened, {refused} refused");
 }
+
+#[test]
+fn a_filter_leaves_partitions_out_by_their_labels() {
+    let two = || {
+        let mut parts = signed();
+        parts.push(Part { label: "root-old".into(), ..part(Designator::Root, Some(NATIVE)) });
+        parts
+    };
+    let open = |parts: &[Part], filter: &str| {
+        Image::open(sample::disk(parts), &options().filter(Filter::parse(filter).unwrap()))
+    };
+    assert_eq!(open(&two(), "").unwrap_err().code(), "partitions-ambiguous");
+    let image = open(&two(), "root=root").unwrap();
+    assert_eq!(numbers(&image), [1, 2, 3]);
+    assert!(matches!(image.claim(), Claim::Signed { .. }));
+    let skipped: Vec<_> = image.skipped().iter().map(|part| (part.number.value(), part.because)).collect();
+    assert_eq!(skipped, [(4, SkippedBecause::Filtered)]);
+
+    let error = open(&signed(), "root=app*").unwrap_err();
+    assert_eq!((error.family(), error.code()), ("refused", "image-filter"));
+    let text = "the image filter leaves out the root partition: found label \"root\", expected one that matches \"app*\"";
+    assert_eq!(error.to_string(), text);
+    assert_eq!(open(&signed(), "root-verity=x").unwrap_err().code(), "signature-without-verity");
+    // What is left protects nothing, and is judged as that.
+    let bare = open(&signed(), "root-verity=x:root-verity-sig=x").unwrap();
+    assert!(matches!(bare.claim(), Claim::None));
+    assert_eq!(open(&signed(), "usr=x").unwrap().partitions().len(), 3);
+}
+
+#[test]
+fn a_bare_file_system_has_no_label() {
+    for (filter, admitted) in
+        [("root=*", true), ("root=", true), ("usr=a", true), ("root=a*", false), ("root=?*", false)]
+    {
+        let options = options().filter(Filter::parse(filter).unwrap());
+        let code = Image::open(sample::erofs(), &options).err().map(|error| error.code());
+        assert_eq!(code, (!admitted).then_some("image-filter"), "{filter}");
+    }
+}

@@ -198,6 +198,13 @@ pub(super) fn within_data(error: Error, designator: Designator) -> Error {
 }
 
 /// An image that a policy admitted. Only [`Policy::judge`](super::Policy::judge) makes one.
+///
+/// ```compile_fail,E0624
+/// # use confext_ddi::{image::Image, policy::{Admitted, Data, Evidence}};
+/// fn without_a_judgement(image: Image<Vec<u8>>, data: Data<Vec<u8>>) -> Admitted<Vec<u8>> {
+///     Admitted::new(image, Evidence::None, data)
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Admitted<R: ReadAt> {
     image: Image<R>,
