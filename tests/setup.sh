@@ -90,6 +90,11 @@ step_tools() {
     want mkfs.vfat dosfstools
     want mtree mtree-netbsd
     want bsdtar libarchive-tools
+    want mkfs.xfs xfsprogs
+    want mkfs.btrfs btrfs-progs
+    want mkfs.f2fs f2fs-tools
+    want cryptsetup cryptsetup-bin
+    want blkid util-linux
     want setfattr attr
     want setfacl acl
     want openssl openssl

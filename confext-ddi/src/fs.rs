@@ -6,6 +6,27 @@
 //! [`ReadAt`], so that a block that fails its hash is an error here too. [`resolve`] follows symbolic links, all
 //! of them inside the image; [`walk`] lists a tree.
 
+/// Structures as they stand on disk, each with its size in bytes.
+#[cfg(feature = "read-fs")]
+macro_rules! on_disk {
+    ($($(#[$meta:meta])* $name:ident = $bytes:literal { $($field:ident: $type:ty),* $(,)? })*) => {$(
+        $(#[$meta])*
+        #[derive(
+            Debug,
+            Clone,
+            Copy,
+            zerocopy::FromBytes,
+            zerocopy::IntoBytes,
+            zerocopy::Immutable,
+            zerocopy::KnownLayout,
+            zerocopy::Unaligned,
+        )]
+        #[repr(C)]
+        pub(super) struct $name { $(pub(super) $field: $type),* }
+        const _: () = assert!(size_of::<$name>() == $bytes);
+    )*};
+}
+
 mod below;
 mod path;
 mod resolve;
@@ -13,6 +34,8 @@ mod walk;
 
 #[cfg(feature = "read-fs")]
 mod erofs;
+#[cfg(feature = "read-fs")]
+mod ext4;
 #[cfg(test)]
 pub(crate) mod memory;
 #[cfg(feature = "read-fs")]
@@ -186,6 +209,8 @@ pub fn open<'a, R: ReadAt + 'a>(
         FsType::Squashfs => {
             Ok(Box::new(node::ByPath::new(squashfs::Squashfs::open(reader, limits)?, limits)))
         }
+        #[cfg(feature = "read-fs")]
+        FsType::Ext4 => Ok(Box::new(node::ByPath::new(ext4::Ext4::open(reader, limits)?, limits))),
         other => {
             let _ = (reader, limits);
             Err(Unsupported::FileSystem { found: other.as_str() }.into())

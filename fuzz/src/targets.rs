@@ -56,6 +56,7 @@ pub const ALL: &[Target] = &[
     ("sidecar", sidecar),
     ("erofs", erofs),
     ("squashfs", squashfs),
+    ("ext4", ext4),
     ("tar", tar),
     ("whole_image", whole_image),
     ("gpt_differential", gpt_differential),
@@ -325,6 +326,13 @@ pub fn erofs(bytes: &[u8]) {
 /// A squashfs image: everything is listed and read.
 pub fn squashfs(bytes: &[u8]) {
     if let Some(files) = kept(fs::open(bytes, fstype::FsType::Squashfs, &limits())) {
+        read_files(&*files);
+    }
+}
+
+/// An ext4 image: everything is listed and read.
+pub fn ext4(bytes: &[u8]) {
+    if let Some(files) = kept(fs::open(bytes, fstype::FsType::Ext4, &limits())) {
         read_files(&*files);
     }
 }

@@ -155,6 +155,14 @@ fn images(program: &str, options: &[&[&str]]) -> Vec<Vec<u8>> {
         let mut command = Command::new(program);
         if program == "mkfs.erofs" {
             command.args(*options).arg(&image).arg(&source);
+        } else if program == "mke2fs" {
+            std::fs::File::create_new(&image).unwrap().set_len(512 << 10).unwrap();
+            command
+                .args(["-q", "-F", "-b", "1024", "-N", "96"])
+                .args(*options)
+                .arg("-d")
+                .arg(&source)
+                .arg(&image);
         } else {
             command.arg(&source).arg(&image).args(["-quiet", "-no-progress", "-nopad"]).args(*options);
         }
@@ -186,4 +194,15 @@ fn damaged_squashfs_images_are_read_or_refused() {
         &["-noI", "-noD", "-noF", "-noX"],
     ];
     mutate(&images("mksquashfs", options), FsType::Squashfs);
+}
+
+/// Without the superblock's checksum and that of everything else, as above.
+#[test]
+fn damaged_ext4_images_are_read_or_refused() {
+    let options: &[&[&str]] = &[
+        &["-t", "ext4", "-O", "^metadata_csum,^has_journal"],
+        &["-t", "ext4", "-O", "^metadata_csum,^has_journal,inline_data,^64bit"],
+        &["-t", "ext2", "-O", "^metadata_csum"],
+    ];
+    mutate(&images("mke2fs", options), FsType::Ext4);
 }

@@ -33,7 +33,10 @@ use std::path::{Path, PathBuf};
 ///   `lzma` or `zstd`; for `fragments` `-zlz4hc -Efragments,dedupe -C65536`; for `packed`
 ///   `-zlz4 -Eall-fragments,ztailpacking`; for `chunks` `--chunksize=4096`; for `b512` `-b512` (version 1.9.4). Then
 ///   bit 0 of byte 1032 was cleared: without the superblock's checksum changes are looked at.
-const FOREIGN: [&str; 2] = ["mkfs-", "mksquashfs-"];
+/// - `mke2fs -b 1024 -N 32 -m 0 -U` and `-E hash_seed=` with that UUID, `-d SOURCE FILE`, in 96 KiB, with `-O ^resize_inode`
+///   and `-t ext2`; or `-t ext4` and `-O` with `^has_journal,^metadata_csum` for `plain`, with `inline_data` in addition for
+///   `inline`, and `^has_journal,metadata_csum` for `checksums` (version 1.47.0).
+const FOREIGN: [&str; 3] = ["mkfs-", "mksquashfs-", "mke2fs-"];
 
 /// An archive of one of everything, with names and attributes in records; `tar` has its headers in one of two forms.
 fn archive(header: fn() -> tar::Header) -> Vec<u8> {

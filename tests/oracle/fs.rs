@@ -1,4 +1,4 @@
-//! Images made by `mkfs.erofs` and `mksquashfs`, read here and compared entry by entry with the directory they are of.
+//! Images made by `mkfs.erofs`, `mksquashfs` and `mke2fs`, read here and compared entry by entry with the directory they are of.
 
 use confext_ddi::error::Unverified;
 use confext_ddi::fs::{self, FileSystem, FileType, Metadata};
@@ -25,7 +25,7 @@ fn run(program: &str, arguments: &[&OsStr]) {
         .env_remove("SOURCE_DATE_EPOCH")
         .output()
         .unwrap_or_else(|error| {
-            panic!("{program} cannot be run ({error}): install erofs-utils, squashfs-tools")
+            panic!("{program} cannot be run ({error}): install erofs-utils, squashfs-tools, e2fsprogs")
         });
     assert!(
         output.status.success(),
@@ -33,6 +33,16 @@ fn run(program: &str, arguments: &[&OsStr]) {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
+}
+
+/// Runs a tool and returns its exit status.
+fn status(program: &str, arguments: &[&OsStr]) -> i32 {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut command = Command::new(program);
+    let output = command.args(arguments).env("PATH", format!("{path}:/usr/sbin:/sbin")).output();
+    let output =
+        output.unwrap_or_else(|error| panic!("{program} cannot be run ({error}): install e2fsprogs"));
+    output.status.code().unwrap()
 }
 
 fn scratch() -> TempDir {
@@ -215,6 +225,9 @@ fn compare(image: &dyn FileSystem, source: &Path, keeps: Keeps) {
     let mut inodes: HashMap<u64, u64> = HashMap::new();
     for item in fs::walk(image, b"/", &Limits::default()).unwrap() {
         let (inside, found) = item.unwrap();
+        if image.fs_type() == FsType::Ext4 && inside == b"lost+found" {
+            continue;
+        }
         let path = expected.remove(&inside).unwrap_or_else(|| panic!("{inside:?} is not in the source"));
         let meta = path.symlink_metadata().unwrap();
         compare_metadata(&path, &meta, &found, keeps);
@@ -312,6 +325,121 @@ fn compare_squashfs(privilege: Privilege) {
         );
         std::fs::remove_file(&image).unwrap();
     }
+}
+
+/// Makes a file system of the ext family and fills it from a directory; `-O` and such come from `options`.
+fn make_ext4(image: &Path, source: &Path, options: &[&str]) {
+    let file = File::create_new(image).unwrap();
+    file.set_len(96 << 20).unwrap();
+    let mut arguments: Vec<&OsStr> = ["-q", "-F", "-N", "8192", "-d"].map(OsStr::new).into();
+    arguments.push(source.as_os_str());
+    arguments.extend(options.iter().map(OsStr::new));
+    arguments.push(image.as_os_str());
+    run("mke2fs", &arguments);
+}
+
+fn open_ext4(image: &Path) -> Result<Box<dyn FileSystem>> {
+    fs::open(File::open(image).unwrap(), FsType::Ext4, &Limits::default())
+}
+
+fn compare_ext4(privilege: Privilege) {
+    let dir = scratch();
+    let (source, image) = (dir.path().join("source"), dir.path().join("image"));
+    std::fs::create_dir(&source).unwrap();
+    make_source(&source, privilege);
+    // mke2fs leaves sockets out.
+    std::fs::remove_file(source.join("socket")).unwrap();
+    // With inline data it forgets a hole at the end of a file, and says of one that is all hole that it is inline.
+    std::fs::write(source.join("zeros"), vec![1; 300_000]).unwrap();
+    let sparse = File::options().write(true).open(source.join("sparse")).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&sparse, b"the end", (9 << 20) - 7).unwrap();
+    // And it takes no target that is longer than a block.
+    std::fs::remove_file(source.join("long-link")).unwrap();
+    symlink("l/".repeat(450), source.join("long-link")).unwrap();
+    let options = [
+        &["-t", "ext4", "-b", "4096"][..],
+        &["-t", "ext4", "-b", "1024"],
+        &["-t", "ext4", "-b", "2048", "-O", "^metadata_csum,^64bit"],
+        &["-t", "ext4", "-O", "metadata_csum,metadata_csum_seed,64bit", "-I", "512"],
+        &["-t", "ext4", "-O", "inline_data", "-I", "256"],
+        &["-t", "ext4", "-O", "inline_data,metadata_csum", "-I", "1024"],
+        &["-t", "ext4", "-O", "meta_bg,^resize_inode,^flex_bg", "-g", "4096"],
+        &["-t", "ext4", "-O", "meta_bg,^resize_inode,sparse_super2", "-b", "1024"],
+        &["-t", "ext4", "-O", "ea_inode,^has_journal", "-b", "1024"],
+        &["-t", "ext4", "-O", "bigalloc", "-C", "16384", "-b", "4096"],
+        &["-t", "ext4", "-O", "^extents,^64bit,large_dir"],
+        &["-t", "ext4", "-O", "mmp,quota,project"],
+        &["-t", "ext3", "-b", "1024"],
+        &["-t", "ext2", "-I", "128"],
+        &["-t", "ext2", "-r", "0", "-O", "none"],
+    ];
+    // The layouts are the same for everybody.
+    for options in options.into_iter().take(if privilege == Privilege::Root { usize::MAX } else { 2 }) {
+        eprintln!("mke2fs {options:?}");
+        // A value that is larger than a block needs an inode of its own.
+        let large = if options.contains(&"ea_inode,^has_journal") { 2000 } else { 700 };
+        let flags = XattrFlags::REPLACE;
+        setxattr(source.join("f4096"), "user.large", &content(large, 11), flags).unwrap();
+        make_ext4(&image, &source, options);
+        let keeps =
+            Keeps { nanoseconds: false, xattrs: !options.contains(&"none"), hard_links_of_links: false };
+        compare(&*open_ext4(&image).unwrap(), &source, keeps);
+        // With hashes in the larger directories; 1 says that it changed something.
+        let check = [OsStr::new("-fyD"), image.as_os_str()];
+        assert!(matches!(status("e2fsck", &check), 0 | 1), "{options:?}");
+        compare(&*open_ext4(&image).unwrap(), &source, keeps);
+        std::fs::remove_file(&image).unwrap();
+    }
+}
+
+#[test]
+fn ext4_images_are_read_as_their_source() {
+    compare_ext4(Privilege::None);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn ext4_images_with_devices_and_owners_are_read_as_their_source() {
+    compare_ext4(Privilege::Root);
+}
+
+#[test]
+fn what_cannot_be_read_of_ext4_is_named() {
+    let dir = scratch();
+    let (source, image) = (dir.path().join("source"), dir.path().join("image"));
+    std::fs::create_dir(&source).unwrap();
+    std::fs::write(source.join("file"), "content").unwrap();
+    for (options, code, bits) in [
+        (&["-t", "ext4", "-O", "encrypt"][..], "file-system-feature", "0x10000"),
+        (&["-t", "ext4", "-O", "casefold"], "file-system-feature", "0x20000"),
+        (&["-O", "journal_dev"], "file-system-feature", "0x8"),
+    ] {
+        if options == ["-O", "journal_dev"] {
+            File::create_new(&image).unwrap().set_len(96 << 20).unwrap();
+            run(
+                "mke2fs",
+                &[OsStr::new("-qF"), OsStr::new("-O"), OsStr::new("journal_dev"), image.as_os_str()],
+            );
+        } else {
+            make_ext4(&image, &source, options);
+        }
+        let error = open_ext4(&image).map(|_| ()).unwrap_err();
+        assert_eq!(error.code(), code, "{options:?}: {error}");
+        assert!(error.to_string().contains(bits), "{options:?}: {error}");
+        std::fs::remove_file(&image).unwrap();
+    }
+    make_ext4(&image, &source, &["-t", "ext4"]);
+    run(
+        "debugfs",
+        &["-w", "-R", "feature +needs_recovery"]
+            .map(OsStr::new)
+            .into_iter()
+            .chain([image.as_os_str()])
+            .collect::<Vec<_>>(),
+    );
+    let error = open_ext4(&image).map(|_| ()).unwrap_err();
+    assert_eq!(error.code(), "file-system-feature");
+    assert!(error.to_string().contains("journal that was not replayed"), "{error}");
 }
 
 /// Notes where it is read; once told to, fails everywhere else.

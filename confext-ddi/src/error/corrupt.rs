@@ -404,6 +404,10 @@ family! {
         FileSystemChecksum { found: u32, expected: u32 } = "file-system-checksum",
             "the superblock's checksum is wrong: found {found:#010x}, expected {expected:#010x}",
             "the file system is damaged; build the image again";
+        /// The checksum of one of a file system's structures is wrong.
+        MetadataChecksum { what: &'static str, number: u64, found: u32, expected: u32 } = "metadata-checksum",
+            "the checksum of {what} {number} is wrong: found {found:#010x}, expected {expected:#010x}",
+            "the file system is damaged; build the image again";
         /// Compressed data cannot be unpacked.
         CompressedData { format: &'static str, found: String } = "compressed-data",
             "cannot unpack {format} data: found {found}, expected data that unpacks to its recorded size",

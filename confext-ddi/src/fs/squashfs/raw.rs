@@ -1,7 +1,6 @@
 //! On-disk structures.
 
 use zerocopy::little_endian::{I16, U16, U32, U64};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 pub(super) const MAGIC: u32 = 0x7371_7368;
 pub(super) const SUPERBLOCK_BYTES: u64 = 96;
@@ -9,16 +8,6 @@ pub(super) const SUPERBLOCK_BYTES: u64 = 96;
 pub(super) const ABSENT: u64 = u64::MAX;
 /// The index of a fragment or of attributes that are not there.
 pub(super) const NONE: u32 = u32::MAX;
-
-macro_rules! on_disk {
-    ($($(#[$meta:meta])* $name:ident = $bytes:literal { $($field:ident: $type:ty),* $(,)? })*) => {$(
-        $(#[$meta])*
-        #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-        #[repr(C)]
-        pub(super) struct $name { $(pub(super) $field: $type),* }
-        const _: () = assert!(size_of::<$name>() == $bytes);
-    )*};
-}
 
 on_disk! {
     Superblock = 96 {
