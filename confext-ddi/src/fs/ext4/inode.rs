@@ -1,4 +1,4 @@
-//! Inodes.
+//! Inodes: metadata, where the content is, and where attributes are.
 
 use super::checksum::Checksum;
 use super::{Ext4, raw, wrong};

@@ -1,4 +1,4 @@
-//! On-disk structures.
+//! Structures of ext4 as they stand on disk.
 
 use zerocopy::little_endian::{U16, U32};
 
