@@ -25,6 +25,7 @@ use crate::sys::{
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 #[non_exhaustive]
+#[expect(clippy::large_enum_variant, reason = "there is one for each layer, and it is not moved around")]
 pub enum Source {
     /// A disk image.
     Image {

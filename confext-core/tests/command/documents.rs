@@ -507,6 +507,6 @@ fn errors() {
     let damage = &documents[1]["error"]["damage"];
     assert_eq!((&damage["changed_data_blocks"], &damage["omitted"]), (&1.into(), &0.into()));
     assert_eq!(damage["ranges"][0]["range"]["start"], at / 4096 * 4096);
-    assert_eq!(damage["ranges"][0]["level"], serde_json::Value::Null);
+    assert_eq!(damage["ranges"][0]["level"], Value::Null);
     Documented::read("error").check(&documents);
 }

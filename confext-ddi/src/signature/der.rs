@@ -2,8 +2,10 @@
 
 use crate::error::{Error, Result, Unverified};
 
+#[cfg(feature = "openssl")]
 pub(super) const BOOLEAN: u8 = 0x01;
 pub(super) const INTEGER: u8 = 0x02;
+#[cfg(feature = "openssl")]
 pub(super) const BIT_STRING: u8 = 0x03;
 pub(super) const OCTET_STRING: u8 = 0x04;
 pub(super) const NULL: u8 = 0x05;
@@ -13,7 +15,9 @@ pub(super) const SET: u8 = 0x31;
 /// Context-specific, constructed: `[0]` to `[3]`.
 pub(super) const CONTEXT_0: u8 = 0xa0;
 pub(super) const CONTEXT_1: u8 = 0xa1;
+#[cfg(feature = "openssl")]
 pub(super) const CONTEXT_2: u8 = 0xa2;
+#[cfg(feature = "openssl")]
 pub(super) const CONTEXT_3: u8 = 0xa3;
 
 /// The elements of some bytes, one after the other.
