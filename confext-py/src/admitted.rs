@@ -3,19 +3,24 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use confext_core::Error;
+use confext_core::extract::extract;
 use confext_ddi::Limits;
+use confext_ddi::diff::{self, Side};
 use confext_ddi::error::LimitExceeded;
 use confext_ddi::fs::{self, FileSystem, FileType, Metadata};
+use confext_ddi::manifest;
 use confext_ddi::policy::{self, Data};
 use pyo3::prelude::*;
 
 use crate::argument::{ImagePath, text};
 use crate::error::{detached, in_image};
 use crate::evidence::{Evidence, Signer};
+use crate::files::{Difference, Extracted, Manifest, Other, Owner, Wishes, ignored};
 use crate::record::record;
 
 record! {
@@ -152,6 +157,91 @@ impl Admitted {
         self.with_files(py, |files| {
             let path = if follow_symlinks { self.follow(files, &path)? } else { self.parent(files, &path)? };
             Ok(files.xattrs(&path)?.into_iter().map(|(name, value)| (text(&name), value)).collect())
+        })
+    }
+
+    /// Every file with its attributes and, unless `digests` is false, the SHA-256 of its content.
+    #[pyo3(signature = (*, digests=true))]
+    fn manifest(&self, py: Python<'_>, digests: bool) -> PyResult<Manifest> {
+        let mut options = manifest::Options::default();
+        if !digests {
+            options.contents = manifest::Contents::Sizes;
+        }
+        self.with_files(py, |files| {
+            manifest::Manifest::of(files, &options, &self.limits, |_| {}).map(Manifest)
+        })
+    }
+
+    /// What `other` has different: another image, or a manifest, which then counts as what was before.
+    ///
+    /// `ignore` names attributes that may differ: `mode`, `owner`, `mtime`, `content`, `xattrs`, `hard-links`.
+    #[pyo3(signature = (other, *, ignore=Vec::new()), text_signature = "($self, other, *, ignore=())")]
+    fn diff(
+        &self,
+        py: Python<'_>,
+        other: &Bound<'_, PyAny>,
+        ignore: Vec<String>,
+    ) -> PyResult<Vec<Difference>> {
+        let (options, other) = (ignored(&ignore)?, Other::new(other)?);
+        let found = match &other {
+            Other::Image(other) => {
+                let other = other.get();
+                detached(py, || {
+                    let before = self.files().map_err(in_image(&self.path))?;
+                    let after = other.files().map_err(in_image(&other.path))?;
+                    let (before, after) = (Side::Files(before), Side::Files(after));
+                    diff::collect(before, after, &options, &self.limits).map_err(|error| {
+                        match error.path().starts_with("before") {
+                            true => in_image(&self.path)(error),
+                            false => in_image(&other.path)(error),
+                        }
+                    })
+                })
+            }
+            Other::Manifest(manifest) => {
+                let before = Side::Manifest(&manifest.get().0);
+                self.with_files(py, |files| diff::collect(before, Side::Files(files), &options, &self.limits))
+            }
+        }?;
+        Ok(found.iter().map(Difference::from).collect())
+    }
+
+    /// Extract all files to a directory. One that is not there appears when it is complete; on failure nothing stays.
+    ///
+    /// Neither names nor links lead out of it, whether they are in the image or in the directory. What is in the way is
+    /// refused, unless `existing` is `replace`; device nodes are refused, unless `devices` is `leave-out` or `make`.
+    /// Files belong to who extracts, unless `owner` is `image` or a user and a group. Set-id bits are cleared, unless
+    /// `set_id` is `keep`. Of extended attributes those are set whose names begin as one of `xattrs`. With `sync="now"`
+    /// all is on disk afterwards.
+    #[pyo3(
+        signature = (
+            destination, *, existing="refuse", owner=Owner::Word("caller".to_owned()), devices="refuse",
+            set_id="clear", xattrs=vec!["user.".to_owned()], sync="later"
+        ),
+        text_signature = "($self, destination, *, existing='refuse', owner='caller', devices='refuse', \
+            set_id='clear', xattrs=['user.'], sync='later')"
+    )]
+    #[allow(clippy::too_many_arguments, reason = "a call with names for all of them")]
+    fn extract(
+        &self,
+        py: Python<'_>,
+        destination: PathBuf,
+        existing: &str,
+        owner: Owner,
+        devices: &str,
+        set_id: &str,
+        xattrs: Vec<String>,
+        sync: &str,
+    ) -> PyResult<Extracted> {
+        let options = Wishes { existing, owner: &owner, devices, set_id, xattrs, sync }.options()?;
+        detached(py, || {
+            let files = self.files().map_err(in_image(&self.path))?;
+            let go_on = |_| ControlFlow::Continue(());
+            let extracted = extract(files, &destination, &options, &self.limits, go_on);
+            extracted.map(Extracted::from).map_err(|error| match error {
+                Error::Ddi(source) => in_image(&self.path)(source),
+                other => other,
+            })
         })
     }
 

@@ -7,6 +7,7 @@ mod command;
 mod entry;
 mod error;
 mod evidence;
+mod files;
 mod host;
 mod image;
 mod key;
@@ -36,6 +37,8 @@ mod _confext {
     use crate::entry::{Device, Directory, Fifo, File, HardLink, Symlink};
     #[pymodule_export]
     use crate::evidence::{Claim, Evidence, Signer};
+    #[pymodule_export]
+    use crate::files::{AttributeChange, Difference, Extracted, Manifest, ManifestEntry};
     #[pymodule_export]
     use crate::host::Host;
     #[pymodule_export]

@@ -3,6 +3,7 @@
 
 use confext_ddi::gpt::Table;
 use confext_ddi::image::{self, Claim, Image};
+use confext_ddi::manifest::{self, Dialect, Manifest};
 use confext_ddi::policy::{Admitted, Evidence, Policy};
 use confext_ddi::release::{Class, Strictness};
 use confext_ddi::signature::Sign as _;
@@ -197,9 +198,9 @@ fn images_of_ours_are_what_systemd_says_they_are() {
     }
 }
 
-/// What systemd lists of an image's files, one line for each, as it would list them of ours.
-fn manifest(place: &Place, image: &str) -> BTreeMap<String, String> {
-    let text = place.peer(&[
+/// What systemd lists of an image's files.
+fn manifest(place: &Place, image: &str) -> String {
+    place.peer(&[
         "env",
         "SYSTEMD_DISSECT_VERITY_EMBEDDED=0",
         "SYSTEMD_DISSECT_VERITY_GUESS=0",
@@ -208,66 +209,21 @@ fn manifest(place: &Place, image: &str) -> BTreeMap<String, String> {
         "--mtree",
         "--image-policy=root=unprotected+absent",
         image,
-    ]);
-    text.lines().map(|line| line.split_once(' ').unwrap_or((line, ""))).map(own).collect()
-}
-
-fn own((name, rest): (&str, &str)) -> (String, String) {
-    (name.to_owned(), rest.to_owned())
+    ])
 }
 
 /// The same list, from what is read here.
-fn our_manifest(admitted: &Admitted<File>) -> BTreeMap<String, String> {
+fn our_manifest(admitted: &Admitted<File>) -> String {
     let limits = Limits::default();
     let files = admitted.file_system(&limits).unwrap();
-    let mut lines = BTreeMap::new();
-    let root = (Vec::new(), files.stat(b"").unwrap());
-    let below = confext_ddi::fs::walk(files.as_ref(), b"", &limits).unwrap().map(Result::unwrap);
-    for (path, meta) in std::iter::once(root).chain(below) {
-        use confext_ddi::fs::FileType;
-        let kind = match meta.file_type {
-            FileType::Regular => "file",
-            FileType::Directory => "dir",
-            FileType::Symlink => "link",
-            FileType::CharDevice => "char",
-            FileType::BlockDevice => "block",
-            FileType::Fifo => "fifo",
-            FileType::Socket => "socket",
-        };
-        let slash = if meta.file_type == FileType::Directory && !path.is_empty() { "/" } else { "" };
-        let name = format!("./{}{slash}", escape(&path));
-        // It leaves out the set-id and sticky bits, and the mode of a link.
-        let mode = match meta.file_type {
-            FileType::Symlink => String::new(),
-            _ => format!(" mode=0{:03o}", meta.mode & 0o777),
-        };
-        let mut line = format!("type={kind}{mode} uid={} gid={}", meta.uid, meta.gid);
-        match meta.file_type {
-            FileType::Regular => {
-                line += &format!(" size={}", meta.size_bytes);
-                if meta.size_bytes > 0 {
-                    let hash = Sha256::digest(files.read(&path).unwrap());
-                    line += &format!(" sha256sum={}", hex(&hash));
-                }
-            }
-            FileType::Symlink => line += &format!(" link={}", escape(&files.read_link(&path).unwrap())),
-            _ => {}
-        }
-        lines.insert(name, line);
-    }
-    lines
+    let manifest = Manifest::of(files.as_ref(), &manifest::Options::default(), &limits, |_| {}).unwrap();
+    let mut text = Vec::new();
+    manifest.write_mtree(Dialect::Systemd, &mut text).unwrap();
+    String::from_utf8(text).unwrap()
 }
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn escape(bytes: &[u8]) -> String {
-    let plain = |byte: &u8| byte.is_ascii_graphic() && *byte != b'\\';
-    bytes
-        .iter()
-        .map(|byte| if plain(byte) { char::from(*byte).into() } else { format!("\\x{byte:02x}") })
-        .collect()
 }
 
 #[test]
@@ -281,8 +237,9 @@ fn systemd_lists_the_files_of_our_images_as_we_do() {
                 place.build(class, Protect::Signed, tree, "app.raw");
                 let ours = our_manifest(&judge(&place, "app.raw", &Policy::signed()).unwrap());
                 let theirs = manifest(&place, "app.raw");
-                for (name, line) in &theirs {
-                    assert_eq!(ours.get(name), Some(line), "{name}");
+                // Line by line, in the same order.
+                for (ours, theirs) in ours.lines().zip(theirs.lines()) {
+                    assert_eq!(ours, theirs);
                 }
                 assert_eq!(ours.len(), theirs.len());
             }

@@ -10,6 +10,7 @@ from uuid import UUID
 
 __all__ = [
     "Admitted",
+    "AttributeChange",
     "Attributes",
     "Built",
     "Change",
@@ -17,9 +18,11 @@ __all__ = [
     "DamagedBlock",
     "Decision",
     "Device",
+    "Difference",
     "Directory",
     "Doubt",
     "Evidence",
+    "Extracted",
     "Fifo",
     "File",
     "HardLink",
@@ -31,6 +34,8 @@ __all__ = [
     "LayerPartition",
     "Listed",
     "Listing",
+    "Manifest",
+    "ManifestEntry",
     "Origin",
     "Parity",
     "Partition",
@@ -74,6 +79,7 @@ _ImageKind: TypeAlias = Literal["confext", "sysext", "portable", "root", "usr"]
 _Hierarchy: TypeAlias = Literal["usr", "opt", "etc"]
 _Protection: TypeAlias = Literal["none", "verity", "signed"]
 _Kind: TypeAlias = Literal["regular", "directory", "symlink", "char-device", "block-device", "fifo", "socket"]
+_Attribute: TypeAlias = Literal["mode", "owner", "mtime", "content", "xattrs", "hard-links"]
 _Body: TypeAlias = Literal["directory", "raw", "block"]
 _Test: TypeAlias = Literal["root-hash", "file", "directory"]
 #: `signed`, `verity`, `unprotected`, or a policy in the words of systemd.image-policy(7).
@@ -474,6 +480,179 @@ class Admitted:
 
     def xattrs(self, path: _ImagePath, *, follow_symlinks: bool = True) -> dict[str, bytes]:
         """The extended attributes of a file, by full name."""
+
+    def manifest(self, *, digests: bool = True) -> Manifest:
+        """Every file with its attributes and, unless `digests` is false, the SHA-256 of its content."""
+
+    def diff(self, other: Admitted | Manifest, *, ignore: Sequence[_Attribute] = ()) -> list[Difference]:
+        """What `other` has different: another image, or a manifest, which then counts as what was before.
+
+        `ignore` names attributes that may differ: `mode`, `owner`, `mtime`, `content`, `xattrs`, `hard-links`.
+        """
+
+    def extract(
+        self,
+        destination: _Path,
+        *,
+        existing: Literal["refuse", "replace"] = "refuse",
+        owner: Literal["caller", "image"] | tuple[int, int] = "caller",
+        devices: Literal["refuse", "leave-out", "make"] = "refuse",
+        set_id: Literal["clear", "keep"] = "clear",
+        xattrs: Sequence[str] = ["user."],
+        sync: Literal["later", "now"] = "later",
+    ) -> Extracted:
+        """Extract all files to a directory. One that is not there appears when it is complete; on failure nothing stays.
+
+        Neither names nor links lead out of it, whether they are in the image or in the directory. What is in the way is
+        refused, unless `existing` is `replace`; device nodes are refused, unless `devices` is `leave-out` or `make`.
+        Files belong to who extracts, unless `owner` is `image` or a user and a group. Set-id bits are cleared, unless
+        `set_id` is `keep`. Of extended attributes those are set whose names begin as one of `xattrs`. With `sync="now"`
+        all is on disk afterwards.
+        """
+
+@final
+class Manifest:
+    """Every file of an image with its attributes and the SHA-256 of its content, in a fixed order.
+
+    `Admitted.manifest` and `Manifest.parse` make one.
+    """
+
+    @staticmethod
+    def parse(json: bytes) -> Manifest:
+        """Read what `to_json` wrote."""
+
+    @property
+    def entries(self) -> tuple[ManifestEntry, ...]:
+        """The files, the root first, a directory before what is in it, names sorted by their bytes."""
+
+    def to_json(self) -> bytes:
+        """The manifest as JSON, which `parse` reads."""
+
+    def to_mtree(self, dialect: Literal["bsd", "systemd"] = "bsd") -> bytes:
+        """The manifest as mtree: `bsd` as NetBSD and libarchive read it, `systemd` as `systemd-dissect` prints it."""
+
+    def __len__(self) -> int: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class ManifestEntry:
+    """A file of a manifest."""
+
+    __match_args__ = (
+        "path",
+        "kind",
+        "mode",
+        "uid",
+        "gid",
+        "mtime",
+        "mtime_nsec",
+        "size",
+        "sha256",
+        "target",
+        "rdev",
+        "xattrs",
+        "hard_link_to",
+    )
+    #: The path from the image's root, with a slash in front.
+    path: Final[str]
+    #: `regular`, `directory`, `symlink`, `char-device`, `block-device`, `fifo` or `socket`.
+    kind: Final[_Kind]
+    #: Permission, set-id and sticky bits.
+    mode: Final[int]
+    #: Owner.
+    uid: Final[int]
+    #: Group.
+    gid: Final[int]
+    #: Modification time, seconds since 1970.
+    mtime: Final[int]
+    #: Nanoseconds of the modification time.
+    mtime_nsec: Final[int]
+    #: Size in bytes; only of a regular file.
+    size: Final[int | None]
+    #: SHA-256 of the content, in hex; only of a regular file that was read.
+    sha256: Final[str | None]
+    #: Where it leads; only of a symbolic link.
+    target: Final[str | None]
+    #: Major and minor number; only of a device node.
+    rdev: Final[tuple[int, int] | None]
+    #: Extended attributes by full name.
+    xattrs: Final[dict[str, bytes]]
+    #: The first path of the same file, where there is one before this.
+    hard_link_to: Final[str | None]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class AttributeChange:
+    """An attribute that is not the same on both sides."""
+
+    __match_args__ = ("attribute", "name", "before", "after")
+    #: `kind`, `mode`, `uid`, `gid`, `mtime`, `size`, `sha256`, `target`, `rdev`, `xattr` or `hard_link_to`.
+    attribute: Final[str]
+    #: The name of an extended attribute.
+    name: Final[str | None]
+    #: The value on the first side: as in `ManifestEntry`, `mtime` with nanoseconds; `None` where there is none.
+    before: Final[int | tuple[int, int] | str | bytes | None]
+    #: The value on the second side.
+    after: Final[int | tuple[int, int] | str | bytes | None]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Difference:
+    """A path where two trees differ."""
+
+    __match_args__ = ("path", "kind", "entry", "changes")
+    #: The path from the image's root, with a slash in front.
+    path: Final[str]
+    #: `added`, `removed` or `changed`.
+    kind: Final[Literal["added", "removed", "changed"]]
+    #: The file that only one side has. Its content was not read: of an image it has no digest.
+    entry: Final[ManifestEntry | None]
+    #: What changed.
+    changes: Final[tuple[AttributeChange, ...]]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Extracted:
+    """What was extracted, and what of it was not as in the image."""
+
+    __match_args__ = (
+        "directories",
+        "files",
+        "symlinks",
+        "hard_links",
+        "special_files",
+        "bytes",
+        "replaced",
+        "set_id_cleared",
+        "xattrs_left_out",
+        "devices_left_out",
+    )
+    #: Directories that were made, the destination included.
+    directories: Final[int]
+    #: Regular files, each once.
+    files: Final[int]
+    #: Symbolic links.
+    symlinks: Final[int]
+    #: Further names of files.
+    hard_links: Final[int]
+    #: Device nodes, named pipes and sockets.
+    special_files: Final[int]
+    #: Bytes of the contents of files, holes included.
+    bytes: Final[int]
+    #: Files and links that were there and are replaced.
+    replaced: Final[int]
+    #: Files whose set-id bits were cleared.
+    set_id_cleared: Final[int]
+    #: Extended attributes that were left out.
+    xattrs_left_out: Final[int]
+    #: Device nodes that were left out.
+    devices_left_out: Final[int]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
 
 def verify(
     path: _Path,
