@@ -62,7 +62,7 @@ struct Command {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    Build(build::Arguments),
+    Build(Box<build::Arguments>),
     Lint(lint::Arguments),
     Sign(sign::Arguments),
     Inspect(inspect::Arguments),

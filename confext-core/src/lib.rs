@@ -39,6 +39,8 @@ pub mod extract;
 
 pub mod sidecars;
 
+pub mod mkfs;
+
 pub mod plan;
 
 pub mod state;

@@ -10,12 +10,22 @@ mod ddi;
 mod directory;
 pub mod erofs;
 mod files;
+mod format;
 mod gpt;
 mod ids;
+#[cfg(feature = "rules")]
+mod labels;
 #[cfg(feature = "directory")]
 mod output;
+mod owners;
+#[cfg(feature = "rules")]
+mod patterns;
 mod release;
+#[cfg(feature = "rules")]
+mod rules;
 mod source;
+#[cfg(all(feature = "read-fs", unix))]
+mod squashfs;
 mod tar;
 mod tree;
 
@@ -27,11 +37,21 @@ pub use ddi::{Builder, Built};
 #[cfg(all(feature = "directory", target_os = "linux"))]
 pub use directory::DirectoryOptions;
 pub use files::Files;
+pub use format::{Keeps, MakeFileSystem, Target};
+#[cfg(feature = "rules")]
+pub use labels::Labels;
 #[cfg(feature = "directory")]
 pub(crate) use output::Partial;
 #[cfg(feature = "directory")]
 pub use output::sign_file;
+pub use owners::{Otherwise, OwnerRange, Owners};
+#[cfg(feature = "rules")]
+pub use patterns::Patterns;
 pub use release::ReleaseFields;
+#[cfg(feature = "rules")]
+pub use rules::{Applied, Rules, XattrPattern};
 pub use source::{Whiteouts, Xattrs};
+#[cfg(all(feature = "read-fs", unix))]
+pub use squashfs::{Compression, Squashfs};
 pub use tar::TarOptions;
 pub use tree::{Device, Meta, Timestamp, Tree};

@@ -265,7 +265,7 @@ impl Admitted {
     }
 
     /// Does something with the files; the reader of their file system is opened by the first call.
-    fn with_files<T: Send>(
+    pub(crate) fn with_files<T: Send>(
         &self,
         py: Python<'_>,
         work: impl FnOnce(&dyn FileSystem) -> confext_ddi::Result<T> + Send,

@@ -1,20 +1,31 @@
 //! `confext.build`: a directory or entries in memory become an image.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Path, PathBuf};
 
 use confext_core::Error;
-use confext_ddi::build::{Builder, DirectoryOptions, ReleaseFields, Tree};
+use confext_core::mkfs::MkfsErofs;
+use confext_ddi::Limits;
+use confext_ddi::build::{
+    Builder, Compression, DirectoryOptions, Labels, Patterns, ReleaseFields, Rules, Squashfs, TarOptions,
+    Tree, Whiteouts, XattrPattern,
+};
+use confext_ddi::error::ResultExt as _;
+use confext_ddi::fs::FileSystem;
 use confext_ddi::id::Uuid;
+use confext_ddi::lint as linting;
 use confext_ddi::release::ImageKind;
 use confext_ddi::signature::{KeyPair, Sign};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
-use crate::argument::{Mapping, Pem, architecture, image_kind};
+use crate::admitted::Admitted;
+use crate::argument::{Mapping, Pem, architecture, choice, image_kind};
 use crate::entry;
 use crate::error::{detached, raise};
-use crate::record::record;
+use crate::record::{Tuple, record};
 
 record! {
     /// What was built.
@@ -28,7 +39,7 @@ record! {
     }
 }
 
-/// Build an image from a directory, or from a mapping of path to entry.
+/// Build an image from a directory, a tar archive (not compressed), or a mapping of path to entry.
 ///
 /// `class_` says what it is: an extension (`confext`, `sysext`), a `portable` service, or the `root` or `usr` of an
 /// operating system. `name` is the image's file name without version and ending: a host looks for the release file of an
@@ -38,10 +49,16 @@ record! {
 ///
 /// The same input, seed and time give the same bytes. The file appears at once when it is complete; one that is there
 /// is replaced.
+///
+/// What `lint` finds to be an error is refused unless `allow` names its code. `file_system` is `erofs`, `squashfs` or
+/// `mkfs.erofs`; the latter two are compressed by `compression`. `owner`, `exclude` (patterns as in `.gitignore`),
+/// `drop_xattrs` (names, or beginnings of names and `*`) and `file_contexts` (a list of SELinux labels) change the entries;
+/// `whiteouts` says what the marks of an OCI layer for deleted files become, `overlay` or an error.
 #[pyfunction]
 #[pyo3(signature = (
     name, *, class_="confext", source, output, release=None, key=None, certificate=None, unsigned=false,
-    sign_later=false, architecture=None, seed=None, source_date_epoch=None,
+    sign_later=false, architecture=None, seed=None, source_date_epoch=None, file_system="erofs", compression=None, allow=None,
+    owner=None, exclude=None, drop_xattrs=None, file_contexts=None, whiteouts=None,
 ))]
 #[expect(clippy::too_many_arguments, reason = "Python calls it with names")]
 pub(crate) fn build(
@@ -58,9 +75,19 @@ pub(crate) fn build(
     architecture: Option<&str>,
     seed: Option<&Bound<'_, PyAny>>,
     source_date_epoch: Option<i64>,
+    file_system: &str,
+    compression: Option<String>,
+    allow: Option<Vec<String>>,
+    owner: Option<(u32, u32)>,
+    exclude: Option<Vec<String>>,
+    drop_xattrs: Option<Vec<String>>,
+    file_contexts: Option<PathBuf>,
+    whiteouts: Option<&str>,
 ) -> PyResult<Built> {
     let kind = image_kind(class_)?;
-    let mut builder = Builder::new(kind, name);
+    let mut builder = Builder::new(kind, name).allow(codes(&allow.unwrap_or_default())?);
+    builder = format(builder, file_system, compression, &output)?;
+    let rules = RulesOf { exclude, drop_xattrs, file_contexts };
     if let Some(architecture) = self::architecture(architecture)? {
         builder = builder.architecture(architecture);
     }
@@ -87,14 +114,14 @@ pub(crate) fn build(
     if key.is_some() != certificate.is_some() {
         return Err(PyValueError::new_err("key and certificate go together: found one of them"));
     }
-    let source = Source::new(py, source)?;
+    let source = Source::new(py, source, owner, whiteouts)?;
     detached(py, move || {
         let signer = match (key, certificate) {
             (Some(key), Some(certificate)) => Some(signer(&key, &certificate)?),
             _ => None,
         };
         let signer = signer.as_ref().map(|signer| -> &dyn Sign { signer });
-        let built = builder.tree(source.tree()?).build_file(output, signer)?;
+        let built = builder.tree(rules.apply(source.tree()?, kind)?).build_file(output, signer)?;
         Ok(Built {
             root_hash: built.root_hash.to_hex(),
             size: built.size_bytes,
@@ -103,19 +130,153 @@ pub(crate) fn build(
     })
 }
 
+/// What speaks against an image, or against what is to become one.
+///
+/// `source` is what `build` takes, or an `Admitted`. `base` is the root directory of a host: what would become another type
+/// there is found, too.
+#[pyfunction]
+#[pyo3(signature = (name, *, class_="confext", source, base=None))]
+pub(crate) fn lint(
+    py: Python<'_>,
+    name: &str,
+    class_: &str,
+    source: &Bound<'_, PyAny>,
+    base: Option<PathBuf>,
+) -> PyResult<Tuple<Finding>> {
+    let kind = image_kind(class_)?;
+    let base = move || base.map(|path| Tree::from_directory(path, &DirectoryOptions::default())).transpose();
+    let look = move |files: &dyn FileSystem| -> confext_ddi::Result<Tuple<Finding>> {
+        let (base, limits) = (base()?, Limits::default());
+        let base = base.as_ref().map(|base| base.files(&limits));
+        let mut options = linting::Options::default();
+        options.base = base.as_ref().map(|base| -> &dyn FileSystem { base });
+        Ok(linting::lint(files, kind, name, &options)?.iter().collect())
+    };
+    if let Ok(admitted) = source.cast::<Admitted>() {
+        return admitted.get().with_files(py, look);
+    }
+    let source = Source::new(py, source, None, None)?;
+    detached(py, move || Ok(look(&source.tree()?.files(&Limits::default()))?))
+}
+
+record! {
+    /// Something that speaks against an image; an error stops a build unless `allow` names its code.
+    Finding {
+        /// The stable code.
+        code: &'static str,
+        /// `error` or `warning`.
+        severity: &'static str,
+        /// From the root of the image.
+        path: OsString,
+        /// What is there.
+        found: String,
+        /// What would be no objection.
+        expected: String,
+        /// What to do about it.
+        hint: &'static str,
+    }
+}
+
+impl From<&linting::Finding> for Finding {
+    fn from(finding: &linting::Finding) -> Self {
+        Self {
+            code: finding.code.as_str(),
+            severity: match finding.severity {
+                linting::Severity::Error => "error",
+                linting::Severity::Warning => "warning",
+            },
+            path: OsString::from_vec(finding.path.clone()),
+            found: finding.found.clone(),
+            expected: finding.expected.clone(),
+            hint: finding.code.hint(),
+        }
+    }
+}
+
+fn codes(texts: &[String]) -> PyResult<Vec<linting::Code>> {
+    let known: Vec<_> = linting::Code::ALL.iter().map(|code| (code.as_str(), *code)).collect();
+    texts.iter().map(|text| choice("allow", text, &known)).collect()
+}
+
+fn format(
+    builder: Builder,
+    file_system: &str,
+    compression: Option<String>,
+    output: &Path,
+) -> PyResult<Builder> {
+    let known = ["erofs", "squashfs", "mkfs.erofs"].map(|name| (name, name));
+    match (choice("file_system", file_system, &known)?, compression) {
+        ("squashfs", how) => {
+            let known = [("zstd", Compression::Zstd), ("xz", Compression::Xz), ("gzip", Compression::Gzip)];
+            Ok(builder.format(Squashfs::new(choice(
+                "compression",
+                how.as_deref().unwrap_or("zstd"),
+                &known,
+            )?)))
+        }
+        ("mkfs.erofs", how) => {
+            let parent = output.parent().filter(|parent| !parent.as_os_str().is_empty());
+            let maker = MkfsErofs::new(parent.unwrap_or(Path::new(".")));
+            Ok(builder.format(match how {
+                Some(how) => maker.compression(how),
+                None => maker,
+            }))
+        }
+        (_, None) => Ok(builder),
+        (_, Some(how)) => Err(PyValueError::new_err(format!(
+            "compression: found '{how}', expected None: erofs is not compressed"
+        ))),
+    }
+}
+
+/// Changes to the entries, as they were passed.
+struct RulesOf {
+    exclude: Option<Vec<String>>,
+    drop_xattrs: Option<Vec<String>>,
+    file_contexts: Option<PathBuf>,
+}
+
+impl RulesOf {
+    fn apply(self, mut tree: Tree, kind: ImageKind) -> Result<Tree, Error> {
+        let mut rules = Rules::default();
+        rules.exclude = Patterns::new(self.exclude.unwrap_or_default())?;
+        rules.drop_xattrs = self.drop_xattrs.into_iter().flatten().map(XattrPattern::new).collect();
+        if let Some(path) = self.file_contexts {
+            let text = std::fs::read_to_string(&path).within(path.display().to_string())?;
+            rules.labels = Some(Labels::parse(&text)?);
+        }
+        tree.apply(&rules, kind)?;
+        Ok(tree)
+    }
+}
+
 /// Where the entries are from.
 enum Source {
     Memory(Tree),
-    Directory(PathBuf),
+    /// A directory, or a tar archive.
+    Path(PathBuf, Taking),
+}
+
+/// How entries are taken.
+struct Taking {
+    owner: Option<(u32, u32)>,
+    whiteouts: Option<Whiteouts>,
 }
 
 impl Source {
-    fn new(py: Python<'_>, source: &Bound<'_, PyAny>) -> PyResult<Self> {
+    fn new(
+        py: Python<'_>,
+        source: &Bound<'_, PyAny>,
+        owner: Option<(u32, u32)>,
+        whiteouts: Option<&str>,
+    ) -> PyResult<Self> {
+        let known = [("refuse", Whiteouts::Refuse), ("overlay", Whiteouts::Overlay)];
+        let whiteouts = whiteouts.map(|text| choice("whiteouts", text, &known)).transpose()?;
         if source.hasattr("items")? {
             let raise = |error: confext_ddi::Error| raise(py, &error.into());
             return entry::tree(raise, source).map(Self::Memory);
         }
-        source.extract().map(Self::Directory).map_err(|_| {
+        source.extract().map(|path| Self::Path(path, Taking { owner, whiteouts })).map_err(|_| {
             let found = source.get_type();
             PyTypeError::new_err(format!("source: found {found}, expected a path or a mapping"))
         })
@@ -124,7 +285,18 @@ impl Source {
     fn tree(self) -> confext_ddi::Result<Tree> {
         match self {
             Self::Memory(tree) => Ok(tree),
-            Self::Directory(path) => Tree::from_directory(path, &DirectoryOptions::default()),
+            Self::Path(path, taking) if path.is_file() => {
+                let mut options = TarOptions::default();
+                options.owner = taking.owner;
+                options.whiteouts = taking.whiteouts.unwrap_or_default();
+                let archive = std::fs::File::open(&path).within(path.display().to_string())?;
+                Tree::from_tar(archive, &options)
+            }
+            Self::Path(path, taking) => {
+                let mut options = DirectoryOptions::default();
+                (options.owner, options.whiteouts) = (taking.owner, taking.whiteouts);
+                Tree::from_directory(path, &options)
+            }
         }
     }
 }

@@ -30,7 +30,7 @@ mod _confext {
     #[pymodule_export]
     use crate::admitted::{Admitted, Stat};
     #[pymodule_export]
-    use crate::build::{Built, build};
+    use crate::build::{Built, Finding, build, lint};
     #[pymodule_export]
     use crate::command::main;
     #[pymodule_export]

@@ -145,3 +145,46 @@ def test_a_failed_build_leaves_the_old_image(make: Make) -> None:
         make({"opt/a": b"second"}, path=path)
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_lint_says_what_a_build_refuses(make: Make, vendor: confext.KeyPair, tmp_path: Path) -> None:
+    source = {"etc/tool": confext.File(b"", mode=0o4755), "etc/os-release": b"ID=x\n"}
+    found = confext.lint("app", source=source)
+    assert [(one.code, one.severity, one.path) for one in found] == [
+        ("replaces-os-release", "error", "etc/os-release"),
+        ("set-id", "error", "etc/tool"),
+        ("release-missing", "error", "etc/extension-release.d/extension-release.app"),
+    ]
+    with pytest.raises(confext.RefusedError) as refused:
+        make({"etc/tool": source["etc/tool"]}, allow=[])
+    assert refused.value.code == "lint"
+    image = make({"etc/tool": source["etc/tool"], "etc/motd": confext.Symlink("x")}, allow=["set-id"])
+    admitted = confext.verify(image, certificates=vendor.certificate)
+    (tmp_path / "host/etc/motd").mkdir(parents=True)
+    codes = [one.code for one in confext.lint("app", source=admitted, base=tmp_path / "host")]
+    assert codes == ["type-change", "set-id"]
+    with pytest.raises(ValueError, match="allow: found 'all'"):
+        make(SOURCE, allow=["all"])
+
+
+def test_an_archive_becomes_an_image_by_rules(make: Make, vendor: confext.KeyPair, tmp_path: Path) -> None:
+    import tarfile
+
+    tree = tmp_path / "tree/etc"
+    (tree / "cache").mkdir(parents=True)
+    (tree / "app.conf").write_bytes(b"a" * 9000)
+    (tree / "cache/x").write_bytes(b"x")
+    contexts = tmp_path / "file_contexts"
+    contexts.write_text("/etc(/.*)? u:r:etc:s0\n")
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        archive.add(tree, "etc")
+    image = make(tmp_path / "a.tar", owner=(3, 4), exclude=["cache/"], file_contexts=contexts)
+    admitted = confext.verify(image, certificates=vendor.certificate)
+    assert (admitted.stat("etc/app.conf").uid, admitted.stat("etc/app.conf").gid) == (3, 4)
+    assert admitted.xattrs("etc/app.conf") == {"security.selinux": b"u:r:etc:s0\0"}
+    with pytest.raises(confext.FileLookupError):
+        admitted.stat("etc/cache")
+    small = make(tmp_path / "a.tar", file_system="squashfs", compression="xz")
+    assert confext.verify(small, certificates=vendor.certificate).read("etc/app.conf") == b"a" * 9000
+    with pytest.raises(ValueError, match="compression"):
+        make(tmp_path / "a.tar", compression="xz")

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args};
-use confext_ddi::build::{Builder, Built, ReleaseFields, Tree};
+use confext_ddi::build::{Builder, Built, Compression, ReleaseFields, Squashfs, Tree};
 use confext_ddi::dps::Architecture;
 use confext_ddi::id::Uuid;
 use confext_ddi::lint::{Finding, Severity};
@@ -21,6 +21,7 @@ use super::sign;
 use super::source;
 use super::text::{Clean, Size};
 use crate::error::Error;
+use crate::mkfs::MkfsErofs;
 
 /// Builds an image from a directory. The same directory, seed and time give the same bytes.
 #[derive(Debug, Args)]
@@ -39,6 +40,12 @@ pub(super) struct Arguments {
     /// The image to write; one that is there is replaced when the new one is complete.
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
+    /// The file system: erofs, which is not compressed; squashfs; or mkfs.erofs, made by the program of that name.
+    #[arg(long, value_name = "NAME", default_value = "erofs", value_parser = ["erofs", "squashfs", "mkfs.erofs"])]
+    file_system: String,
+    /// How it is compressed: zstd, xz or gzip for squashfs, the words of its option -z for mkfs.erofs.
+    #[arg(long, value_name = "HOW")]
+    compression: Option<String>,
     /// Signs with this private key (PEM, not encrypted).
     #[arg(long, value_name = "FILE", group = "signing", requires = "certificate")]
     key: Option<PathBuf>,
@@ -73,8 +80,8 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
     let signer = arguments.signer()?;
-    let tree = arguments.source.tree(&arguments.output)?;
-    let mut builder = arguments.builder(tree);
+    let tree = arguments.source.tree(arguments.class, &arguments.output)?;
+    let mut builder = arguments.builder(tree)?;
     let findings = arguments.rules.apply(|options| builder.lint(options))?;
     let stops = |finding: &&Finding| arguments.lint || finding.severity == Severity::Error;
     if let Some(finding) = findings.iter().find(stops) {
@@ -100,7 +107,7 @@ impl Arguments {
         sign::key_pair(key, certificate).map(Some)
     }
 
-    fn builder(&self, tree: Tree) -> Builder {
+    fn builder(&self, tree: Tree) -> Result<Builder, Failure> {
         let mut builder =
             Builder::new(self.class, &self.name).tree(tree).allow(self.rules.allow.iter().copied());
         if self.unsigned {
@@ -118,9 +125,36 @@ impl Arguments {
         if let Some(seconds) = self.source_date_epoch {
             builder = builder.source_date_epoch(seconds);
         }
-        match self.release_fields() {
+        let builder = match self.release_fields() {
             Some(fields) => builder.release(fields),
             None => builder,
+        };
+        self.format(builder)
+    }
+
+    fn format(&self, builder: Builder) -> Result<Builder, Failure> {
+        let unknown = |expected: &str| {
+            let found = self.compression.clone().unwrap_or_default();
+            let source = io::Error::other(format!("found {found:?}, expected {expected}"));
+            Failure::Argument { name: "--compression", error: Error::os("use", "compression", source) }
+        };
+        match (self.file_system.as_str(), self.compression.as_deref()) {
+            ("squashfs", how) => match how.unwrap_or("zstd") {
+                "zstd" => Ok(builder.format(Squashfs::new(Compression::Zstd))),
+                "xz" => Ok(builder.format(Squashfs::new(Compression::Xz))),
+                "gzip" => Ok(builder.format(Squashfs::new(Compression::Gzip))),
+                _ => Err(unknown("zstd, xz or gzip")),
+            },
+            ("mkfs.erofs", how) => {
+                let parent = self.output.parent().filter(|parent| !parent.as_os_str().is_empty());
+                let maker = MkfsErofs::new(parent.unwrap_or(Path::new(".")));
+                Ok(builder.format(match how {
+                    Some(how) => maker.compression(how),
+                    None => maker,
+                }))
+            }
+            (_, None) => Ok(builder),
+            (_, Some(_)) => Err(unknown("none: erofs is not compressed, squashfs and mkfs.erofs are")),
         }
     }
 

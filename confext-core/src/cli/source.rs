@@ -6,7 +6,11 @@ use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args};
-use confext_ddi::build::{DirectoryOptions, TarOptions, Tree, Whiteouts, Xattrs};
+use confext_ddi::build::{
+    DirectoryOptions, Labels, Otherwise, OwnerRange, Patterns, Rules, TarOptions, Tree, Whiteouts,
+    XattrPattern, Xattrs,
+};
+use confext_ddi::release::ImageKind;
 
 use super::failure::Failure;
 use crate::error::Error;
@@ -25,9 +29,27 @@ pub(super) struct Arguments {
     /// Makes every entry owned by this user and group, as numbers.
     #[arg(long, value_name = "UID:GID", value_parser = owner)]
     owner: Option<(u32, u32)>,
+    /// Makes users from FIRST to LAST those from NEW on. Can be given again, the first that fits counts.
+    #[arg(long, value_name = "FIRST[-LAST]=NEW", value_parser = owners, conflicts_with = "owner")]
+    map_uid: Vec<OwnerRange>,
+    /// The same with groups.
+    #[arg(long, value_name = "FIRST[-LAST]=NEW", value_parser = owners, conflicts_with = "owner")]
+    map_gid: Vec<OwnerRange>,
+    /// Refuses users and groups that are not mapped.
+    #[arg(long, conflicts_with = "owner")]
+    mapped_only: bool,
+    /// Leaves entries out, by a pattern as in .gitignore: *.pyc, cache/, /usr/share/doc. Can be given again.
+    #[arg(long, value_name = "PATTERN")]
+    exclude: Vec<String>,
     /// Leaves extended attributes out.
     #[arg(long)]
     no_xattrs: bool,
+    /// Leaves out extended attributes of this name, or with * at its end, that start so. Can be given again.
+    #[arg(long, value_name = "NAME")]
+    drop_xattr: Vec<String>,
+    /// Labels entries by a list in the form of SELinux's file_contexts.
+    #[arg(long, value_name = "FILE")]
+    file_contexts: Option<PathBuf>,
     /// What .wh. files of an OCI layer become: refuse, or overlay for the marks of an overlay. Without it, archives with
     /// such files are refused, and in directories they are files like any other.
     #[arg(long, value_parser = whiteouts)]
@@ -35,8 +57,36 @@ pub(super) struct Arguments {
 }
 
 impl Arguments {
-    /// The entries. What comes through a pipe is kept beside `output` until the image is written.
-    pub(super) fn tree(&self, output: &Path) -> Result<Tree, Failure> {
+    /// The entries, changed by the rules. What comes through a pipe is kept beside `output` until the image is written.
+    pub(super) fn tree(&self, kind: ImageKind, output: &Path) -> Result<Tree, Failure> {
+        let rules = self.rules()?;
+        let mut tree = self.entries(output)?;
+        tree.apply(&rules, kind)?;
+        Ok(tree)
+    }
+
+    fn rules(&self) -> Result<Rules, Failure> {
+        let argument =
+            |name| move |error: confext_ddi::Error| Failure::Argument { name, error: error.into() };
+        let mut rules = Rules::default();
+        rules.exclude = Patterns::new(&self.exclude).map_err(argument("--exclude"))?;
+        rules.owners.users.clone_from(&self.map_uid);
+        rules.owners.groups.clone_from(&self.map_gid);
+        if self.mapped_only {
+            rules.owners.otherwise = Otherwise::Refuse;
+        }
+        rules.drop_xattrs = self.drop_xattr.iter().map(XattrPattern::new).collect();
+        if let Some(path) = &self.file_contexts {
+            let name = "--file-contexts";
+            let failed = |source| Error::os("read", path.display().to_string(), source);
+            let text = std::fs::read_to_string(path).map_err(failed);
+            let text = text.map_err(|error| Failure::Argument { name, error })?;
+            rules.labels = Some(Labels::parse(&text).map_err(argument(name))?);
+        }
+        Ok(rules)
+    }
+
+    fn entries(&self, output: &Path) -> Result<Tree, Failure> {
         let xattrs = if self.no_xattrs { Xattrs::Leave } else { Xattrs::All };
         if let Some(path) = &self.tar {
             let mut options = TarOptions::default();
@@ -73,6 +123,10 @@ fn unnamed(output: &Path) -> io::Result<File> {
     let file = File::options().read(true).write(true).create_new(true).open(&path)?;
     std::fs::remove_file(&path)?;
     Ok(file)
+}
+
+fn owners(text: &str) -> Result<OwnerRange, String> {
+    OwnerRange::parse(text).map_err(|error| error.to_string())
 }
 
 fn owner(text: &str) -> Result<(u32, u32), String> {

@@ -1,12 +1,14 @@
 //! [`Builder`]: a tree, a release file and a key to a complete Discoverable Disk Image.
 
 use super::content::Content;
+use super::format::{MakeFileSystem, Window, check_tree, compare};
 use super::release::ReleaseFields;
 use super::tree::{Kind, Meta, NodeId, Timestamp, Tree, show};
 use super::{erofs, gpt as table, ids};
 use crate::digest::{RootHash, Salt, sha256};
 use crate::dps::{Architecture, Designator, PartitionType};
 use crate::error::{Corrupt, Error, LimitExceeded, Refused, Result, ResultExt as _, Unsupported};
+use crate::fs;
 use crate::gpt::{Attributes, Partition};
 use crate::id::{Guid, Uuid};
 use crate::limits::Limits;
@@ -18,7 +20,7 @@ use crate::units::{ByteRange, PartitionNumber};
 use crate::verity;
 use serde::Serialize;
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 /// The largest signature partition systemd reads.
 const MAX_SIGNATURE_BYTES: u64 = 4 << 20;
@@ -41,6 +43,7 @@ pub struct Builder {
     time: Option<i64>,
     signing: Signing,
     allowed: Vec<lint::Code>,
+    format: Option<Arc<dyn MakeFileSystem>>,
 }
 
 /// When an image is signed.
@@ -92,6 +95,7 @@ impl Builder {
             time: None,
             signing: Signing::Now,
             allowed: Vec::new(),
+            format: None,
         }
     }
 
@@ -146,6 +150,13 @@ impl Builder {
     #[must_use]
     pub const fn sign_later(mut self) -> Self {
         self.signing = Signing::Later;
+        self
+    }
+
+    /// Which file system holds the entries. Default: EROFS, uncompressed, made here.
+    #[must_use]
+    pub fn format(mut self, format: impl MakeFileSystem + 'static) -> Self {
+        self.format = Some(Arc::new(format));
         self
     }
 
@@ -219,7 +230,11 @@ impl Builder {
         options.latest_mtime = self.time.map(Timestamp::from_seconds);
         options.build_time = options.latest_mtime.unwrap_or_default();
         out.seek(SeekFrom::Start(table::FIRST_PARTITION))?;
-        let size = erofs::write(&self.tree, &options, out).within(place.as_str())?;
+        let size = match &self.format {
+            None => erofs::write(&self.tree, &options, out),
+            Some(format) => self.make(&**format, &options, out),
+        }
+        .within(place.as_str())?;
         let data = range_after(table::FIRST_PARTITION, size)?;
 
         let salt = Salt::new(ids::verity_salt(seed))?;
@@ -245,6 +260,24 @@ impl Builder {
         out.flush()?;
         let signed = signer.map(|signer| signer.certificate_fingerprint());
         Ok(Built { root_hash, size_bytes, partitions, signed })
+    }
+
+    /// Has another file system made, padded to whole grains, and compares it with what was asked for.
+    fn make<W: Read + Write + Seek + Send>(
+        &self,
+        format: &dyn MakeFileSystem,
+        options: &erofs::Options,
+        out: &mut W,
+    ) -> Result<u64> {
+        check_tree(&self.tree, format, options)?;
+        let size = format.write(&self.tree, options, &mut Window::new(out, table::FIRST_PARTITION)?)?;
+        let range = range_after(table::FIRST_PARTITION, size.max(1).next_multiple_of(table::GRAIN))?;
+        let padding = range.len_bytes().saturating_sub(size);
+        out.seek(SeekFrom::Start(table::FIRST_PARTITION.saturating_add(size)))?;
+        std::io::copy(&mut std::io::repeat(0).take(padding), out)?;
+        let made = fs::open(Region { out: Mutex::new(out), range }, format.fs_type(), &Limits::default())?;
+        compare(&self.tree, made.as_ref(), format.keeps(), options)?;
+        Ok(range.len_bytes())
     }
 
     fn type_guid(&self, designator: Designator) -> Result<Guid> {

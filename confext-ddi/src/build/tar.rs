@@ -8,6 +8,7 @@ mod extension;
 mod header;
 mod pax;
 mod sparse;
+mod write;
 
 use super::source::{Marks, Whiteouts, Xattrs};
 use super::tree::{Device, Kind, Meta, Tree, show};

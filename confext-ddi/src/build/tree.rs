@@ -148,7 +148,7 @@ pub(super) struct Node {
 }
 
 /// An index into [`Tree::nodes`]; made by [`Tree::push`] only, and nodes are never removed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct NodeId(usize);
 
 impl NodeId {
@@ -339,17 +339,13 @@ impl Tree {
     /// How many names the tree has, without its root; an entry with two hard links counts twice.
     #[must_use]
     pub fn len(&self) -> usize {
-        let names = |node: &Node| match &node.kind {
-            Kind::Directory(children) => children.len(),
-            _ => 0,
-        };
-        self.nodes.iter().map(names).fold(0, usize::saturating_add)
+        self.visits().count().saturating_sub(1)
     }
 
     /// Whether there is nothing but the root directory.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.nodes.len() == 1
+        matches!(&self.node(NodeId::ROOT).kind, Kind::Directory(children) if children.is_empty())
     }
 
     #[expect(clippy::indexing_slicing, reason = "ids are made by push and nodes are never removed")]
@@ -358,7 +354,7 @@ impl Tree {
     }
 
     #[expect(clippy::indexing_slicing, reason = "ids are made by push and nodes are never removed")]
-    fn node_mut(&mut self, id: NodeId) -> &mut Node {
+    pub(super) fn node_mut(&mut self, id: NodeId) -> &mut Node {
         &mut self.nodes[id.0]
     }
 

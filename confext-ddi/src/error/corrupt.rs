@@ -239,6 +239,22 @@ family! {
         OutputNotEmpty { found: u64 } = "output-not-empty",
             "output not empty: found {found} bytes, expected 0",
             "build onto a new file; Builder::build_file replaces an old one";
+        /// A file system that was made is not what was asked for.
+        FormatDiffers { path: String, what: &'static str, found: String, expected: String } = "format-differs",
+            "file system not as asked for: {what} of \"{path}\": found {found}, expected {expected}",
+            "use another version of the program that made it, or the EROFS made here";
+        /// A range of owners that cannot be mapped.
+        OwnerRange { found: String } = "owner-range",
+            "owners not usable: found {found:?}, expected a range like 1000-1999=100000, all of it below 4294967295",
+            "write FIRST=NEW or FIRST-LAST=NEW, in decimal numbers";
+        /// A pattern over paths that cannot be read.
+        ExcludePattern { found: String, expected: String } = "exclude-pattern",
+            "pattern not usable: found {found:?}, expected {expected}",
+            "write it as for .gitignore, relative to the root of the image";
+        /// A line of a list of labels that cannot be read.
+        LabelLine { line: usize, found: String, expected: String } = "label-line",
+            "line {line} of the labels not usable: found {found:?}, expected {expected}",
+            "write each line as file_contexts(5) has it";
         // tar
         /// A field of a tar header breaks its format.
         TarHeader { what: &'static str, found: String, expected: &'static str } = "tar-header",

@@ -90,6 +90,10 @@ family! {
         HierarchyKind { path: String } = "hierarchy-kind",
             "entry \"{path}\" is not a directory, expected one to merge over the host's",
             "make it a directory: a link or file in its place would hide the host's";
+        /// An owner no rule is for.
+        OwnerUnmapped { which: &'static str, found: u32 } = "owner-unmapped",
+            "no new owner: found {which} {found}, expected a rule for it",
+            "add a rule for the number, or let other numbers stay as they are";
         /// A source has a mark for a deleted file.
         OciWhiteout { path: String } = "oci-whiteout",
             "mark of a deleted file: found \"{path}\", expected files, or the choice to map such marks",

@@ -44,6 +44,14 @@ family! {
         ErofsSize { found: u64, most: u64 } = "erofs-size",
             "file system too large: found {found} blocks of 4096 bytes, expected at most {most}",
             "split the content over more images";
+        /// A file system would lose a part of an entry.
+        FormatLoses { format: &'static str, path: String, what: &'static str } = "format-loses",
+            "{format} would lose a part of \"{path}\": found {what}, expected none",
+            "leave it out by a rule, or build with erofs";
+        /// A file system could not be made.
+        FormatFailed { format: &'static str, found: String } = "format-failed",
+            "{format} could not be made: {found}",
+            "build with erofs, and report it with the entries";
         /// A tar archive has something whose meaning would be lost.
         Tar { found: String } = "tar-unsupported",
             "tar archive with what is not read here: found {found}, expected files, links, nodes and records about one entry",

@@ -146,8 +146,16 @@ def build(
     architecture: str | None = None,
     seed: UUID | str | None = None,
     source_date_epoch: int | None = None,
+    file_system: Literal["erofs", "squashfs", "mkfs.erofs"] = "erofs",
+    compression: str | None = None,
+    allow: Sequence[str] | None = None,
+    owner: tuple[int, int] | None = None,
+    exclude: Sequence[str] | None = None,
+    drop_xattrs: Sequence[str] | None = None,
+    file_contexts: _Path | None = None,
+    whiteouts: Literal["refuse", "overlay"] | None = None,
 ) -> Built:
-    """Build an image from a directory, or from a mapping of path to entry.
+    """Build an image from a directory, a tar archive (not compressed), or a mapping of path to entry.
 
     `class_` says what it is: an extension (`confext`, `sysext`), a `portable` service, or the `root` or `usr` of an
     operating system. `name` is the image's file name without version and ending: a host looks for the release file of an
@@ -157,6 +165,24 @@ def build(
 
     The same input, seed and time give the same bytes. The file appears at once when it is complete; one that is there
     is replaced.
+
+    What `lint` finds to be an error is refused unless `allow` names its code. `file_system` is `erofs`, `squashfs` or
+    `mkfs.erofs`; the latter two are compressed by `compression`. `owner`, `exclude` (patterns as in `.gitignore`),
+    `drop_xattrs` (names, or beginnings of names and `*`) and `file_contexts` (a list of SELinux labels) change the entries;
+    `whiteouts` says what the marks of an OCI layer for deleted files become, `overlay` or an error.
+    """
+
+def lint(
+    name: str,
+    *,
+    class_: _ImageKind = "confext",
+    source: Admitted | _Path | Mapping[_ImagePath, _Entry] | Mapping[str, _Entry] | Mapping[bytes, _Entry],
+    base: _Path | None = None,
+) -> tuple[Finding, ...]:
+    """What speaks against an image, or against what is to become one.
+
+    `source` is what `build` takes, or an `Admitted`. `base` is the root directory of a host: what would become another
+    type there is found, too.
     """
 
 @final
@@ -368,6 +394,26 @@ class Signed:
     def __hash__(self) -> int: ...
 
 # ---- images
+
+@final
+class Finding:
+    """Something that speaks against an image; an error stops a build unless `allow` names its code."""
+
+    __match_args__ = ("code", "severity", "path", "found", "expected", "hint")
+    #: The stable code.
+    code: Final[str]
+    #: `error` or `warning`.
+    severity: Final[Literal["error", "warning"]]
+    #: From the root of the image.
+    path: Final[str]
+    #: What is there.
+    found: Final[str]
+    #: What would be no objection.
+    expected: Final[str]
+    #: What to do about it.
+    hint: Final[str]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
 
 @final
 class Image:

@@ -197,6 +197,80 @@ fn each_kind_has_its_partitions_and_its_release_file() {
     }
 }
 
+#[cfg(feature = "read-fs")]
+#[test]
+fn another_file_system_is_made_and_compared() {
+    use crate::build::{Compression, Keeps, MakeFileSystem, Squashfs, Target};
+    use crate::fs;
+    use crate::fstype::FsType;
+
+    let mut tree = one_file();
+    tree.add_file("etc/large", "compresses well\n".repeat(50_000), Meta::new(0o600).owner(7, 70_000))
+        .unwrap();
+    tree.add_hardlink("etc/again", "etc/large").unwrap();
+    tree.add_symlink("etc/link", "app.conf", Meta::new(0)).unwrap();
+    tree.add_fifo("etc/fifo", Meta::new(0o640).mtime(Timestamp::new(1_600_000_000, 5).unwrap())).unwrap();
+    tree.add_file("etc/\u{e9}mpty", "", Meta::new(0o644)).unwrap();
+    let (plain, _) = build(builder(tree.clone()));
+    for compression in [Compression::Zstd, Compression::Xz, Compression::Gzip] {
+        let make = || build(builder(tree.clone()).format(Squashfs::new(compression)));
+        let (image, built) = make();
+        assert!(image == make().0, "the same bytes each time");
+        assert!(image.len() * 5 < plain.len(), "{} of {}", image.len(), plain.len());
+        let range = built.partitions[0].range;
+        let data = &image[range.start() as usize..range.end() as usize];
+        let files = fs::open(data, FsType::Squashfs, &Limits::default()).unwrap();
+        assert_eq!(files.read(b"etc/again").unwrap().len(), 800_000);
+        assert_eq!(files.stat(b"etc/fifo").unwrap().mtime_sec, 1_600_000_000);
+    }
+    let mut with_xattr = tree.clone();
+    with_xattr.set_xattr("etc/app.conf", "user.a", "1").unwrap();
+    assert_eq!(refused(builder(with_xattr).format(Squashfs::default())), "format-loses");
+    let mut long = tree.clone();
+    long.add_symlink("etc/255", "x".repeat(255), Meta::new(0)).unwrap();
+    build(builder(long.clone()).format(Squashfs::default()));
+    long.add_symlink("etc/256", "x".repeat(256), Meta::new(0)).unwrap();
+    assert_eq!(refused(builder(long).format(Squashfs::default())), "format-loses");
+    let mut old = tree.clone();
+    old.add_fifo("etc/old", Meta::new(0).mtime(Timestamp::from_seconds(-1))).unwrap();
+    assert_eq!(refused(builder(old).format(Squashfs::default())), "format-loses");
+
+    /// Makes a file system of a tree that differs in one thing.
+    #[derive(Debug)]
+    struct Wrong(fn(&mut Tree));
+    impl MakeFileSystem for Wrong {
+        fn fs_type(&self) -> FsType {
+            FsType::Erofs
+        }
+        fn keeps(&self) -> Keeps {
+            Keeps::ALL
+        }
+        fn write(&self, tree: &Tree, options: &erofs::Options, mut out: &mut dyn Target) -> Result<u64> {
+            let mut tree = tree.clone();
+            (self.0)(&mut tree);
+            erofs::write(&tree, options, &mut out)
+        }
+    }
+    let mut out = Cursor::new(Vec::new());
+    builder(tree.clone()).format(Wrong(|_| ())).unsigned().build(&mut out, None).unwrap();
+    let changes: [fn(&mut Tree); 6] = [
+        |tree| tree.add_fifo("etc/more", Meta::new(0)).unwrap(),
+        |tree| tree.set_xattr("etc/link", "user.a", "1").unwrap(),
+        |tree| tree.put_dir(b"etc", Meta::new(0o700)).unwrap(),
+        |tree| tree.put_dir(b"etc", Meta::new(0o755).mtime(Timestamp::from_seconds(1))).unwrap(),
+        |tree| tree.put_dir(b"etc", Meta::new(0o755).owner(0, 1)).unwrap(),
+        |tree| {
+            let id = tree.find(b"etc/app.conf").unwrap().unwrap();
+            tree.node_mut(id).kind = Kind::File(Arc::new(b"answer = 43\n".to_vec()));
+        },
+    ];
+    for change in changes {
+        let mut out = Cursor::new(Vec::new());
+        let error = builder(tree.clone()).format(Wrong(change)).unsigned().build(&mut out, None).unwrap_err();
+        assert_eq!(error.code(), "format-differs", "{error}");
+    }
+}
+
 #[test]
 fn an_operating_system_brings_its_own_release_file_or_gets_one() {
     let root = |tree: Tree| Builder::new(ImageKind::Root, "os").tree(tree);

@@ -151,6 +151,68 @@ impl Header {
     }
 }
 
+/// What a header is written from. What does not fit is cut, and said in records instead.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fields<'f> {
+    pub(super) kind: u8,
+    pub(super) name: &'f [u8],
+    pub(super) target: &'f [u8],
+    pub(super) mode: u16,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    pub(super) size: u64,
+    pub(super) mtime: Timestamp,
+    pub(super) device: (u32, u32),
+}
+
+impl Fields<'_> {
+    /// The largest number of a field of 8 bytes: seven octal digits.
+    pub(super) const MOST_8: u64 = 0o7_777_777;
+    /// The largest number of a field of 12 bytes.
+    pub(super) const MOST_12: u64 = 0o77_777_777_777;
+}
+
+/// A ustar header with its checksum.
+pub(super) fn write(fields: &Fields<'_>) -> [u8; 512] {
+    let mtime = u64::try_from(fields.mtime.seconds()).unwrap_or(0);
+    let mut raw = Raw {
+        name: cut(fields.name),
+        mode: octal_8(u64::from(fields.mode)),
+        uid: octal_8(u64::from(fields.uid)),
+        gid: octal_8(u64::from(fields.gid)),
+        size: octal_12(fields.size),
+        mtime: octal_12(mtime),
+        checksum: [b' '; 8],
+        kind: fields.kind,
+        target: cut(fields.target),
+        magic: *USTAR,
+        user: [0; 32],
+        group: [0; 32],
+        major: octal_8(u64::from(fields.device.0)),
+        minor: octal_8(u64::from(fields.device.1)),
+        rest: [0; 167],
+    };
+    let sum: u64 = raw.as_bytes().iter().map(|byte| u64::from(*byte)).sum();
+    raw.checksum = cut(format!("{sum:06o}\0 ").as_bytes());
+    zerocopy::transmute!(raw)
+}
+
+fn octal_8(value: u64) -> [u8; 8] {
+    cut(format!("{:07o}\0", value.min(Fields::MOST_8)).as_bytes())
+}
+
+fn octal_12(value: u64) -> [u8; 12] {
+    cut(format!("{:011o}\0", value.min(Fields::MOST_12)).as_bytes())
+}
+
+fn cut<const N: usize>(text: &[u8]) -> [u8; N] {
+    let mut field = [0; N];
+    for (to, from) in field.iter_mut().zip(text) {
+        *to = *from;
+    }
+    field
+}
+
 /// The ranges of a block behind the header of a sparse file, and whether another block follows.
 pub(super) fn sparse_block(block: &[u8; 512]) -> (Vec<Range>, bool) {
     match RawSparse::read_from_bytes(block) {
