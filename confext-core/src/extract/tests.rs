@@ -313,7 +313,8 @@ fn names_of_a_hostile_file_system_lead_nowhere() {
         (&[("", "", Regular)], "directory-loop"),
         (&[("", "../outside/x", Regular)], "extract-name"),
         (&[("", "/outside/x", Regular)], "extract-name"),
-        (&[("", "a", Directory), ("", "a/x", Regular)], "extract-name"),
+        // Behind a directory that was left, a name with a slash cannot pass for a path.
+        (&[("", "a", Directory), ("", "b", Regular), ("", "a/x", Regular)], "extract-name"),
         (&[("", "a\0b", Regular)], "extract-name"),
         (&[("", &long, Regular)], "extract-name"),
         // A link, and then a directory or file behind it.

@@ -174,6 +174,7 @@ fn meet(first: Flags, second: Flags, designator: Designator) -> Flags {
 
 /// The least that lets in what either rule lets in at a partition.
 fn join(first: Flags, second: Flags, designator: Designator) -> Flags {
+    let [first, second] = [first, second].map(|flags| whole_use(flags, designator));
     let used = [first, second].into_iter().filter(|flags| flags.intersects(Flags::USED));
     let mut either = used.clone().fold((first | second) & Flags::IGNORE, |all, flags| all | flags);
     if used.into_iter().any(does_with_the_tree) {
@@ -190,10 +191,7 @@ fn does_with_the_tree(flags: Flags) -> bool {
 }
 
 fn is_as_strict(first: Flags, second: Flags, designator: Designator) -> bool {
-    let [first, second] = [first, second].map(|flags| {
-        let there = Flags::UNPROTECTED | Flags::UNUSED;
-        if is_signature(designator) && flags.intersects(there) { flags | there } else { flags }
-    });
+    let [first, second] = [first, second].map(|flags| whole_use(flags, designator));
     let of_use = |flags: Flags| flags.with_stronger() & Flags::USED;
     let used = of_use(first);
     second.contains(first & Flags::IGNORE)
@@ -201,6 +199,12 @@ fn is_as_strict(first: Flags, second: Flags, designator: Designator) -> bool {
             || of_use(second).contains(used)
                 && (!does_with_the_tree(first) || does_with_the_tree(second))
                 && second.contains(first.difference(Flags::OPEN)))
+}
+
+/// A signature partition that is there counts as used and as not used: a rule that lets in one lets in the other.
+fn whole_use(flags: Flags, designator: Designator) -> Flags {
+    let there = Flags::UNPROTECTED | Flags::UNUSED;
+    if is_signature(designator) && flags.intersects(there) { flags | there } else { flags }
 }
 
 fn is_signature(designator: Designator) -> bool {
