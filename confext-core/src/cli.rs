@@ -14,6 +14,7 @@ mod list;
 mod manifest;
 mod merge;
 mod output;
+mod pick;
 mod plan;
 mod policy;
 mod progress;
@@ -75,6 +76,7 @@ enum Verb {
     Diff(diff::Arguments),
     Extract(extract::Arguments),
     List(list::Arguments),
+    Pick(pick::Arguments),
     Plan(plan::Arguments),
     Policy(policy::Arguments),
     Merge(merge::MergeArguments),
@@ -125,6 +127,7 @@ impl Verb {
             Self::Diff(arguments) => return diff::run(arguments, output),
             Self::Extract(arguments) => extract::run(arguments, output),
             Self::List(arguments) => list::run(arguments, output),
+            Self::Pick(arguments) => pick::run(arguments, output),
             Self::Plan(arguments) => plan::run(arguments, output),
             Self::Policy(arguments) => return policy::run(arguments, output),
             Self::Merge(arguments) => merge::merge(arguments, output),

@@ -171,16 +171,22 @@ pub(crate) fn statx(fd: BorrowedFd<'_>) -> io::Result<Statx> {
 
 /// The names in an open directory, sorted by bytes.
 pub(crate) fn names(directory: BorrowedFd<'_>) -> rustix::io::Result<Vec<Vec<u8>>> {
+    Ok(listing(directory)?.into_iter().map(|(name, _)| name).collect())
+}
+
+/// The names in an open directory, sorted by bytes, with what the listing says of their kind.
+pub(crate) fn listing(directory: BorrowedFd<'_>) -> rustix::io::Result<Vec<(Vec<u8>, rustix::fs::FileType)>> {
     let mut names = Vec::new();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let readable = rustix::fs::openat(directory, c".", flags, Mode::empty())?;
     for entry in rustix::fs::Dir::new(readable)? {
-        let name = entry?.file_name().to_bytes().to_vec();
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
         if name != b"." && name != b".." {
-            names.push(name);
+            names.push((name.to_vec(), entry.file_type()));
         }
     }
-    names.sort();
+    names.sort_unstable_by(|a, b| a.0.cmp(&b.0));
     Ok(names)
 }
 

@@ -23,6 +23,8 @@ pub mod host;
 
 pub mod directory;
 
+pub mod pick;
+
 pub mod discover;
 
 pub mod loopdev;

@@ -15,7 +15,7 @@ mod choice;
 mod name;
 mod pattern;
 
-pub use choice::{Choice, Pick, Reason, Rejection, choose};
+pub use choice::{Best, Choice, Pick, Reason, Rejection, choose};
 pub use name::Tries;
 pub use pattern::{Pattern, VersionedImage};
 

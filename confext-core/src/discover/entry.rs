@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use super::{Candidate, Found, Kind, Rejection, Severity};
 use crate::directory;
 use crate::host::Host;
+use crate::pick::entry_kind;
 use crate::sys::OFlags;
 
 /// Looks at one entry. Everything that has no name goes to `refused`.
@@ -160,10 +161,16 @@ fn choose(
 ) -> Result<Option<Candidate>, Rejection> {
     let place =
         host.open_path(directory, OFlags::DIRECTORY).map_err(|error| lookup_failed(directory, &error))?;
-    let names = directory::names(place.as_fd()).map_err(|errno| not_opened(directory, errno))?;
+    let listed = directory::listing(place.as_fd()).map_err(|errno| not_opened(directory, errno))?;
     let inside = |name: &[u8]| directory.join(std::ffi::OsStr::from_bytes(name));
-    let entries = names.into_iter().map(|name| {
-        let kind = resolve(host, &inside(&name)).map_or(EntryKind::Dangling, |(_, kind)| entry_kind(kind));
+    let entries = listed.into_iter().map(|(name, listed)| {
+        let kind = match listed {
+            // Links are followed inside the root; some file systems list no kinds.
+            FileType::Symlink | FileType::Unknown => {
+                resolve(host, &inside(&name)).map_or(EntryKind::Dangling, |(_, kind)| entry_kind(kind))
+            }
+            known => entry_kind(known),
+        };
         vpick::Entry { name, kind }
     });
     let choice = vpick::choose(entries, std::slice::from_ref(&wanted.filter));
@@ -226,15 +233,6 @@ fn bad_name(path: &Path, name: &[u8]) -> Rejection {
 
 fn pattern(wanted: &VersionedImage) -> String {
     format!("{}_VERSION{}", wanted.name, String::from_utf8_lossy(&wanted.filter.suffix))
-}
-
-fn entry_kind(kind: FileType) -> EntryKind {
-    match kind {
-        FileType::RegularFile => EntryKind::Regular,
-        FileType::Directory => EntryKind::Directory,
-        FileType::BlockDevice => EntryKind::BlockDevice,
-        _ => EntryKind::Other,
-    }
 }
 
 fn describe(kind: FileType) -> &'static str {

@@ -102,6 +102,34 @@ fn build() {
     assert_eq!(signed["root_hash"], unsigned["root_hash"]);
 }
 
+#[test]
+fn pick() {
+    let scratch = Scratch::new();
+    let place = scratch.path("app.v");
+    std::fs::create_dir(&place).unwrap();
+    for name in ["app_1.raw", "app_2+3-1.raw", "app_3+0.raw", "app_9", "app_4_arm64.raw"] {
+        scratch.file(&format!("app.v/{name}"), "");
+    }
+    let (dotted, triple) = (place.to_str().unwrap(), scratch.path("app.v/app___.raw"));
+    let triple = triple.to_str().unwrap();
+    let document = confext(["pick", "--json", triple, scratch.path("").to_str().unwrap()]).ok().json();
+    assert_eq!(document["picked"][0]["tries"], serde_json::json!({"left": 3, "done": 1}));
+    Documented::read("pick").check(&[document]);
+    for (arguments, expected) in [
+        (&["pick", dotted][..], "app_9"),
+        (&["pick", dotted, "--suffix", ".raw", "--accept", "raw"], "app_2+3-1.raw"),
+        (&["pick", triple, "--version", "1"], "app_1.raw"),
+        (&["pick", triple, "--architecture", "arm64"], "app_4_arm64.raw"),
+    ] {
+        assert_eq!(confext(arguments).ok().text(), format!("{dotted}/{expected}\n"));
+    }
+    let nothing = confext(["pick", "--json", &format!("{triple}/")]);
+    assert_eq!((nothing.status, &nothing.json()["error"]["code"]), (1, &"nothing-to-pick".into()));
+    let missing = confext(["pick", "--json", scratch.path("no").to_str().unwrap()]);
+    assert_eq!((missing.status, &missing.json()["error"]["code"]), (3, &"os".into()));
+    assert_eq!(confext(["pick", dotted, "--accept", "x"]).status, 2);
+}
+
 /// An image, unsigned, with files of every kind and names that are no text.
 fn image_of_all_kinds(scratch: &Scratch) -> PathBuf {
     let mut tree = Tree::new();

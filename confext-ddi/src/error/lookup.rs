@@ -14,6 +14,10 @@ family! {
         PatternDirectory { found: String } = "pattern-directory",
             "the pattern asks for a directory: found {found:?}, expected a pattern for an image file",
             "drop the slash at the end, or look for directories";
+        /// No entry of a `.v` directory fits.
+        NothingToPick { path: String, expected: String } = "nothing-to-pick",
+            "no entry of {path:?} fits: expected {expected:?}, of this version, architecture and type",
+            "list the directory; names in it have the form NAME_VERSION_ARCHITECTURE+LEFT-DONE.SUFFIX";
         // parity
         /// There is no hash tree that says which blocks are damaged.
         NoHashTree = "no-hash-tree",

@@ -151,14 +151,16 @@ fn best_of_filters(entry: &Entry, filters: &[Filter]) -> Option<Result<Pick, Rea
 }
 
 fn fit(entry: &Entry, filter: &Filter) -> Result<Pick, Reason> {
-    let Parsed { version, architecture, tries } = name::parse(&entry.name, filter)?;
+    let Parsed { version, architecture, tries } =
+        name::parse(&entry.name, filter).map_err(|flaw| flaw.reason(filter))?;
     if let Some(expected) = filter.version.as_ref().filter(|&expected| *expected != version) {
-        return Err(Reason::OtherVersion { found: version, expected: expected.clone() });
+        return Err(Reason::OtherVersion { found: version.to_owned(), expected: expected.clone() });
     }
     let preference = prefer(architecture, filter.architecture)?;
     if !filter.accept.takes(entry.kind) {
         return Err(Reason::Kind { found: entry.kind });
     }
+    let version = version.to_owned();
     Ok(Pick { name: entry.name.clone(), kind: entry.kind, version, architecture, tries, preference })
 }
 
@@ -180,15 +182,76 @@ fn prefer(found: Option<Architecture>, rule: ArchitectureRule) -> Result<u8, Rea
 
 /// `Greater` is better.
 fn compare(a: &Pick, b: &Pick) -> Ordering {
-    let counters = |pick: &Pick| pick.tries.unwrap_or(Tries { left: u32::MAX, done: u32::MAX });
-    let (tries_a, tries_b) = (counters(a), counters(b));
-    (tries_a.left != 0)
-        .cmp(&(tries_b.left != 0))
-        .then_with(|| version::compare(&a.version, &b.version))
-        .then_with(|| a.preference.cmp(&b.preference))
-        .then_with(|| tries_a.left.cmp(&tries_b.left))
-        .then_with(|| Reverse(tries_a.done).cmp(&Reverse(tries_b.done)))
-        .then_with(|| a.name.cmp(&b.name))
+    a.rank().compare(&b.rank())
+}
+
+/// What decides between two entries.
+struct Rank<'a> {
+    name: &'a [u8],
+    version: &'a str,
+    preference: u8,
+    tries: Option<Tries>,
+}
+
+impl Pick {
+    fn rank(&self) -> Rank<'_> {
+        Rank { name: &self.name, version: &self.version, preference: self.preference, tries: self.tries }
+    }
+}
+
+impl Rank<'_> {
+    /// `Greater` is better.
+    fn compare(&self, other: &Rank<'_>) -> Ordering {
+        let counters = |rank: &Rank<'_>| rank.tries.unwrap_or(Tries { left: u32::MAX, done: u32::MAX });
+        let (tries, tries_other) = (counters(self), counters(other));
+        (tries.left != 0)
+            .cmp(&(tries_other.left != 0))
+            .then_with(|| version::compare(self.version, other.version))
+            .then_with(|| self.preference.cmp(&other.preference))
+            .then_with(|| tries.left.cmp(&tries_other.left))
+            .then_with(|| Reverse(tries.done).cmp(&Reverse(tries_other.done)))
+            .then_with(|| self.name.cmp(other.name))
+    }
+}
+
+/// [`choose`] for one filter when only the best entry is asked for: nothing is kept of the others.
+#[derive(Debug)]
+pub struct Best<'a> {
+    filter: &'a Filter,
+    held: Option<Pick>,
+}
+
+impl<'a> Best<'a> {
+    /// No entry yet.
+    #[must_use]
+    pub const fn new(filter: &'a Filter) -> Self {
+        Self { filter, held: None }
+    }
+
+    /// Looks at one entry. `kind` is asked only when the name is better than all that fit before: an entry that cannot
+    /// win costs neither a look at the disk nor memory.
+    pub fn offer(&mut self, name: &[u8], kind: impl FnOnce() -> EntryKind) {
+        let Ok(Parsed { version, architecture, tries }) = name::parse(name, self.filter) else { return };
+        if self.filter.version.as_ref().is_some_and(|expected| expected != version) {
+            return;
+        }
+        let Ok(preference) = prefer(architecture, self.filter.architecture) else { return };
+        let rank = Rank { name, version, preference, tries };
+        if self.held.as_ref().is_some_and(|held| rank.compare(&held.rank()) != Ordering::Greater) {
+            return;
+        }
+        let kind = kind();
+        if self.filter.accept.takes(kind) {
+            let (name, version) = (name.to_vec(), version.to_owned());
+            self.held = Some(Pick { name, kind, version, architecture, tries, preference });
+        }
+    }
+
+    /// The best of the entries that fit.
+    #[must_use]
+    pub fn into_pick(self) -> Option<Pick> {
+        self.held
+    }
 }
 
 #[cfg(test)]
@@ -213,6 +276,12 @@ mod tests {
         let forward = choose(files(&names), &[filter()]);
         let backward = choose(files(&names).into_iter().rev(), &[filter()]);
         assert_eq!(forward, backward, "the order of the entries matters");
+        for entries in [files(&names), files(&names).into_iter().rev().collect()] {
+            let filter = filter();
+            let mut best = Best::new(&filter);
+            entries.iter().for_each(|entry| best.offer(&entry.name, || entry.kind));
+            assert_eq!(best.into_pick(), forward.chosen, "{versions:?}");
+        }
         forward.chosen.map(|pick| String::from_utf8(pick.name).unwrap())
     }
 
@@ -274,6 +343,18 @@ mod tests {
         let choice = choose(entries, &[filter()]);
         assert_eq!(choice.chosen.unwrap().version, "1");
         assert_eq!(choice.rejected.len(), 1);
+    }
+
+    #[test]
+    fn only_what_could_win_is_looked_at() {
+        let filter = filter();
+        let mut best = Best::new(&filter);
+        best.offer(b"foo_3.raw", || EntryKind::Dangling);
+        best.offer(b"foo_2.raw", || EntryKind::Regular);
+        for name in ["foo_1.raw", "foo_2.raw", "foo_9.img", "bar_9.raw", "foo_9_arm64.raw", "foo_9+0.raw"] {
+            best.offer(name.as_bytes(), || panic!("{name} cannot win"));
+        }
+        assert_eq!(best.into_pick().unwrap().name, b"foo_2.raw");
     }
 
     #[test]

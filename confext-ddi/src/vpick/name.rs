@@ -21,44 +21,56 @@ impl std::fmt::Display for Tries {
 }
 
 /// What a name says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Parsed {
-    pub(super) version: String,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Parsed<'a> {
+    pub(super) version: &'a str,
     pub(super) architecture: Option<Architecture>,
     pub(super) tries: Option<Tries>,
 }
 
+/// Why a name is none; with the part that is at fault, not copied.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Flaw<'a> {
+    Base,
+    Suffix,
+    Counters(&'a [u8]),
+    Architecture(&'a [u8]),
+    Version(&'a [u8]),
+}
+
+impl Flaw<'_> {
+    /// The same, to be kept.
+    pub(super) fn reason(self, filter: &Filter) -> Reason {
+        match self {
+            Self::Base => Reason::Base { expected: lossy(&filter.base) },
+            Self::Suffix => Reason::Suffix { expected: lossy(&filter.suffix) },
+            Self::Counters(found) => Reason::Counters { found: lossy(found) },
+            Self::Architecture(found) => Reason::UnknownArchitecture { found: lossy(found) },
+            Self::Version(found) => Reason::Version { found: lossy(found) },
+        }
+    }
+}
+
 /// Takes a name apart from its ends: base, suffix, counters, architecture; what remains is the version.
-pub(super) fn parse(name: &[u8], filter: &Filter) -> Result<Parsed, Reason> {
-    let rest =
-        strip_base(name, &filter.base).ok_or_else(|| Reason::Base { expected: lossy(&filter.base) })?;
-    let rest = rest
-        .strip_suffix(filter.suffix.as_slice())
-        .ok_or_else(|| Reason::Suffix { expected: lossy(&filter.suffix) })?;
+pub(super) fn parse<'a>(name: &'a [u8], filter: &Filter) -> Result<Parsed<'a>, Flaw<'a>> {
+    let rest = strip_base(name, &filter.base).ok_or(Flaw::Base)?;
+    let rest = rest.strip_suffix(filter.suffix.as_slice()).ok_or(Flaw::Suffix)?;
 
     let (rest, tries) = match (filter.tries, split_last(rest, b'+')) {
         (TriesRule::Honoured, Some((rest, counters))) => {
-            let tries = parse_tries(counters).ok_or_else(|| Reason::Counters { found: lossy(counters) })?;
-            (rest, Some(tries))
+            (rest, Some(parse_tries(counters).ok_or(Flaw::Counters(counters))?))
         }
         _ => (rest, None),
     };
     let (rest, architecture) = match (filter.architecture, split_last(rest, b'_')) {
         (ArchitectureRule::Host { .. } | ArchitectureRule::Only(_), Some((rest, text))) => {
-            let architecture = std::str::from_utf8(text)
-                .ok()
-                .and_then(|text| Architecture::ALL.into_iter().find(|known| known.as_str() == text))
-                .ok_or_else(|| Reason::UnknownArchitecture { found: lossy(text) })?;
-            (rest, Some(architecture))
+            let known = Architecture::ALL.into_iter().find(|known| known.as_str().as_bytes() == text);
+            (rest, Some(known.ok_or(Flaw::Architecture(text))?))
         }
         _ => (rest, None),
     };
-    let version = std::str::from_utf8(rest)
-        .ok()
-        .filter(|text| version::is_valid(text))
-        .ok_or_else(|| Reason::Version { found: lossy(rest) })?
-        .to_owned();
-    Ok(Parsed { version, architecture, tries })
+    let version = std::str::from_utf8(rest).ok().filter(|text| version::is_valid(text));
+    Ok(Parsed { version: version.ok_or(Flaw::Version(rest))?, architecture, tries })
 }
 
 fn strip_base<'a>(name: &'a [u8], base: &[u8]) -> Option<&'a [u8]> {
@@ -87,6 +99,6 @@ fn decimal(text: &[u8]) -> Option<u32> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-pub(super) fn lossy(bytes: &[u8]) -> String {
+fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
