@@ -14,6 +14,7 @@
 #   blocks     every block of the large image, against veritysetup
 #   tree       a signed sysext of 500 MB in 5,000 files, against systemd-repart; a quarter of the runs, they take long
 #   parts      the same, against mkfs.erofs and veritysetup format, which sign nothing and make no partition table
+#   manifest   every file of an image of 500 MiB with its SHA-256, against systemd-dissect --mtree: the same text
 #   size       bytes of the smallest signed confext
 #
 # What is not the same is said with each line. Needs root, the peer root (tests/setup.sh peer) and a Rust toolchain: it
@@ -127,6 +128,20 @@ sfdisk --json large.raw | tr -d ' ",' | awk -F: '$1 == "start" { start = $2 } $1
     }
 root_hash=$(./confext --json inspect large.raw | grep -o '[0-9a-f]\{64\}' | head -n 1)
 
+# 500 MiB: one large file, 40 of 4 MiB, and 10,240 of 9 KiB.
+mkdir -p huge/etc/many
+head -c 250M /dev/urandom >huge/etc/large
+for ((file = 0; file < 40; file++)); do head -c 4M /dev/urandom >huge/etc/middle-$file; done
+head -c 90M /dev/urandom | split -b 9K -a 5 - huge/etc/many/
+ours_build huge huge.raw
+manifest() { ./confext manifest huge.raw --mtree systemd --certificate cert.pem; }
+# Nothing is checked: not every kernel has a device mapper.
+mtree() {
+    env SYSTEMD_DISSECT_VERITY_EMBEDDED=0 SYSTEMD_DISSECT_VERITY_GUESS=0 SYSTEMD_DISSECT_VERITY_SIDECAR=0 \
+        systemd-dissect --mtree --image-policy=root=unprotected+absent huge.raw
+}
+cmp <(manifest) <(mtree)
+
 echo "date     $(date -u +%F)"
 echo "machine  $(sed -n 's/^model name[^:]*: *//p' /proc/cpuinfo | head -n 1), $(nproc) processors, Linux $(uname -r)"
 echo "programs $(./confext --version); $(systemctl --version | head -n 1); $(veritysetup --version | cut -d' ' -f1,2)"
@@ -143,5 +158,6 @@ runs=$(((every + 3) / 4))
 compare tree ours_tree theirs_tree "500 MB in 5,000 files, signed and synced to disk; systemd-repart runs mkfs.erofs"
 compare parts ours_tree parts_tree "the same; mkfs.erofs and veritysetup make no partition table and no signature"
 runs=$every
+compare manifest manifest mtree "500 MiB: confext checks signature and every block it reads, systemd-dissect neither"
 awk -v ours="$(stat -c %s small.raw)" -v theirs="$(stat -c %s systemd.raw)" \
     'BEGIN { printf "%-8s %6.2f   %d bytes by systemd-repart, %d by confext\n", "size", theirs / ours, theirs, ours }'

@@ -11,7 +11,6 @@ use confext_ddi::verity::Superblock;
 use confext_ddi::{Limits, ReadAt as _, Result};
 use confext_tests::peer::{self, NAME, Place, Protect, SQUASHFS, Systemd, record_files};
 use confext_tests::source::{self, Entry};
-use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::fs::File;
 
