@@ -457,7 +457,7 @@ family! {
         /// A pattern of an image filter is not one.
         FilterPattern { found: String, because: &'static str } = "filter-pattern",
             "not a pattern for labels: found {found:?} with {because}",
-            "close brackets and quotes; to match a special character itself, write it in brackets like [*]";
+            "close brackets and quotes; to match a special character itself, write it in brackets";
         /// An image filter has two rules for the same partition.
         FilterRuleTwice { found: String } = "filter-rule-twice",
             "two rules in an image filter for one partition: found a second one for {found:?}, expected one",

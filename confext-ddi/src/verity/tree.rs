@@ -27,7 +27,7 @@ pub struct Tree {
 ///
 /// # Errors
 ///
-/// As [`write`].
+/// As [`write()`].
 pub fn build<R: ReadAt + ?Sized>(data: &R, superblock: &Superblock) -> Result<Tree> {
     let geometry = Geometry::new(superblock)?;
     check_data_size(data, &geometry)?;

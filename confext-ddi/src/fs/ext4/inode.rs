@@ -9,6 +9,7 @@ use crate::read::read_vec;
 use zerocopy::FromBytes as _;
 
 const ENCRYPTED: u32 = 0x800;
+const INDEXED: u32 = 0x1000;
 const EXTENTS: u32 = 0x8_0000;
 const VALUE_OF_ATTRIBUTE: u32 = 0x20_0000;
 const INLINE_DATA: u32 = 0x1000_0000;
@@ -27,6 +28,8 @@ pub(in crate::fs) struct Inode {
     pub(super) xattr_block: Option<u64>,
     /// Whether it is no file but holds the value of an attribute.
     pub(super) is_value: bool,
+    /// Whether a directory has blocks of hashes.
+    pub(super) is_indexed: bool,
 }
 
 /// Where the content is.
@@ -63,6 +66,10 @@ impl Inode {
         // The higher bits of a time stand in the tail, as far as it goes.
         let mtime_extra = rest.get(8..12).filter(|_| tail_bytes >= 12).and_then(|bytes| bytes.first_chunk());
         let mtime_extra = mtime_extra.map_or(0, |bytes| u32::from_le_bytes(*bytes));
+        let mtime_nsec = mtime_extra >> 2;
+        if mtime_nsec > 999_999_999 {
+            return Err(wrong("modification time", mtime_nsec, "less than 10^9 nanoseconds"));
+        }
         let seconds = i64::from(i32::from_le_bytes(raw.mtime.to_bytes()));
         let size_bytes = u64::from(raw.size_low.get()) | u64::from(raw.size_high.get()) << 32;
         if i64::try_from(size_bytes).is_err() {
@@ -77,7 +84,7 @@ impl Inode {
             gid: u32::from(raw.gid_low.get()) | u32::from(raw.gid_high.get()) << 16,
             size_bytes: if has_content { size_bytes } else { 0 },
             mtime_sec: seconds.saturating_add(i64::from(mtime_extra & 3) << 32),
-            mtime_nsec: (mtime_extra >> 2).min(999_999_999),
+            mtime_nsec,
             nlink: raw.links.get().into(),
             rdev: is_device.then(|| device(&raw.content)),
             ino: number,
@@ -101,6 +108,7 @@ impl Inode {
             xattrs: if has_xattrs && tail_bytes > 0 { xattrs.to_vec() } else { Vec::new() },
             xattr_block: (block != 0).then_some(block),
             is_value: flags & VALUE_OF_ATTRIBUTE != 0,
+            is_indexed: flags & INDEXED != 0,
         })
     }
 }
