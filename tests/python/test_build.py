@@ -107,7 +107,7 @@ def test_sysext_has_its_own_hierarchies(make: Make, vendor: confext.KeyPair) -> 
 @pytest.mark.parametrize(
     ("change", "error", "text"),
     [
-        ({"class_": "portable"}, ValueError, "class_: found 'portable', expected 'confext' or 'sysext'"),
+        ({"class_": "service"}, ValueError, "class_: found 'service', expected 'sysext' or 'confext' or 'portable' or"),
         ({"architecture": "z80"}, ValueError, "architecture: found 'z80'"),
         ({"key": b"junk"}, confext.CorruptError, "key"),
         ({"key": None}, ValueError, "key and certificate go together"),
@@ -148,7 +148,8 @@ def test_a_failed_build_leaves_the_old_image(make: Make) -> None:
 
 
 def test_lint_says_what_a_build_refuses(make: Make, vendor: confext.KeyPair, tmp_path: Path) -> None:
-    source = {"etc/tool": confext.File(b"", mode=0o4755), "etc/os-release": b"ID=x\n"}
+    tool = confext.File(b"", mode=0o4755)
+    source: dict[str, confext.File | bytes] = {"etc/tool": tool, "etc/os-release": b"ID=x\n"}
     found = confext.lint("app", source=source)
     assert [(one.code, one.severity, one.path) for one in found] == [
         ("replaces-os-release", "error", "etc/os-release"),
@@ -156,7 +157,7 @@ def test_lint_says_what_a_build_refuses(make: Make, vendor: confext.KeyPair, tmp
         ("release-missing", "error", "etc/extension-release.d/extension-release.app"),
     ]
     with pytest.raises(confext.RefusedError) as refused:
-        make({"etc/tool": source["etc/tool"]}, allow=[])
+        make({"etc/tool": tool}, allow=[])
     assert refused.value.code == "lint"
     image = make({"etc/tool": source["etc/tool"], "etc/motd": confext.Symlink("x")}, allow=["set-id"])
     admitted = confext.verify(image, certificates=vendor.certificate)
