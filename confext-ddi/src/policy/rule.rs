@@ -136,7 +136,10 @@ impl Rule {
         Self(Flags::IGNORE.extended())
     }
 
-    /// Everything. The word `open`.
+    /// Every use. The word `open`.
+    ///
+    /// A signature that does not check is refused, as under every rule that names `signed`: a rule without that word
+    /// can admit what this one does not.
     #[must_use]
     pub fn open() -> Self {
         Self(Flags::OPEN.extended())

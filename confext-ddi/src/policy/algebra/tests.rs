@@ -95,6 +95,8 @@ fn protections_are_ordered_and_so_are_rules_and_policies() {
         ("signed", "verity", true),
         ("verity", "signed", false),
         ("verity", "verity+signed", false),
+        ("verity", "open", false),
+        ("verity", "encrypted+encryptedwithintegrity+unprotected+unused+absent", true),
         ("verity+signed", "verity", true),
         ("unprotected+verity", "unprotected", true),
         ("unprotected", "unprotected+verity", true),
