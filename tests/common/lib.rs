@@ -8,3 +8,4 @@ pub mod reseal;
 pub mod root;
 pub mod source;
 pub mod sweep;
+pub mod tools;

@@ -1,33 +1,32 @@
 //! Every kind of file system that has a name here, made by its own tool: what `blkid` says it is, is what is said here.
 
 use confext_ddi::fstype::{FsType, probe};
+use confext_tests::tools;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::process::{Command, Output};
 
-/// Runs a program in `dir`. It has to be there: an oracle that is not asked proves nothing.
-fn output(dir: &Path, command: &str) -> Output {
-    let path = std::env::var("PATH").unwrap_or_default();
-    let mut words = command.split(' ');
-    let program = words.next().unwrap();
-    let mut command = Command::new(program);
-    command.args(words).current_dir(dir).env("PATH", format!("{path}:/usr/sbin:/sbin")).env("LC_ALL", "C");
-    command
-        .output()
-        .unwrap_or_else(|error| panic!("{program} cannot be run ({error}): run tests/setup.sh tools"))
-}
-
+/// Runs a command in `dir`, its words apart by blanks.
 fn run(dir: &Path, command: &str) {
-    let output = output(dir, command);
-    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+    let words: Vec<&str> = command.split(' ').collect();
+    let [program, arguments @ ..] = words.as_slice() else { panic!("no program") };
+    tools::run(program, arguments, dir);
 }
 
 /// What blkid finds in `image`: nothing, one type, or several that it does not choose between.
 fn blkid(dir: &Path) -> Option<String> {
-    let output =
-        output(dir, "blkid --probe --usages filesystem,crypto,other --match-tag TYPE --output value image");
+    let asked = [
+        "--probe",
+        "--usages",
+        "filesystem,crypto,other",
+        "--match-tag",
+        "TYPE",
+        "--output",
+        "value",
+        "image",
+    ];
+    let output = tools::output("blkid", &asked, dir);
     let found = String::from_utf8(output.stdout).unwrap().trim().to_owned();
     match output.status.code() {
         Some(0) => Some(found),

@@ -7,9 +7,10 @@ use confext_ddi::units::{BlockSize, ByteRange};
 use confext_ddi::verity::fec::{Coverage, Parts, Roots, encode, repair};
 use confext_ddi::verity::{Reader, Superblock, verify};
 use confext_tests::source::noise;
+use confext_tests::tools;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 const SALT: &str = "5a5b5c5d";
 
@@ -24,13 +25,7 @@ struct Formatted {
 }
 
 fn veritysetup(arguments: &[&str]) -> Output {
-    let path = std::env::var("PATH").unwrap_or_default();
-    Command::new("veritysetup")
-        .args(arguments)
-        .env("PATH", format!("{path}:/usr/sbin:/sbin"))
-        .env("LC_ALL", "C")
-        .output()
-        .unwrap_or_else(|error| panic!("veritysetup cannot be run ({error}): install cryptsetup-bin"))
+    tools::output("veritysetup", arguments, Path::new("/"))
 }
 
 impl Formatted {

@@ -4,6 +4,7 @@ use confext_ddi::error::Unverified;
 use confext_ddi::fs::{self, FileSystem, FileType, Metadata};
 use confext_ddi::fstype::FsType;
 use confext_ddi::{Limits, ReadAt, Result};
+use confext_tests::tools;
 use rustix::fs::{CWD, XattrFlags, mknodat, setxattr, utimensat};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsStr;
@@ -11,38 +12,12 @@ use std::fs::File;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::TempDir;
 
-/// Runs a tool, which has to be there: an oracle that is not asked proves nothing.
 fn run(program: &str, arguments: &[&OsStr]) {
-    let path = std::env::var("PATH").unwrap_or_default();
-    let output = Command::new(program)
-        .args(arguments)
-        .env("PATH", format!("{path}:/usr/sbin:/sbin"))
-        .env_remove("SOURCE_DATE_EPOCH")
-        .output()
-        .unwrap_or_else(|error| {
-            panic!("{program} cannot be run ({error}): install erofs-utils, squashfs-tools, e2fsprogs")
-        });
-    assert!(
-        output.status.success(),
-        "{program} {arguments:?}: {}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-}
-
-/// Runs a tool and returns its exit status.
-fn status(program: &str, arguments: &[&OsStr]) -> i32 {
-    let path = std::env::var("PATH").unwrap_or_default();
-    let mut command = Command::new(program);
-    let output = command.args(arguments).env("PATH", format!("{path}:/usr/sbin:/sbin")).output();
-    let output =
-        output.unwrap_or_else(|error| panic!("{program} cannot be run ({error}): install e2fsprogs"));
-    output.status.code().unwrap()
+    tools::run(program, arguments, Path::new("/"));
 }
 
 fn scratch() -> TempDir {
@@ -386,7 +361,8 @@ fn compare_ext4(privilege: Privilege) {
         compare(&*open_ext4(&image).unwrap(), &source, keeps);
         // With hashes in the larger directories; 1 says that it changed something.
         let check = [OsStr::new("-fyD"), image.as_os_str()];
-        assert!(matches!(status("e2fsck", &check), 0 | 1), "{options:?}");
+        let checked = tools::output("e2fsck", &check, Path::new("/")).status.code();
+        assert!(matches!(checked, Some(0 | 1)), "{options:?}: {checked:?}");
         compare(&*open_ext4(&image).unwrap(), &source, keeps);
         std::fs::remove_file(&image).unwrap();
     }

@@ -5,22 +5,16 @@ use confext_ddi::units::BlockSize;
 use confext_ddi::verity::{Geometry, HashArea, HashType, Reader, Superblock, build, verify, write};
 use confext_ddi::{Limits, RootHash};
 use confext_tests::peer::Place;
+use confext_tests::tools;
 use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 const UUID: &str = "11111111-2222-4333-8444-555555555555";
 
-/// Runs `veritysetup`, which has to be there: an oracle that is not asked proves nothing.
 fn veritysetup(arguments: &[&str]) -> Output {
-    let path = std::env::var("PATH").unwrap_or_default();
-    Command::new("veritysetup")
-        .args(arguments)
-        .env("PATH", format!("{path}:/usr/sbin:/sbin"))
-        .env("LC_ALL", "C")
-        .output()
-        .unwrap_or_else(|error| panic!("veritysetup cannot be run ({error}): install cryptsetup-bin"))
+    tools::output("veritysetup", arguments, Path::new("/"))
 }
 
 fn text(path: &Path) -> &str {
