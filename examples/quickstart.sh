@@ -5,10 +5,13 @@
 # its own and a temporary directory. The rest of the machine never sees a change, and nothing is left behind.
 #
 #   examples/quickstart.sh
+#
+#   CONFEXT_PROFILE          the profile to build with; default release
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 SELF=$PWD/examples/quickstart.sh
+PROFILE=${CONFEXT_PROFILE:-release}
 
 BOLD='' PLAIN=''
 [[ ! -t 1 ]] || { BOLD=$'\e[1m' PLAIN=$'\e[0m'; }
@@ -181,10 +184,10 @@ outside() {
     [[ $(id -u) == 0 ]] || die "needs root: mounts are made, in a namespace of their own"
     step "Install what is missing, and build"
     tests/setup.sh build
-    cargo build --release --locked -p confext-core --features cli
+    cargo build --profile "$PROFILE" --locked -p confext-core --features cli
     WORK=$(mktemp -d "${TMPDIR:-/tmp}/confext-quickstart.XXXXXX")
     trap 'rm -rf "$WORK"' EXIT
-    PROGRAM=${CARGO_TARGET_DIR:-$PWD/target}/release/confext
+    PROGRAM=${CARGO_TARGET_DIR:-$PWD/target}/${PROFILE/#dev/debug}/confext
     state >"$WORK/before"
     OUTSIDE=$$ WORK=$WORK PROGRAM=$PROGRAM unshare --mount --propagation private "$BASH" "$SELF" --inside
 

@@ -55,7 +55,7 @@ tier_shell() {
 tier_clippy() {
     cargo clippy --workspace --features confext-core/cli --all-targets -- -D warnings
     cargo clippy -p confext-ddi --no-default-features --all-targets -- -D warnings
-    (cd fuzz && cargo clippy --all-targets -- -D warnings)
+    (cd fuzz && cargo clippy --all-targets --target-dir "$TARGET" -- -D warnings)
 }
 
 tier_docs() {
@@ -114,12 +114,12 @@ tier_fuzz() {
     (cd fuzz && RUSTFLAGS=$flags cargo build --release --bins --target "$triple" --target-dir "$TARGET/fuzz")
     mkdir -p "$LOGS/artifacts"
     for target in fuzz/fuzz_targets/*.rs; do
-        if run_fuzz_target "$(basename "$target" .rs)" "$TARGET/fuzz/$triple/release"; then
-            echo "fuzz: $(basename "$target" .rs): ok"
-        else
-            echo "fuzz: $(basename "$target" .rs): FAILED, the input is in $LOGS/artifacts"
-            status=1
-        fi
+        while [[ $(jobs -rp | wc -l) -ge $(nproc) ]]; do wait -n || :; done
+        run_fuzz_target "$(basename "$target" .rs)" "$TARGET/fuzz/$triple/release" &
+    done
+    wait
+    for target in fuzz/fuzz_targets/*.rs; do
+        fuzz_verdict "$(basename "$target" .rs)" || status=1
     done
     pack_for_oss_fuzz "$TARGET/fuzz/$triple/release" || status=1
     return $status
@@ -138,7 +138,8 @@ tier_examples() {
         examples/lib.rs) continue ;;
         *.rs) run_example "$example" "$TARGET/debug/examples/$(basename "$example" .rs)" || status=1 ;;
         *.py) run_example "$example" "$TARGET/python/bin/python" "$example" || status=1 ;;
-        *.sh) run_example "$example" "$example" || status=1 ;;
+        # Its own default is a release build, which would be the only one here.
+        *.sh) run_example "$example" env CONFEXT_PROFILE=dev "$example" || status=1 ;;
         esac
     done
     return $status
@@ -146,12 +147,12 @@ tier_examples() {
 
 # ---- what the tiers share
 
-# run_fuzz_target NAME DIRECTORY: run the program from a copy of its corpus, so that the tree stays as it is.
+# run_fuzz_target NAME DIRECTORY: run the program from a copy of its corpus, so that the tree stays as it is. What it
+# says goes to a log of its own, and its exit status beside it.
 run_fuzz_target() {
     local corpus status=0
     corpus=$(mktemp -d "${TMPDIR:-/tmp}/confext-test-fuzz.XXXXXX")
     [[ ! -d fuzz/corpus/$1 ]] || cp -r "fuzz/corpus/$1/." "$corpus"
-    echo "fuzz: $1, from $(find "$corpus" -type f | wc -l) files"
     # The limit on address space does what -malloc_limit_mb does under the address sanitizer: an allocation sized by an
     # unchecked field ends the run.
     (
@@ -159,9 +160,22 @@ run_fuzz_target() {
         exec "$2/$1" -max_total_time="${CONFEXT_FUZZ_SECONDS:-8}" -timeout=10 -rss_limit_mb=1024 \
             -malloc_limit_mb=256 -print_final_stats=1 -verbosity=0 -dict="fuzz/dictionaries/$1.dict" \
             -artifact_prefix="$LOGS/artifacts/$1-" "$corpus"
-    ) || status=$?
+    ) >"$LOGS/fuzz-$1.log" 2>&1 || status=$?
+    echo "$status" >"$LOGS/fuzz-$1.status"
     rm -rf "$corpus"
-    return $status
+}
+
+# fuzz_verdict NAME: how the run ended; of one that failed all that it said.
+fuzz_verdict() {
+    local inputs
+    inputs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$LOGS/fuzz-$1.log")
+    if [[ $(cat "$LOGS/fuzz-$1.status") == 0 && $inputs -gt 0 ]]; then
+        echo "fuzz: $1: ok, $inputs inputs"
+    else
+        cat "$LOGS/fuzz-$1.log"
+        echo "fuzz: $1: FAILED, the input is in $LOGS/artifacts"
+        return 1
+    fi
 }
 
 # pack_for_oss_fuzz DIRECTORY: what OSS-Fuzz gets of programs that are built: all of it is there, and it runs.
@@ -304,7 +318,7 @@ fi
 set_up "${tiers[@]}"
 
 mkdir -p "$LOGS"
-rm -f "$LOGS"/*.log
+rm -f "$LOGS"/*.log "$LOGS"/*.status
 report=() failed=0
 for tier in "${tiers[@]}"; do
     say "tier $tier"
