@@ -5,8 +5,9 @@
 //!                                     root-verity-sig ── root hash and its signature ┴─► Claim
 //! ```
 //!
-//! A bare file system has the same in files beside it ([`Sidecars`]). [`Image::open`] reads what an image says of itself; nothing is checked against a key here. What it says becomes
-//! trust only in [`Policy::judge`](crate::policy::Policy::judge).
+//! A bare file system has the same in files beside it ([`Sidecars`]). [`Image::open`] reads what an image says of itself;
+//! nothing is checked against a key here. What it says becomes trust only in
+//! [`Policy::judge`](crate::policy::Policy::judge).
 
 mod claim;
 mod layout;

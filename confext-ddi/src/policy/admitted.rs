@@ -202,7 +202,7 @@ pub(super) fn within_data(error: Error, designator: Designator) -> Error {
 /// ```compile_fail,E0624
 /// # use confext_ddi::{image::Image, policy::{Admitted, Data, Evidence}};
 /// fn without_a_judgement(image: Image<Vec<u8>>, data: Data<Vec<u8>>) -> Admitted<Vec<u8>> {
-///     Admitted::new(image, Evidence::None, data)
+///     Admitted::new(image, Evidence::None, Vec::new(), data)
 /// }
 /// ```
 #[derive(Debug)]

@@ -24,7 +24,8 @@ const TASK_BLOCKS: usize = 16;
 ///
 /// The superblock is not hashed itself, yet a changed one does not get through: another salt or block size changes
 /// every digest, and another number of blocks does not fit the zeros behind each level's last digest, which
-/// [`Reader::new`] checks. Only the UUID is free.
+/// [`Reader::new`] checks. The UUID is free. What a superblock cannot show is where the tree ends: the blocks of level 0
+/// pass for the data of a tree with one level less, and such data is nothing but digests.
 ///
 /// *Shape*: a source of exactly [`Geometry::data_bytes`] bytes; data behind them cannot be read.
 ///
