@@ -1,4 +1,4 @@
-//! System calls: one a function, file descriptors and not numbers; all unsafe code of the workspace is here.
+//! System calls: one a function, file descriptors and not numbers; all unsafe code about the system is here.
 //!
 //! Nothing here decides anything: a function makes its call, checks the layout it hands to the kernel at compile time,
 //! and returns what the kernel said. The one exception to "one call" is [`FsContext`], which also reads the kernel's

@@ -158,6 +158,9 @@ pub(crate) struct Digest {
 }
 
 impl Digest {
+    /// The longest there is.
+    pub(crate) const MOST_BYTES: usize = 64;
+
     const fn from_array<const N: usize>(digest: [u8; N]) -> Self {
         const { assert!(N <= 64) };
         let mut bytes = [0; 64];

@@ -1,21 +1,21 @@
 //! Hashing blocks with their salt, one at a time or many at once.
 
-use super::{HashType, Superblock, many};
+use super::many::Prefixed;
+use super::{HashType, Superblock};
 use crate::digest::{Digest, HashAlgorithm, Salt};
 use sha2::digest::Output;
 
-/// Blocks that are handed to the hash function at once: a multiple of what every implementation does in parallel.
+/// Blocks that are handed to the hash function at once, whose digests are on the stack meanwhile.
 const AT_ONCE: usize = 64;
 
 /// A hash function over a salt and a block; a salt that comes first is hashed beforehand.
 #[derive(Debug, Clone)]
 pub(super) struct BlockHasher {
     salted: Salted,
-    /// What comes before a block.
-    before: Salt,
-    /// What comes behind it.
+    /// What comes behind a block.
     behind: Salt,
-    many: bool,
+    /// The same hash function for many blocks at once, where there is one.
+    many: Option<Prefixed>,
 }
 
 #[derive(Debug, Clone)]
@@ -41,10 +41,9 @@ impl BlockHasher {
             HashAlgorithm::Sha384 => Salted::Sha384(start(&before)),
             HashAlgorithm::Sha512 => Salted::Sha512(start(&before)),
         };
-        let many = superblock.algorithm == HashAlgorithm::Sha256
-            && behind.as_bytes().is_empty()
-            && many::is_usable();
-        Self { salted, before, behind, many }
+        let can_be = superblock.algorithm == HashAlgorithm::Sha256 && behind.as_bytes().is_empty();
+        let many = if can_be { Prefixed::new(before.as_bytes()) } else { None };
+        Self { salted, behind, many }
     }
 
     pub(super) fn digest(&self, block: &[u8]) -> Digest {
@@ -61,22 +60,18 @@ impl BlockHasher {
     /// Hashes each `block_bytes` of `blocks` into the start of each `slot_bytes` of `slots`, on this thread.
     pub(super) fn digest_all(&self, blocks: &[u8], block_bytes: usize, slots: &mut [u8], slot_bytes: usize) {
         let mut slots = slots.chunks_exact_mut(slot_bytes.max(1));
-        let mut blocks = blocks.chunks_exact(block_bytes.max(1));
-        if !self.many {
-            for (block, slot) in blocks.zip(slots) {
+        let block_bytes = block_bytes.max(1);
+        let Some(many) = &self.many else {
+            for (block, slot) in blocks.chunks_exact(block_bytes).zip(slots) {
                 put(slot, &self.digest(block));
             }
             return;
-        }
+        };
         let mut digests = [[0; 32]; AT_ONCE];
-        loop {
-            let bodies: Vec<&[u8]> = blocks.by_ref().take(AT_ONCE.min(slots.len())).collect();
-            let Some(digests) = digests.get_mut(..bodies.len()).filter(|digests| !digests.is_empty()) else {
-                return;
-            };
-            many::sha256(self.before.as_bytes(), &bodies, digests);
-            for (digest, slot) in digests.iter().zip(&mut slots) {
-                put(slot, digest);
+        for blocks in blocks.chunks(block_bytes.saturating_mul(AT_ONCE)) {
+            many.digest_each(blocks, block_bytes, &mut digests);
+            for (_, digest) in blocks.chunks_exact(block_bytes).zip(&digests) {
+                put(slots.next().unwrap_or_default(), digest);
             }
         }
     }

@@ -250,28 +250,46 @@ impl<D: ReadAt, H: ReadAt> Reader<D, H> {
     fn read_checked(&self, first: u64, count: u64, buf: &mut Vec<u8>) -> Result<()> {
         self.read_data(first, count, buf)?;
         let leaves = self.leaves(first, count).within("hash-tree")?;
-        let wrong = |(at, block): &(usize, &[u8])| {
-            let number = u64::try_from(*at).unwrap_or(u64::MAX).saturating_add(first);
-            self.expected_digest(&leaves, first, number) != Some(&self.hasher.digest(block))
-        };
         let block_bytes = usize::try_from(self.block_size()).unwrap_or(usize::MAX);
-        let found = if count <= u64::try_from(TASK_BLOCKS).unwrap_or(u64::MAX) {
-            buf.chunks_exact(block_bytes).enumerate().find(wrong)
+        let task_bytes = block_bytes.saturating_mul(TASK_BLOCKS);
+        let wrong = |(task, blocks): (usize, &[u8])| {
+            let before = u64::try_from(task.saturating_mul(TASK_BLOCKS)).unwrap_or(u64::MAX);
+            self.first_wrong(&leaves, first, first.saturating_add(before), blocks)
+        };
+        let found = if buf.len() <= task_bytes {
+            wrong((0, buf))
         } else {
-            let blocks = buf.par_chunks_exact(block_bytes).enumerate();
-            blocks.with_min_len(TASK_BLOCKS).find_first(wrong)
+            buf.par_chunks(task_bytes).enumerate().find_map_first(wrong)
         };
         match found {
             None => Ok(()),
-            Some((at, bytes)) => {
-                let block = u64::try_from(at).unwrap_or(u64::MAX).saturating_add(first);
+            Some((block, found)) => {
                 let offset = block.saturating_mul(self.block_size());
-                let found = const_hex::encode(self.hasher.digest(bytes));
-                let expected = hex_or_none(self.expected_digest(&leaves, first, block));
+                let (found, expected) =
+                    (const_hex::encode(found), hex_or_none(self.expected_digest(&leaves, first, block)));
                 let fault = Unverified::DataBlock { block, found, expected };
                 Err(Error::from(fault).at_offset(offset).within("data"))
             }
         }
+    }
+
+    /// The first of `blocks`, which start at block `from`, that is not what a leaf promises, and its digest.
+    fn first_wrong(
+        &self,
+        leaves: &[Arc<[u8]>],
+        first: u64,
+        from: u64,
+        blocks: &[u8],
+    ) -> Option<(u64, Digest)> {
+        let block_bytes = usize::try_from(self.block_size()).unwrap_or(usize::MAX);
+        let slot_bytes = self.root_hash.as_bytes().len();
+        let mut slots = [0; TASK_BLOCKS * Digest::MOST_BYTES];
+        self.hasher.digest_all(blocks, block_bytes, &mut slots, slot_bytes);
+        let found = blocks.chunks_exact(block_bytes).zip(slots.chunks_exact(slot_bytes.max(1)));
+        (from..)
+            .zip(found)
+            .find(|(block, (_, digest))| self.expected_digest(leaves, first, *block) != Some(*digest))
+            .map(|(block, (_, digest))| (block, Digest::new(digest)))
     }
 
     /// The checked blocks of level 0 that hold the digests of `count` data blocks; none when there is no level.
