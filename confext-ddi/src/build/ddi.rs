@@ -20,7 +20,7 @@ use crate::units::{ByteRange, PartitionNumber};
 use crate::verity;
 use serde::Serialize;
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The largest signature partition systemd reads.
 const MAX_SIGNATURE_BYTES: u64 = 4 << 20;
@@ -191,13 +191,13 @@ impl Builder {
     /// Builds onto `out`, which must be empty, and signs with `signer`, unless [`Builder::unsigned`] or
     /// [`Builder::sign_later`] was called.
     ///
-    /// Memory grows with the number of entries and the hash tree, not with file contents.
+    /// Memory grows with the number of entries, not with file contents.
     ///
     /// # Errors
     ///
     /// `signer-missing`, `signer-unexpected`, `build-name`, `outside-hierarchy`, `hierarchy-kind`,
     /// `forbidden-content`, `lint`, `release-missing`, `release-conflict`, `release-id`, `release-key`, `release-value`,
-    /// `architecture-unknown`, `output-not-empty`; else as [`erofs::write`], [`verity::build`] and the signer.
+    /// `architecture-unknown`, `output-not-empty`; else as [`erofs::write`], [`verity::write`] and the signer.
     pub fn build<W: Read + Write + Seek + Send>(
         mut self,
         out: &mut W,
@@ -239,9 +239,7 @@ impl Builder {
 
         let salt = Salt::new(ids::verity_salt(seed))?;
         let superblock = verity::Superblock::new(ids::verity(seed), size / table::GRAIN, salt);
-        let tree = verity::build(&Region::new(out, data), &superblock).within(hash_place.as_str())?;
-        let hash = append(out, data.end(), &tree.bytes).within(hash_place.as_str())?;
-        let root_hash = tree.root_hash;
+        let (root_hash, hash) = hash_tree(out, data, &superblock).within(hash_place.as_str())?;
 
         let (data_uuid, hash_uuid) = ids::of_root_hash(&root_hash);
         let mut partitions =
@@ -409,6 +407,21 @@ fn check_entries(tree: &Tree, kind: ImageKind) -> Result<()> {
     Ok(())
 }
 
+/// Hashes the data that was written and writes its hash tree behind it, part by part.
+fn hash_tree<W: Read + Write + Seek + Send>(
+    out: &mut W,
+    data: ByteRange,
+    superblock: &verity::Superblock,
+) -> Result<(RootHash, ByteRange)> {
+    let geometry = verity::Geometry::new(superblock)?;
+    let range = range_after(data.end(), geometry.hash_area_bytes())?;
+    let region = Region::new(out, data);
+    let root_hash = verity::write(&region, &geometry, |offset, part| {
+        region.write_outside(range.start().saturating_add(offset), part)
+    })?;
+    Ok((root_hash, range))
+}
+
 fn signature(root_hash: &RootHash, signer: &dyn Sign) -> Result<Vec<u8>> {
     let signature_der = signer.sign(root_hash)?;
     let certificate_fingerprint = Some(signer.certificate_fingerprint());
@@ -453,6 +466,19 @@ impl<'o, W> Region<'o, W> {
     pub(super) const fn new(out: &'o mut W, range: ByteRange) -> Self {
         Self { out: Mutex::new(out), range }
     }
+
+    fn lock(&self) -> MutexGuard<'_, &'o mut W> {
+        self.out.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<W: Write + Seek> Region<'_, W> {
+    /// Writes at a place of the whole output, while the region can be read.
+    fn write_outside(&self, absolute: u64, bytes: &[u8]) -> Result<()> {
+        let mut out = self.lock();
+        out.seek(SeekFrom::Start(absolute))?;
+        out.write_all(bytes).map_err(|error| Error::from(error).at_offset(absolute))
+    }
 }
 
 impl<W: Read + Seek + Send> ReadAt for Region<'_, W> {
@@ -460,7 +486,7 @@ impl<W: Read + Seek + Send> ReadAt for Region<'_, W> {
         let len = u64::try_from(buf.len()).unwrap_or(u64::MAX);
         let wanted = range_after(offset, len)?;
         let absolute = self.range.slice(wanted)?;
-        let mut out = self.out.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut out = self.lock();
         out.seek(SeekFrom::Start(absolute.start()))?;
         out.read_exact(buf).map_err(|error| Error::from(error).at_offset(absolute.start()))
     }
