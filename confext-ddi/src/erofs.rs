@@ -12,7 +12,7 @@ pub(crate) const SUPERBLOCK_OFFSET: u64 = 1024;
 pub(crate) const MAGIC: u32 = 0xe0f5_e1e2;
 /// Inodes start at multiples of this; an inode's number is its offset divided by it.
 pub(crate) const SLOT_BYTES: u64 = 32;
-/// The block address of a hole.
+/// The block address of a hole, with 32 bits.
 pub(crate) const NULL_ADDRESS: u32 = u32::MAX;
 
 /// Compatible feature: the superblock's checksum is set.
@@ -64,9 +64,16 @@ pub(crate) struct Superblock {
     pub(crate) xattr_prefix_start: U32,
     pub(crate) packed_nid: U64,
     pub(crate) xattr_filter: u8,
-    pub(crate) reserved: [u8; 23],
+    pub(crate) shared_inode_prefix: u8,
+    pub(crate) reserved: [u8; 2],
+    /// Seconds after `epoch` at which the image was made.
+    pub(crate) build_time: U32,
+    /// With 48-bit addresses, and unless it is 0: the root, and `root_nid` has the upper 16 bits of `blocks`.
+    pub(crate) long_root_nid: U64,
+    pub(crate) reserved_2: [u8; 8],
 }
 const _: () = assert!(size_of::<Superblock>() == 128);
+const _: () = assert!(std::mem::offset_of!(Superblock, long_root_nid) == 112);
 const _: () = assert!(std::mem::offset_of!(Superblock, feature_incompat) == 80);
 const _: () = assert!(std::mem::offset_of!(Superblock, packed_nid) == 96);
 
@@ -77,6 +84,7 @@ pub(crate) struct CompactInode {
     pub(crate) format: U16,
     pub(crate) xattr_count: U16,
     pub(crate) mode: U16,
+    /// Number of links; if bit 4 of the format says that it is one, the upper 16 bits of the start block.
     pub(crate) nlink: U16,
     pub(crate) size: U32,
     /// Seconds after the superblock's epoch; always 0 from older writers.
@@ -96,7 +104,8 @@ pub(crate) struct ExtendedInode {
     pub(crate) format: U16,
     pub(crate) xattr_count: U16,
     pub(crate) mode: U16,
-    pub(crate) reserved: U16,
+    /// Upper 16 bits of the start block.
+    pub(crate) start_high: U16,
     pub(crate) size: U64,
     pub(crate) union: U32,
     pub(crate) ino: U32,
@@ -140,18 +149,6 @@ pub(crate) struct Dirent {
     pub(crate) reserved: u8,
 }
 const _: () = assert!(size_of::<Dirent>() == 12);
-
-/// The long form of a chunk's address; the short one is the block alone, which is all that is written here.
-#[cfg(feature = "read-fs")]
-#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-pub(crate) struct ChunkIndex {
-    pub(crate) advise: U16,
-    pub(crate) device_id: U16,
-    pub(crate) block: U32,
-}
-#[cfg(feature = "read-fs")]
-const _: () = assert!(size_of::<ChunkIndex>() == 8);
 
 /// CRC-32C (Castagnoli) as the kernel's `crc32c(~0, …)` gives it: not inverted at the end.
 pub(crate) fn crc32c(bytes: &[u8]) -> u32 {

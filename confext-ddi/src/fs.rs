@@ -196,15 +196,39 @@ pub trait FileSystem: Send + Sync {
 ///
 /// # Errors
 ///
-/// `file-system-unsupported` for a file system that cannot be read here; else what its superblock or its reader says.
+/// `file-system-unsupported` for a file system that cannot be read here; `file-system-devices` for EROFS that is spread
+/// over several devices; else what its superblock or its reader says.
 pub fn open<'a, R: ReadAt + 'a>(
     reader: R,
     fs_type: FsType,
     limits: &Limits,
 ) -> Result<Box<dyn FileSystem + 'a>> {
+    open_with_devices(reader, Vec::new(), fs_type, limits)
+}
+
+/// Opens the file system in `reader`, parts of whose data are on `devices` (`mkfs.erofs --blobdev`).
+///
+/// *Shape:* all devices, in the order of the table in the image; none if the image holds their blocks too. The hash tree of
+/// an image covers the image only: the caller has had the bytes of the devices checked as well.
+///
+/// # Errors
+///
+/// As [`open`]; `file-system-devices` when there are more or fewer than the image lists.
+pub fn open_with_devices<'a, R: ReadAt + 'a>(
+    reader: R,
+    devices: Vec<R>,
+    fs_type: FsType,
+    limits: &Limits,
+) -> Result<Box<dyn FileSystem + 'a>> {
     match fs_type {
         #[cfg(feature = "read-fs")]
-        FsType::Erofs => Ok(Box::new(node::ByPath::new(erofs::Erofs::open(reader, limits)?, limits))),
+        FsType::Erofs => {
+            Ok(Box::new(node::ByPath::new(erofs::Erofs::open(reader, devices, limits)?, limits)))
+        }
+        #[cfg(feature = "read-fs")]
+        FsType::Squashfs | FsType::Ext4 if !devices.is_empty() => {
+            Err(Unsupported::FileSystemDevices { found: devices.len(), expected: 0 }.into())
+        }
         #[cfg(feature = "read-fs")]
         FsType::Squashfs => {
             Ok(Box::new(node::ByPath::new(squashfs::Squashfs::open(reader, limits)?, limits)))
@@ -212,7 +236,7 @@ pub fn open<'a, R: ReadAt + 'a>(
         #[cfg(feature = "read-fs")]
         FsType::Ext4 => Ok(Box::new(node::ByPath::new(ext4::Ext4::open(reader, limits)?, limits))),
         other => {
-            let _ = (reader, limits);
+            let _ = (reader, devices, limits);
             Err(Unsupported::FileSystem { found: other.as_str() }.into())
         }
     }

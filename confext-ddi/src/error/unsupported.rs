@@ -101,6 +101,10 @@ family! {
         FileSystemFeature { what: &'static str, found: u64 } = "file-system-feature",
             "the file system needs something this reader does not have: {what} ({found:#x})",
             "mount the image, or build it without that feature";
+        /// The file system is spread over several devices, and they were not all passed.
+        FileSystemDevices { found: usize, expected: usize } = "file-system-devices",
+            "the file system has other devices besides the image: found {found}, expected {expected}",
+            "pass all of its devices, in the order of its device table";
         /// A decoder from another library gave up in a way it should not.
         ReaderFailed { what: &'static str } = "reader-failed",
             "the {what} decoder failed on this data",

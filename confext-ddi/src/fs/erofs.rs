@@ -1,134 +1,108 @@
-//! EROFS, read through [`ReadAt`].
+//! EROFS, read through [`ReadAt`]: every layout that Linux 7 reads.
 //!
-//! Metadata and uncompressed files are read here; the contents of compressed files are left to the `erofs-rs` crate
-//! (see `compressed.rs`). That crate could read everything, but finds a name by going through all blocks of a directory
-//! and gives no way to list a directory by inode, so that a walk is quadratic; it reads a file block by block; and what
-//! this project writes is uncompressed, so that the code that matters is small, strict and ours.
+//! Content comes from one of three places: blocks of the image or of another device (`data.rs`), metadata behind an
+//! inode, or clusters that are unpacked (`compressed.rs`). Directories, links and attributes are content like that of
+//! any file. Metadata is either in the image or, with the feature "metabox", the content of an inode, which may be
+//! compressed itself.
 //!
-//! Not read: extra devices, 48-bit block addresses, compressed metadata (`file-system-feature`).
-//!
-//! *Spec:* "EROFS on-disk format" of the Linux kernel's documentation.
+//! *Spec:* "EROFS on-disk format" of the Linux kernel's documentation; `fs/erofs/erofs_fs.h` of the kernel.
 
 mod compressed;
+mod data;
+mod device;
 mod directory;
 mod inode;
+mod meta;
+mod raw;
 mod superblock;
+#[cfg(test)]
+mod tests;
 mod xattr;
 
 use super::node::{Child, Inodes};
-use super::{Metadata, Xattr};
-use crate::erofs as raw;
-use crate::error::{Corrupt, Result, Unsupported};
+use super::{FileType, Metadata, Xattr};
+use crate::erofs as format;
+use crate::error::{Corrupt, Error, Result, ResultExt as _, Unsupported};
 use crate::fstype::FsType;
-use crate::read::read_struct;
 use crate::{Limits, ReadAt};
-use inode::{Inode, Layout};
+use device::Devices;
+use inode::Inode;
+use meta::{Area, Meta};
+use std::sync::OnceLock;
 use superblock::Superblock;
 
 /// An EROFS file system.
 pub(super) struct Erofs<R> {
-    reader: R,
+    devices: Devices<R>,
     superblock: Superblock,
     limits: Limits,
+    /// The inode whose content is metadata.
+    metabox: Option<Inode>,
+    /// The inode whose content is the ends of files that were packed together.
+    packed: OnceLock<Inode>,
+    prefixes: OnceLock<xattr::Prefixes>,
+    cache: compressed::Cache,
 }
 
 impl<R: ReadAt> Erofs<R> {
-    pub(super) fn open(reader: R, limits: &Limits) -> Result<Self> {
+    /// `others` are the devices that the image lists besides itself: all of them, or none if the image holds them all.
+    pub(super) fn open(reader: R, others: Vec<R>, limits: &Limits) -> Result<Self> {
         let superblock = Superblock::read(&reader)?;
-        Ok(Self { reader, superblock, limits: limits.clone() })
-    }
-
-    /// Reads the content of anything that has one; `buf` ends before it does.
-    fn read_content(&self, inode: &Inode, offset: u64, buf: &mut [u8]) -> Result<()> {
-        let mut at = offset;
-        let mut rest = buf;
-        while !rest.is_empty() {
-            let extent = self.extent(inode, at)?;
-            let len = usize::try_from(extent.len_bytes).unwrap_or(usize::MAX).min(rest.len());
-            let (part, next) = rest.split_at_mut_checked(len).unwrap_or((&mut [], &mut []));
-            match extent.start {
-                Some(start) => self.reader.read_exact_at(start, part)?,
-                None => part.fill(0),
-            }
-            rest = next;
-            at = at.saturating_add(extent.len_bytes);
-        }
-        Ok(())
-    }
-
-    /// Where the content from `offset` on is, as far as it is in one piece.
-    fn extent(&self, inode: &Inode, offset: u64) -> Result<Extent> {
-        let rest =
-            inode.size_bytes.checked_sub(offset).filter(|&rest| rest > 0).ok_or(Corrupt::FileSystem {
-                what: "file size",
-                found: inode.size_bytes,
-                expected: "more than the offset of a read",
-            })?;
-        let block = self.superblock.block_size;
-        match inode.layout {
-            Layout::Hole => Ok(Extent { start: None, len_bytes: rest }),
-            Layout::Plain { start } => {
-                Ok(Extent { start: Some(add(self.block_offset(start)?, offset)?), len_bytes: rest })
-            }
-            Layout::Inline { start } => {
-                // The last block, also when it is full, follows the inode.
-                let last = inode.size_bytes.saturating_sub(1);
-                let tail = last.saturating_sub(last % block);
-                if offset < tail {
-                    let start = add(self.block_offset(start)?, offset)?;
-                    return Ok(Extent { start: Some(start), len_bytes: tail.saturating_sub(offset) });
-                }
-                let start = add(inode.end, offset.saturating_sub(tail))?;
-                Ok(Extent { start: Some(start), len_bytes: rest })
-            }
-            Layout::Chunks { chunk_size, indexed } => {
-                let within = offset % chunk_size;
-                let len_bytes = rest.min(chunk_size.get().saturating_sub(within));
-                let start = match self.chunk_start(inode, offset / chunk_size, indexed)? {
-                    Some(start) => Some(add(start, within)?),
-                    None => None,
-                };
-                Ok(Extent { start, len_bytes })
-            }
-            Layout::Compressed => {
-                Err(Unsupported::FileSystemFeature { what: "compressed directory or link", found: 1 }.into())
-            }
-            Layout::None => Err(Corrupt::FileSystem {
-                what: "data layout",
-                found: 0,
-                expected: "one for a file with content",
-            }
-            .into()),
-        }
-    }
-
-    /// The byte offset of a chunk, `None` for a hole.
-    fn chunk_start(&self, inode: &Inode, chunk: u64, indexed: bool) -> Result<Option<u64>> {
-        let unit: u64 = if indexed { 8 } else { 4 };
-        let table = inode.end.checked_next_multiple_of(unit).ok_or_else(overflow)?;
-        let at = chunk.checked_mul(unit).and_then(|offset| table.checked_add(offset)).ok_or_else(overflow)?;
-        let block = if indexed {
-            let index: raw::ChunkIndex = read_struct(&self.reader, at)?;
-            if index.device_id.get() != 0 {
-                let found = u64::from(index.device_id.get());
-                return Err(Unsupported::FileSystemFeature { what: "extra devices", found }.into());
-            }
-            index.block.get()
-        } else {
-            read_struct::<zerocopy::little_endian::U32, _>(&self.reader, at)?.get()
+        let devices = Devices::open(reader, others, &superblock).within("devices").within("erofs")?;
+        let metabox = superblock.metabox;
+        let mut erofs = Self {
+            devices,
+            superblock,
+            limits: limits.clone(),
+            metabox: None,
+            packed: OnceLock::new(),
+            prefixes: OnceLock::new(),
+            cache: compressed::Cache::default(),
         };
-        if block == raw::NULL_ADDRESS { Ok(None) } else { self.block_offset(block).map(Some) }
+        if let Some(id) = metabox {
+            erofs.metabox = Some(erofs.special_inode(id).within("metabox").within("erofs")?);
+        }
+        Ok(erofs)
     }
 
-    fn block_offset(&self, block: u32) -> Result<u64> {
-        u64::from(block).checked_mul(self.superblock.block_size.get()).ok_or_else(|| overflow().into())
+    /// An inode of the superblock that no directory lists.
+    fn special_inode(&self, id: u64) -> Result<Inode> {
+        let inode = Inode::read(self, id)?;
+        if inode.file_type() == FileType::Regular {
+            Ok(inode)
+        } else {
+            Err(wrong("inode for metadata", id, "a regular file"))
+        }
     }
-}
 
-/// A piece of content: where it is, or a hole.
-struct Extent {
-    start: Option<u64>,
-    len_bytes: u64,
+    fn meta(&self, area: Area) -> Meta<'_, R> {
+        Meta::new(self, area)
+    }
+
+    /// Reads from the inode of packed ends.
+    fn read_packed(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        let id = self.superblock.packed.ok_or_else(|| wrong("fragment", offset, "an inode for fragments"))?;
+        let packed = match self.packed.get() {
+            Some(inode) => inode,
+            None => {
+                let inode = self.special_inode(id)?;
+                self.packed.get_or_init(|| inode)
+            }
+        };
+        self.read_content(packed, offset, buf)
+    }
+
+    /// Reads the content of anything that has one, within its size.
+    fn read_content(&self, inode: &Inode, offset: u64, buf: &mut [u8]) -> Result<()> {
+        let len = u64::try_from(buf.len()).unwrap_or(u64::MAX);
+        if offset.checked_add(len).is_none_or(|end| end > inode.size_bytes) {
+            return Err(wrong("file size", inode.size_bytes, "at least the end of what is read of it"));
+        }
+        match inode.layout {
+            inode::Layout::Compressed { .. } => compressed::read(self, inode, offset, buf),
+            _ => data::read(self, inode, offset, buf),
+        }
+    }
 }
 
 fn add(a: u64, b: u64) -> Result<u64> {
@@ -137,6 +111,14 @@ fn add(a: u64, b: u64) -> Result<u64> {
 
 const fn overflow() -> Corrupt {
     Corrupt::FileSystem { what: "offset", found: u64::MAX, expected: "a number of 64 bits" }
+}
+
+fn wrong(what: &'static str, found: impl TryInto<u64>, expected: &'static str) -> Error {
+    Corrupt::FileSystem { what, found: found.try_into().unwrap_or(u64::MAX), expected }.into()
+}
+
+fn unsupported(what: &'static str, found: impl Into<u64>) -> Error {
+    Unsupported::FileSystemFeature { what, found: found.into() }.into()
 }
 
 impl<R: ReadAt> Inodes for Erofs<R> {
@@ -151,7 +133,7 @@ impl<R: ReadAt> Inodes for Erofs<R> {
     }
 
     fn inode(&self, id: u64) -> Result<Inode> {
-        Inode::read(&self.reader, &self.superblock, id)
+        Inode::read(self, id)
     }
 
     fn metadata(&self, inode: &Inode) -> Metadata {
@@ -163,10 +145,7 @@ impl<R: ReadAt> Inodes for Erofs<R> {
     }
 
     fn read(&self, file: &Inode, offset: u64, buf: &mut [u8]) -> Result<()> {
-        match file.layout {
-            Layout::Compressed => compressed::read(&self.reader, file.id, offset, buf),
-            _ => self.read_content(file, offset, buf),
-        }
+        self.read_content(file, offset, buf)
     }
 
     fn target(&self, link: &Inode) -> Result<Vec<u8>> {
@@ -178,204 +157,5 @@ impl<R: ReadAt> Inodes for Erofs<R> {
 
     fn xattrs(&self, inode: &Inode) -> Result<Vec<Xattr>> {
         xattr::read(self, inode)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::build::{self, Device, Meta, Timestamp, Tree};
-    use crate::error::Unverified;
-    use crate::fs::{self, FileSystem, FileType};
-
-    fn tree() -> Tree {
-        let mut tree = Tree::new();
-        let time = Timestamp::new(-5, 7).unwrap();
-        tree.add_dir("", Meta::new(0o700).owner(1, 2)).unwrap();
-        tree.add_file("etc/empty", "", Meta::new(0o644)).unwrap();
-        tree.add_file("etc/small", "small", Meta::new(0o4755).owner(70_000, 5).mtime(time)).unwrap();
-        tree.add_file(
-            "etc/large",
-            (0..100_000_u32).flat_map(u32::to_le_bytes).collect::<Vec<_>>(),
-            Meta::new(0o600),
-        )
-        .unwrap();
-        tree.add_file("etc/zeros", vec![0; 100_000], Meta::new(0o600)).unwrap();
-        tree.add_hardlink("etc/small-too", "etc/small").unwrap();
-        tree.add_symlink("link", "/etc/small", Meta::new(0o777)).unwrap();
-        tree.add_symlink("long-link", "l/".repeat(2047), Meta::new(0o777)).unwrap();
-        tree.add_file(b"not-\xff-text", "x", Meta::new(0o644)).unwrap();
-        tree.add_file([b'n'; 255], "y", Meta::new(0o644)).unwrap();
-        tree.add_device("null", Device::Character { major: 1, minor: 3 }, Meta::new(0o666)).unwrap();
-        tree.add_device("disk", Device::Block { major: 4095, minor: 1_048_575 }, Meta::new(0o600)).unwrap();
-        tree.add_fifo("fifo", Meta::new(0o600)).unwrap();
-        tree.add_socket("socket", Meta::new(0o600)).unwrap();
-        for index in 0..2000 {
-            tree.add_file(format!("many/{index}"), format!("{index}"), Meta::new(0o644)).unwrap();
-        }
-        tree.set_xattr("etc/small", "user.a", "value").unwrap();
-        tree.set_xattr("etc/small", "security.selinux", "label\0").unwrap();
-        tree.set_xattr("etc/large", "user.a", "value").unwrap();
-        tree.set_xattr("etc", "trusted.b", "").unwrap();
-        tree
-    }
-
-    fn image(tree: &Tree) -> Vec<u8> {
-        let mut out = Vec::new();
-        build::erofs::write(tree, &build::erofs::Options::default(), &mut out).unwrap();
-        out
-    }
-
-    fn open<'a>(image: &'a [u8]) -> Result<Box<dyn FileSystem + 'a>> {
-        fs::open(image, FsType::Erofs, &Limits::default())
-    }
-
-    #[test]
-    fn what_is_written_is_read() {
-        let image = image(&tree());
-        let fs = open(&image).unwrap();
-        assert_eq!(fs.fs_type(), FsType::Erofs);
-        let root = fs.stat(b"/").unwrap();
-        assert_eq!((root.file_type, root.mode, root.uid, root.gid), (FileType::Directory, 0o700, 1, 2));
-        let small = fs.stat(b"etc/small").unwrap();
-        assert_eq!(
-            (small.mode, small.uid, small.gid, small.nlink, small.size_bytes),
-            (0o4755, 70_000, 5, 2, 5)
-        );
-        assert_eq!((small.mtime_sec, small.mtime_nsec), (-5, 7));
-        assert_eq!(small, fs.stat(b"/etc//small-too").unwrap());
-        assert_eq!(fs.read(b"etc/small").unwrap(), b"small");
-        assert_eq!(fs.read(b"etc/empty").unwrap(), b"");
-        assert_eq!(fs.read(b"etc/zeros").unwrap(), [0; 100_000]);
-        let mut buf = [0; 12];
-        assert_eq!(fs.read_at(b"etc/large", 4 * 1023, &mut buf).unwrap(), 12);
-        assert_eq!(buf, [255, 3, 0, 0, 0, 4, 0, 0, 1, 4, 0, 0]);
-        assert_eq!(fs.read_at(b"etc/large", 399_996, &mut buf).unwrap(), 4);
-        assert_eq!(fs.read_at(b"etc/large", u64::MAX, &mut buf).unwrap(), 0);
-        assert_eq!(fs.read_link(b"link").unwrap(), b"/etc/small");
-        assert_eq!(fs.read_link(b"long-link").unwrap(), "l/".repeat(2047).as_bytes());
-        assert_eq!(fs::resolve(&*fs, b"link", &Limits::default()).unwrap(), b"etc/small");
-        assert_eq!(fs.read(b"not-\xff-text").unwrap(), b"x");
-        assert_eq!(fs.read(&[b'n'; 255]).unwrap(), b"y");
-        for (path, file_type, rdev) in [
-            (&b"null"[..], FileType::CharDevice, Some((1, 3))),
-            (b"disk", FileType::BlockDevice, Some((4095, 1_048_575))),
-            (b"fifo", FileType::Fifo, None),
-            (b"socket", FileType::Socket, None),
-        ] {
-            let meta = fs.stat(path).unwrap();
-            assert_eq!((meta.file_type, meta.rdev), (file_type, rdev));
-        }
-        let attribute = |name: &str, value: &str| (name.as_bytes().to_vec(), value.as_bytes().to_vec());
-        let selinux = attribute("security.selinux", "label\0");
-        assert_eq!(fs.xattrs(b"etc/small").unwrap(), [selinux, attribute("user.a", "value")]);
-        assert_eq!(fs.xattrs(b"etc").unwrap(), [attribute("trusted.b", "")]);
-        assert_eq!(fs.xattrs(b"link").unwrap(), []);
-        assert_eq!(fs.read_dir(b"many").unwrap().len(), 2000);
-        assert_eq!(fs.read(b"many/1999").unwrap(), b"1999");
-        assert_eq!(fs::walk(&*fs, b"", &Limits::default()).unwrap().count(), tree().len());
-    }
-
-    #[test]
-    fn limits_hold() {
-        let image = image(&tree());
-        let code = |limits: Limits, ask: fn(&dyn FileSystem) -> Result<()>| {
-            ask(&*fs::open(image.as_slice(), FsType::Erofs, &limits).unwrap()).unwrap_err().code()
-        };
-        let limits = Limits { file_bytes: 1000, ..Limits::default() };
-        assert_eq!(code(limits, |fs| fs.read(b"etc/large").map(drop)), "limit-bytes");
-        let limits = Limits { entries: 1999, ..Limits::default() };
-        assert_eq!(code(limits, |fs| fs.read_dir(b"many").map(drop)), "limit-count");
-        let limits = Limits { xattr_bytes: 20, ..Limits::default() };
-        assert_eq!(code(limits, |fs| fs.xattrs(b"etc/small").map(drop)), "limit-bytes");
-        let limits = Limits { depth: 1, ..Limits::default() };
-        assert_eq!(code(limits, |fs| fs.stat(b"etc/small").map(drop)), "limit-count");
-    }
-
-    /// One file in the root, inode and directory in reach: where they are.
-    fn sample() -> (Vec<u8>, usize, usize) {
-        let mut tree = Tree::new();
-        tree.add_file("f", "content", Meta::new(0o644).mtime(Timestamp::new(9, 9).unwrap())).unwrap();
-        tree.set_xattr("f", "user.a", "b").unwrap();
-        let mut image = image(&tree);
-        image[1032] &= !1;
-        let superblock = Superblock::read(&image).unwrap();
-        let at = |id: u64| (superblock.metadata_offset + id * raw::SLOT_BYTES) as usize;
-        let file = open(&image).unwrap().stat(b"f").unwrap().ino;
-        let root = at(superblock.root);
-        (image, root, at(file))
-    }
-
-    #[test]
-    fn each_damaged_field_has_its_code() {
-        let (image, root, file) = sample();
-        let inode =
-            Inode::read(&image, &Superblock::read(&image).unwrap(), Superblock::read(&image).unwrap().root);
-        let directory = inode.unwrap().end as usize;
-        let header = if image[file] & 1 == 1 { 64 } else { 32 };
-        for (what, at, bytes, code) in [
-            ("magic", 1024, &[0][..], "file-system"),
-            ("checksum", 1032, &[1], "file-system-checksum"),
-            ("small blocks", 1036, &[8], "file-system"),
-            ("large blocks", 1036, &[17], "file-system"),
-            ("48-bit addresses", 1104, &[0x80], "file-system-feature"),
-            ("unknown feature", 1107, &[0x80], "file-system-feature"),
-            ("extra devices", 1104, &[8, 0, 0, 0, 0, 0, 1], "file-system-feature"),
-            ("directory blocks", 1114, &[1], "file-system-feature"),
-            ("build time", 1056, &[0xff; 4], "file-system"),
-            ("root", 1038, &[0xff, 0xff], "out-of-bounds"),
-            ("root is a file", root + 4, &[0xed, 0x81], "not-a-directory"),
-            ("inode format", root, &[0x10], "file-system-feature"),
-            ("data layout", root, &[0x0a], "file-system-feature"),
-            ("compressed directory", root, &[0x06], "file-system-feature"),
-            ("file mode", file + 4, &[0, 0], "file-system"),
-            ("file layout", file, &[image[file] & 1 | 0x0c], "file-system-feature"),
-            ("nanoseconds", file + 40, &[0xff; 4], "file-system"),
-            ("inline data", file + 8, &[0xff, 0x0f], "file-system"),
-            ("first name", directory + 8, &[0], "file-system"),
-            ("first name", directory + 8, &[13], "file-system"),
-            ("second name", directory + 20, &[0], "file-system"),
-            ("entry type", directory + 34, &[9], "file-system"),
-            ("name", directory + 39, b"/", "file-system"),
-            ("order", directory + 39, b"!", "file-system"),
-            ("inode number", directory + 24, &[0xff; 8], "file-system"),
-            ("shared count", file + header + 4, &[0xff], "file-system"),
-            ("attribute header", file + header + 5, &[1], "file-system-feature"),
-            ("attribute length", file + header + 14, &[0xff], "file-system"),
-            ("attribute namespace", file + header + 13, &[9], "file-system-feature"),
-            ("attribute prefix", file + header + 13, &[0x81], "file-system"),
-        ] {
-            let mut damaged = image.clone();
-            damaged[at..at + bytes.len()].copy_from_slice(bytes);
-            let found = open(&damaged).and_then(|fs| {
-                fs.read(b"f")?;
-                fs.xattrs(b"f")
-            });
-            assert_eq!(found.map_err(|error| error.code()), Err(code), "{what}");
-        }
-        for len in 0..image.len() {
-            let _ = open(&image[..len]).and_then(|fs| fs.read(b"f"));
-        }
-    }
-
-    #[test]
-    fn a_failed_check_below_comes_out_as_it_was() {
-        struct Tampered(Vec<u8>);
-        impl ReadAt for Tampered {
-            fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-                if offset > 4096 {
-                    Err(Unverified::DataBlock { block: 1, found: String::new(), expected: String::new() }
-                        .into())
-                } else {
-                    self.0.read_exact_at(offset, buf)
-                }
-            }
-            fn size_bytes(&self) -> Result<u64> {
-                self.0.size_bytes()
-            }
-        }
-        let fs = fs::open(Tampered(image(&tree())), FsType::Erofs, &Limits::default()).unwrap();
-        let error = fs.read_dir(b"many").unwrap_err();
-        assert_eq!((error.code(), error.path().as_str()), ("data-block", "erofs"));
     }
 }

@@ -127,7 +127,11 @@ fn superblock(layout: &Layout<'_>, options: &Options) -> Superblock {
         xattr_prefix_start: 0.into(),
         packed_nid: 0.into(),
         xattr_filter: 0,
-        reserved: [0; 23],
+        shared_inode_prefix: 0,
+        reserved: [0; 2],
+        build_time: 0.into(),
+        long_root_nid: 0.into(),
+        reserved_2: [0; 8],
     }
 }
 
@@ -147,7 +151,7 @@ fn write_inode<W: Write>(inode: &Inode<'_>, sink: &mut Sink<W>) -> Result<()> {
             format: format.into(),
             xattr_count: xattr_count.into(),
             mode: mode.into(),
-            reserved: 0.into(),
+            start_high: 0.into(),
             size: inode.size.into(),
             union: union.into(),
             ino: inode.number.into(),

@@ -1,10 +1,10 @@
 //! Directories: blocks of entries and names, sorted through all blocks.
 
-use super::Erofs;
 use super::inode::Inode;
+use super::{Erofs, wrong};
 use crate::ReadAt;
 use crate::erofs::Dirent;
-use crate::error::{Corrupt, Error, LimitExceeded, Result};
+use crate::error::{LimitExceeded, Result};
 use crate::fs::FileType;
 use crate::fs::node::Child;
 use zerocopy::FromBytes as _;
@@ -82,8 +82,4 @@ fn file_type(raw: u8) -> Result<FileType> {
         7 => Ok(FileType::Symlink),
         _ => Err(wrong("directory entry type", usize::from(raw), "1 to 7")),
     }
-}
-
-fn wrong(what: &'static str, found: impl TryInto<u64>, expected: &'static str) -> Error {
-    Corrupt::FileSystem { what, found: found.try_into().unwrap_or(u64::MAX), expected }.into()
 }

@@ -1,15 +1,16 @@
 //! Inodes, checked.
 
+use super::meta::Area;
 use super::superblock::Superblock;
-use super::{add, overflow};
+use super::{Erofs, add, overflow, raw, unsupported, wrong};
 use crate::ReadAt;
-use crate::erofs::{self as raw, CompactInode, ExtendedInode};
-use crate::error::{Corrupt, Error, Result, Unsupported};
+use crate::erofs::{self as format, CompactInode, ExtendedInode};
+use crate::error::Result;
 use crate::fs::{FileType, Metadata};
 use crate::read::read_struct;
 use std::num::NonZeroU64;
 
-/// How the content is stored.
+/// How the content is stored. Starts are blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Layout {
     /// There is no content: devices, pipes, sockets.
@@ -17,18 +18,20 @@ pub(super) enum Layout {
     /// All zero.
     Hole,
     /// In blocks that follow each other.
-    Plain { start: u32 },
+    Plain { start: u64 },
     /// As plain, but the last block follows the inode.
-    Inline { start: u32 },
-    /// In chunks, whose places are listed after the inode.
-    Chunks { chunk_size: NonZeroU64, indexed: bool },
+    Inline { start: u64 },
+    /// In chunks, whose places are listed after the inode, in the form that `format` says.
+    Chunks { chunk_size: NonZeroU64, format: u32 },
     /// Compressed.
-    Compressed,
+    Compressed { compact: bool },
 }
 
 #[derive(Debug, Clone)]
 pub(in crate::fs) struct Inode {
     pub(super) id: u64,
+    /// Where the inode is, and what follows it.
+    pub(super) area: Area,
     pub(super) size_bytes: u64,
     pub(super) layout: Layout,
     /// Where the extended attributes are: `xattr_offset..end`.
@@ -45,6 +48,7 @@ struct Common {
     mode: u16,
     size: u64,
     union: u32,
+    start_high: StartHigh,
     uid: u32,
     gid: u32,
     mtime_sec: i64,
@@ -52,21 +56,35 @@ struct Common {
     nlink: u32,
 }
 
+/// The upper half of an inode's start block.
+#[derive(Debug, Clone, Copy)]
+enum StartHigh {
+    /// The inode has 32-bit addresses.
+    None,
+    Bits(u16),
+}
+
 impl Inode {
-    pub(super) fn read<R: ReadAt>(reader: &R, superblock: &Superblock, id: u64) -> Result<Self> {
-        let offset = id
-            .checked_mul(raw::SLOT_BYTES)
-            .and_then(|offset| offset.checked_add(superblock.metadata_offset))
+    pub(super) fn read<R: ReadAt>(erofs: &Erofs<R>, id: u64) -> Result<Self> {
+        let (area, slot) = Area::of_inode(id);
+        let base = match area {
+            Area::Image => erofs.superblock.metadata_offset,
+            Area::Metabox => 0,
+        };
+        let offset = slot
+            .checked_mul(format::SLOT_BYTES)
+            .and_then(|offset| offset.checked_add(base))
             .ok_or_else(overflow)?;
-        Self::read_inner(reader, superblock, id, offset).map_err(|error| error.at_offset(offset))
+        Self::read_inner(erofs, area, id, offset).map_err(|error| area.locate(error, offset))
     }
 
-    fn read_inner<R: ReadAt>(reader: &R, superblock: &Superblock, id: u64, offset: u64) -> Result<Self> {
-        let compact: CompactInode = read_struct(reader, offset)?;
+    fn read_inner<R: ReadAt>(erofs: &Erofs<R>, area: Area, id: u64, offset: u64) -> Result<Self> {
+        let (meta, superblock) = (erofs.meta(area), &erofs.superblock);
+        let compact: CompactInode = read_struct(&meta, offset)?;
         let (common, len): (_, u64) = if compact.format.get() & 1 == 0 {
             (Common::from_compact(&compact, superblock)?, 32)
         } else {
-            (Common::from_extended(&read_struct(reader, offset)?), 64)
+            (Common::from_extended(&read_struct(&meta, offset)?), 64)
         };
         let file_type = FileType::from_mode(common.mode)
             .ok_or_else(|| wrong("file mode", common.mode, "one of the seven file types"))?;
@@ -96,7 +114,11 @@ impl Inode {
             rdev: is_device.then(|| crate::fs::decode_device(common.union)),
             ino: id,
         };
-        Ok(Self { id, size_bytes: common.size, layout, xattr_offset, end, meta })
+        Ok(Self { id, area, size_bytes: common.size, layout, xattr_offset, end, meta })
+    }
+
+    pub(super) const fn file_type(&self) -> FileType {
+        self.meta.file_type
     }
 
     pub(super) fn metadata(&self) -> Metadata {
@@ -105,63 +127,77 @@ impl Inode {
 }
 
 impl Common {
-    fn from_compact(raw: &CompactInode, superblock: &Superblock) -> Result<Self> {
-        let mtime_sec = superblock.epoch.checked_add(raw.mtime.get().into()).ok_or_else(|| {
-            wrong("modification time", raw.mtime.get(), "a number of 64 bits with the epoch")
+    fn from_compact(inode: &CompactInode, superblock: &Superblock) -> Result<Self> {
+        let mtime_sec = superblock.epoch.checked_add(inode.mtime.get().into()).ok_or_else(|| {
+            wrong("modification time", inode.mtime.get(), "a number of 64 bits with the epoch")
         })?;
+        let one_link = inode.format.get() & raw::FORMAT_ONE_LINK != 0 && !is_directory(inode.mode.get());
         Ok(Self {
-            format: raw.format.get(),
-            xattr_count: raw.xattr_count.get(),
-            mode: raw.mode.get(),
-            size: raw.size.get().into(),
-            union: raw.union.get(),
-            uid: raw.uid.get().into(),
-            gid: raw.gid.get().into(),
+            format: inode.format.get(),
+            xattr_count: inode.xattr_count.get(),
+            mode: inode.mode.get(),
+            size: inode.size.get().into(),
+            union: inode.union.get(),
+            start_high: if one_link { StartHigh::Bits(inode.nlink.get()) } else { StartHigh::None },
+            uid: inode.uid.get().into(),
+            gid: inode.gid.get().into(),
             mtime_sec,
             mtime_nsec: superblock.fixed_nsec,
-            nlink: raw.nlink.get().into(),
+            nlink: if one_link { 1 } else { inode.nlink.get().into() },
         })
     }
 
-    fn from_extended(raw: &ExtendedInode) -> Self {
+    fn from_extended(inode: &ExtendedInode) -> Self {
         Self {
-            format: raw.format.get(),
-            xattr_count: raw.xattr_count.get(),
-            mode: raw.mode.get(),
-            size: raw.size.get(),
-            union: raw.union.get(),
-            uid: raw.uid.get(),
-            gid: raw.gid.get(),
-            mtime_sec: i64::from_le_bytes(raw.mtime.to_bytes()),
-            mtime_nsec: raw.mtime_nsec.get(),
-            nlink: raw.nlink.get(),
+            format: inode.format.get(),
+            xattr_count: inode.xattr_count.get(),
+            mode: inode.mode.get(),
+            size: inode.size.get(),
+            union: inode.union.get(),
+            start_high: StartHigh::Bits(inode.start_high.get()),
+            uid: inode.uid.get(),
+            gid: inode.gid.get(),
+            mtime_sec: i64::from_le_bytes(inode.mtime.to_bytes()),
+            mtime_nsec: inode.mtime_nsec.get(),
+            nlink: inode.nlink.get(),
         }
     }
 
     fn layout(&self, file_type: FileType, superblock: &Superblock) -> Result<Layout> {
-        if self.format & !0xf != 0 {
+        if self.format & !raw::FORMAT_KNOWN != 0 {
             return Err(unsupported("inode format", self.format));
         }
         let layout = (self.format >> 1) & 0x7;
         let has_content = matches!(file_type, FileType::Regular | FileType::Directory | FileType::Symlink);
+        let (start, hole) = match self.start_high {
+            StartHigh::None => (self.union.into(), format::NULL_ADDRESS.into()),
+            StartHigh::Bits(high) => (u64::from(high) << 32 | u64::from(self.union), u64::MAX >> 16),
+        };
         match layout {
             5.. => Err(unsupported("data layout", layout)),
             _ if !has_content => Ok(Layout::None),
-            raw::FLAT_PLAIN if self.union == raw::NULL_ADDRESS => Ok(Layout::Hole),
-            raw::FLAT_PLAIN => Ok(Layout::Plain { start: self.union }),
-            raw::FLAT_INLINE => Ok(Layout::Inline { start: self.union }),
-            raw::CHUNK_BASED => {
+            format::FLAT_PLAIN if start == hole => Ok(Layout::Hole),
+            format::FLAT_PLAIN => Ok(Layout::Plain { start }),
+            format::FLAT_INLINE => Ok(Layout::Inline { start }),
+            format::CHUNK_BASED => {
                 let format = self.union & 0xffff;
-                if format & !0x3f != 0 {
+                if format & !raw::CHUNK_KNOWN != 0 {
                     return Err(unsupported("chunk format", format));
                 }
-                let bits = u32::from(superblock.block_bits).saturating_add(format & 0x1f);
+                let bits = u32::from(superblock.block_bits).saturating_add(format & raw::CHUNK_BITS);
                 let chunk_size = 1_u64.checked_shl(bits).and_then(NonZeroU64::new).ok_or_else(overflow)?;
-                Ok(Layout::Chunks { chunk_size, indexed: format & 0x20 != 0 })
+                Ok(Layout::Chunks { chunk_size, format })
             }
-            _ => Ok(Layout::Compressed),
+            _ => Ok(Layout::Compressed { compact: layout == COMPACT_INDEX }),
         }
     }
+}
+
+/// The data layout with a compact index; the other compressed one is 1.
+const COMPACT_INDEX: u16 = 3;
+
+fn is_directory(mode: u16) -> bool {
+    FileType::from_mode(mode) == Some(FileType::Directory)
 }
 
 /// The last block of inline data lies in the block its inode ends in.
@@ -175,12 +211,4 @@ fn check_inline(size: u64, end: u64, block: NonZeroU64) -> Result<()> {
         return Err(wrong("inline data", tail, "data that ends in the block of its inode"));
     }
     Ok(())
-}
-
-fn wrong(what: &'static str, found: impl Into<u64>, expected: &'static str) -> Error {
-    Corrupt::FileSystem { what, found: found.into(), expected }.into()
-}
-
-fn unsupported(what: &'static str, found: impl Into<u64>) -> Error {
-    Unsupported::FileSystemFeature { what, found: found.into() }.into()
 }

@@ -1,12 +1,14 @@
 //! Extended attributes: in the inode, or shared between inodes.
 
 use super::inode::Inode;
-use super::{Erofs, add};
+use super::meta::Area;
+use super::{Erofs, add, wrong};
 use crate::ReadAt;
 use crate::erofs::{XATTR_PREFIXES, XattrEntry, XattrHeader};
-use crate::error::{Corrupt, Error, LimitExceeded, Result, Unsupported};
+use crate::error::{Error, LimitExceeded, Result, Unsupported};
 use crate::fs::Xattr;
 use crate::read::{read_struct, read_vec};
+use xxhash_rust::xxh32::xxh32;
 use zerocopy::FromBytes as _;
 use zerocopy::little_endian::{U16, U32};
 
@@ -17,9 +19,16 @@ pub(super) fn read<R: ReadAt>(erofs: &Erofs<R>, inode: &Inode) -> Result<Vec<Xat
         return Ok(Vec::new());
     }
     check_limit(erofs, len)?;
-    let body = read_vec(&erofs.reader, inode.xattr_offset, usize::try_from(len).unwrap_or(usize::MAX))
-        .map_err(|error| error.at_offset(inode.xattr_offset))?;
-    let prefixes = Prefixes::read(erofs)?;
+    let body =
+        read_vec(&erofs.meta(inode.area), inode.xattr_offset, usize::try_from(len).unwrap_or(usize::MAX))
+            .map_err(|error| inode.area.locate(error, inode.xattr_offset))?;
+    let prefixes = match erofs.prefixes.get() {
+        Some(prefixes) => prefixes,
+        None => {
+            let prefixes = Prefixes::read(erofs)?;
+            erofs.prefixes.get_or_init(|| prefixes)
+        }
+    };
     let (header, rest) = XattrHeader::read_from_prefix(&body).map_err(|_| truncated(len))?;
     if header.reserved != [0; 7] {
         return Err(Unsupported::FileSystemFeature { what: "attribute header", found: 1 }.into());
@@ -34,6 +43,9 @@ pub(super) fn read<R: ReadAt>(erofs: &Erofs<R>, inode: &Inode) -> Result<Vec<Xat
             let size = name.len().saturating_add(value.len());
             total = total.saturating_add(u64::try_from(size).unwrap_or(u64::MAX));
             check_limit(erofs, total)?;
+            if erofs.superblock.xattr_filter {
+                check_filter(header.name_filter.get(), &name)?;
+            }
             xattrs.push((name, value));
         }
         Ok::<_, Error>(())
@@ -46,28 +58,32 @@ pub(super) fn read<R: ReadAt>(erofs: &Erofs<R>, inode: &Inode) -> Result<Vec<Xat
         // The last entry of the body is padded as all others are.
         inline = rest.get(size.saturating_add(3) & !3..).ok_or_else(|| truncated(len))?;
     }
+    let area = if erofs.superblock.xattrs_in_metabox { Area::Metabox } else { Area::Image };
+    let meta = erofs.meta(area);
     for id in shared {
         let offset = add(erofs.superblock.xattr_offset, u64::from(id.get()).saturating_mul(4))?;
-        let entry: XattrEntry = read_struct(&erofs.reader, offset)?;
+        let entry: XattrEntry = read_struct(&meta, offset)?;
         let size = usize::from(entry.name_len).saturating_add(entry.value_size.get().into());
-        insert(prefixes.attribute(entry, &read_vec(&erofs.reader, add(offset, 4)?, size)?)?)?;
+        insert(prefixes.attribute(entry, &read_vec(&meta, add(offset, 4)?, size)?)?)?;
     }
     Ok(xattrs)
 }
 
 /// The long name prefixes of the image: number of the short prefix, and what follows it.
-struct Prefixes(Vec<(u8, Vec<u8>)>);
+pub(super) struct Prefixes(Vec<(u8, Vec<u8>)>);
 
 impl Prefixes {
     fn read<R: ReadAt>(erofs: &Erofs<R>) -> Result<Self> {
         let superblock = &erofs.superblock;
-        let inode = match superblock.prefix_inode.filter(|_| superblock.xattr_prefix_count > 0) {
-            Some(id) => Some(Inode::read(&erofs.reader, superblock, id)?),
+        // In the metabox if there is one, else with the packed ends of files if there are any.
+        let id = superblock.metabox.or(superblock.packed);
+        let inode = match id.filter(|_| superblock.xattr_prefix_count > 0 && !superblock.plain_prefixes) {
+            Some(id) => Some(erofs.special_inode(id)?),
             None => None,
         };
         let read = |offset, buf: &mut [u8]| match &inode {
             Some(inode) => erofs.read_content(inode, offset, buf),
-            None => erofs.reader.read_exact_at(offset, buf),
+            None => erofs.devices.image().read_exact_at(offset, buf),
         };
         let mut prefixes = Vec::new();
         let mut at = superblock.xattr_prefix_offset;
@@ -76,7 +92,7 @@ impl Prefixes {
             read(at, &mut len)?;
             let len = U16::from_bytes(len).get();
             if !(1..=256).contains(&len) {
-                return Err(wrong("attribute name prefix", len.into(), "1 to 256 bytes"));
+                return Err(wrong("attribute name prefix", len, "1 to 256 bytes"));
             }
             let mut prefix = vec![0; len.into()];
             read(add(at, 2)?, &mut prefix)?;
@@ -96,9 +112,8 @@ impl Prefixes {
         } else {
             let found = entry.name_index & 0x7f;
             let prefix = self.0.get(usize::from(found));
-            let (index, infix) = prefix.ok_or_else(|| {
-                wrong("attribute name prefix", found.into(), "one of those the image lists")
-            })?;
+            let (index, infix) = prefix
+                .ok_or_else(|| wrong("attribute name prefix", found, "one of those the image lists"))?;
             (*index, infix)
         };
         if index == 0 {
@@ -118,16 +133,27 @@ impl Prefixes {
     }
 }
 
+/// The kernel looks at the filter of an inode first: what that says is not there is not found by name.
+fn check_filter(filter: u32, name: &[u8]) -> Result<()> {
+    let known = XATTR_PREFIXES.into_iter().find(|(_, prefix, _)| name.starts_with(prefix));
+    let Some((index, prefix, _)) = known else { return Ok(()) };
+    let rest = name.get(prefix.len()..).unwrap_or_default();
+    let bit = xxh32(rest, FILTER_SEED.wrapping_add(index.into())) % 32;
+    if filter.checked_shr(bit).unwrap_or(0) & 1 == 0 {
+        return Ok(());
+    }
+    Err(wrong("filter of attribute names", filter, "no bit set for an attribute that is there"))
+}
+
+/// What names are hashed with, together with the number of their namespace.
+const FILTER_SEED: u32 = 0x25bb_e08f;
+
 fn check_limit<R>(erofs: &Erofs<R>, found: u64) -> Result<()> {
     let most = erofs.limits.xattr_bytes;
     if found > most {
         return Err(LimitExceeded::Bytes { what: "extended attributes", found, most }.into());
     }
     Ok(())
-}
-
-fn wrong(what: &'static str, found: u64, expected: &'static str) -> Error {
-    Corrupt::FileSystem { what, found, expected }.into()
 }
 
 fn truncated(len: u64) -> Error {
