@@ -1,6 +1,6 @@
 //! Hashing blocks with their salt, one at a time or many at once.
 
-use super::many::Prefixed;
+use super::many::{Prefixed, prefixed};
 use super::{HashType, Superblock};
 use crate::digest::{Digest, HashAlgorithm, Salt};
 use sha2::digest::Output;
@@ -42,7 +42,7 @@ impl BlockHasher {
             HashAlgorithm::Sha512 => Salted::Sha512(start(&before)),
         };
         let can_be = superblock.algorithm == HashAlgorithm::Sha256 && behind.as_bytes().is_empty();
-        let many = if can_be { Prefixed::new(before.as_bytes()) } else { None };
+        let many = if can_be { prefixed(before.as_bytes()) } else { None };
         Self { salted, behind, many }
     }
 
