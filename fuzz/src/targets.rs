@@ -9,6 +9,8 @@ mod bare;
 mod fec;
 #[path = "targets/gpt_differential.rs"]
 mod gpt_differential;
+#[path = "targets/hash_tree.rs"]
+mod hash_tree;
 #[path = "targets/naive_version.rs"]
 mod naive_version;
 #[path = "targets/texts.rs"]
@@ -32,6 +34,7 @@ use confext_ddi::{Limits, Result, RootHash, dps, fs, fstype, gpt, signature, ver
 pub use bare::bare;
 pub use fec::fec;
 pub use gpt_differential::{agree, gpt_differential};
+pub use hash_tree::hash_tree;
 pub use naive_version::compare as naive_compare;
 pub use texts::{certificate, fstype, manifest, text};
 pub use whole::{run as program, whole_image};
@@ -65,6 +68,7 @@ pub const ALL: &[Target] = &[
     ("text", text),
     ("certificate", certificate),
     ("manifest", manifest),
+    ("hash_tree", hash_tree),
 ];
 
 /// Caps low enough that reaching one is cheap.

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Compares the command `confext` with systemd's programs: whole processes, in turn, on the same machine.
 #
-#   tests/bench/compare.sh [RUNS]     default 21
+#   tests/bench/compare.sh [RUNS [ROW…]]     default 21, and all rows
 #
 # Each pair of programs runs RUNS times, one after the other, in the peer root, after one run that does not count.
 # Prints the ratio of the medians, systemd's by ours: more than 1 means that ours takes less. Times themselves are not
-# printed: they say more about the machine than about the programs.
+# printed: they say more about the machine than about the programs. Where there is a target, it says whether it is met.
 #
 #   build      a signed confext of one small file, from a directory, written to disk
 #   large      the same with a file of 64 MiB
@@ -15,7 +15,13 @@
 #   tree       a signed sysext of 500 MB in 5,000 files, against systemd-repart; a quarter of the runs, they take long
 #   parts      the same, against mkfs.erofs and veritysetup format, which sign nothing and make no partition table
 #   manifest   every file of an image of 500 MiB with its SHA-256, against systemd-dissect --mtree: the same text
+#   format-all, verify-all    a hash tree over 1 GiB in the page cache, against veritysetup; ours in all threads
+#   format-one, verify-one    the same in one thread
+#   format-limit, verify-limit, single    ours in all threads against hashing as many bytes of memory that is in the cache:
+#              two blocks in turn, as ours does; and one after the other
+#   pick       one of 10,000 entries of a .v directory, against systemd-vpick
 #   size       bytes of the smallest signed confext
+#   peak       the most memory that a process of ours had
 #
 # What is not the same is said with each line. Needs root, the peer root (tests/setup.sh peer) and a Rust toolchain: it
 # builds the command in release mode.
@@ -30,16 +36,22 @@ if [[ ${1-} != --inside ]]; then
         echo "compare.sh: RUNS: found '$runs', expected a number from 1" >&2
         exit 2
     }
-    cargo build --quiet --release -p confext-core --features cli --bin confext
+    cargo build --quiet --release -p confext-core -p confext-tests --features confext-core/cli \
+        --bin confext --example bench-verity
     place=$(mktemp -d "${TMPDIR:-/tmp}/confext-test-bench.XXXXXX")
     trap 'rm -rf "$place"' EXIT
-    cp "${CARGO_TARGET_DIR:-target}/release/confext" tests/bench/compare.sh "$place"
-    tests/peer.sh "$place" bash compare.sh --inside "$runs"
+    release=${CARGO_TARGET_DIR:-target}/release
+    cp "$release/confext" "$release/examples/bench-verity" tests/bench/compare.sh "$place"
+    tests/peer.sh "$place" bash compare.sh --inside "$runs" "${@:2}"
     exit
 fi
 
 # Inside: the working directory is ours, and PATH has systemd's programs.
 runs=$2
+rows=("${@:3}")
+
+# wanted ROW: whether the row is to be measured.
+wanted() { [[ ${#rows[@]} == 0 || " ${rows[*]} " == *" $1 "* ]]; }
 
 # microseconds COMMAND…: how long the command takes. It must succeed.
 microseconds() {
@@ -56,25 +68,49 @@ microseconds() {
 
 median() { sort -n "$1" | sed -n "$(((runs + 1) / 2))p"; }
 
-# compare NAME OURS THEIRS REMARK: OURS and THEIRS are functions.
+# compare NAME LEAST OURS THEIRS REMARK: OURS and THEIRS are functions; LEAST is the ratio to reach, or -.
 compare() {
     local turn
+    wanted "$1" || return 0
     : >ours.times
     : >theirs.times
     for ((turn = 0; turn <= runs; turn++)); do
         # Whoever is first has the caches of the one before: change places. What is left over is removed untimed.
         rm -f ours.new theirs.new
         if ((turn % 2)); then
-            microseconds "$2" >ours.last
-            microseconds "$3" >theirs.last
+            microseconds "$3" >ours.last
+            microseconds "$4" >theirs.last
         else
-            microseconds "$3" >theirs.last
-            microseconds "$2" >ours.last
+            microseconds "$4" >theirs.last
+            microseconds "$3" >ours.last
         fi
         ((turn == 0)) || { cat ours.last >>ours.times && cat theirs.last >>theirs.times; }
     done
-    awk -v name="$1" -v ours="$(median ours.times)" -v theirs="$(median theirs.times)" -v remark="$4" \
-        'BEGIN { printf "%-8s %6.2f   %s\n", name, theirs / ours, remark }'
+    awk -v name="$1" -v least="$2" -v ours="$(median ours.times)" -v theirs="$(median theirs.times)" -v remark="$5" '
+        BEGIN {
+            ratio = theirs / ours
+            target = least == "-" ? "" : sprintf("%s: at least %s", ratio >= least ? "met" : "MISSED", least)
+            printf "%-12s %6.2f   %-24s %s\n", name, ratio, target, remark
+        }'
+}
+
+# peak NAME MOST COMMAND…: the most memory the command had, in MiB; MOST is the most to have, or -.
+peak() {
+    local name=$1 most=$2
+    shift 2
+    wanted peak || return 0
+    # The call is getrusage(RUSAGE_CHILDREN), of which ru_maxrss comes behind two times of 16 bytes, in KiB.
+    perl -e '
+        my ($name, $most, @command) = @ARGV;
+        my $call = {x86_64 => 98, aarch64 => 165}->{(POSIX::uname())[4]} // die "peak: no number for getrusage";
+        open(my $out, ">&", \*STDOUT) and open(STDOUT, ">", "log");
+        system(@command) == 0 or die "peak: @command: failed";
+        my $usage = "\0" x 144;
+        syscall($call, -1, $usage) == 0 or die "peak: getrusage: $!";
+        my $mib = unpack("x32 q", $usage) / 1024;
+        my $target = $most eq "-" ? "" : sprintf("%s: at most %s", $mib <= $most ? "met" : "MISSED", $most);
+        printf $out "%-12s %6.1f   %-24s %s\n", "peak", $mib, $target, $name;
+    ' -MPOSIX "$name" "$most" "$@"
 }
 
 mkdir -p small/etc large/etc tree/usr/share/app
@@ -142,22 +178,72 @@ mtree() {
 }
 cmp <(manifest) <(mtree)
 
+# A hash tree over 1 GiB of data.
+head -c 1G /dev/urandom >data
+GIB=1024
+verity_root=$(veritysetup format data check.hash | sed -n 's/^Root hash:[[:space:]]*//p')
+one() { env RAYON_NUM_THREADS=1 "$@"; }
+ours_format() { ./bench-verity format data ours.hash; }
+theirs_format() { veritysetup format data theirs.hash; }
+ours_format_one() { one ./bench-verity format data ours.hash; }
+ours_verify() { ./bench-verity verify data check.hash "$verity_root"; }
+theirs_verify() { veritysetup verify data check.hash "$verity_root"; }
+ours_verify_one() { one ./bench-verity verify data check.hash "$verity_root"; }
+ceiling() { ./bench-verity ceiling "$GIB"; }
+single() { ./bench-verity single "$GIB"; }
+
+mkdir app.raw.v
+for ((version = 0; version < 10000; version++)); do : >"app.raw.v/app_1.$version.raw"; done
+ours_pick() { ./confext pick "$PWD/app.raw.v/app___.raw"; }
+theirs_pick() { systemd-vpick "$PWD/app.raw.v/app___.raw"; }
+cmp <(ours_pick) <(theirs_pick)
+
 echo "date     $(date -u +%F)"
 echo "machine  $(sed -n 's/^model name[^:]*: *//p' /proc/cpuinfo | head -n 1), $(nproc) processors, Linux $(uname -r)"
 echo "programs $(./confext --version); $(systemctl --version | head -n 1); $(veritysetup --version | cut -d' ' -f1,2)"
 echo "runs     $runs of each"
 echo
-echo "         systemd / ours"
-compare build ours_small theirs_small "signed confext of one small file; systemd-repart runs mkfs.erofs"
-compare large ours_large theirs_large "the same with 64 MiB more"
-compare look inspect validate "confext inspect, systemd-dissect --validate: both only look"
-compare verify verify validate "confext checks signature and every block, systemd-dissect checks neither"
-compare blocks verify_large veritysetup_large "64 MiB: confext verify with signature, veritysetup verify without"
+echo "             theirs / ours"
+compare build 8 ours_small theirs_small "signed confext of one small file; systemd-repart runs mkfs.erofs"
+compare large - ours_large theirs_large "the same with 64 MiB more"
+compare look - inspect validate "confext inspect, systemd-dissect --validate: both only look"
+compare verify - verify validate "confext checks signature and every block, systemd-dissect checks neither"
+compare blocks - verify_large veritysetup_large "64 MiB: confext verify with signature, veritysetup verify without"
 every=$runs
 runs=$(((every + 3) / 4))
-compare tree ours_tree theirs_tree "500 MB in 5,000 files, signed and synced to disk; systemd-repart runs mkfs.erofs"
-compare parts ours_tree parts_tree "the same; mkfs.erofs and veritysetup make no partition table and no signature"
+compare tree 3 ours_tree theirs_tree "500 MB in 5,000 files, signed and synced to disk; systemd-repart runs mkfs.erofs"
+compare parts 1 ours_tree parts_tree "the same; mkfs.erofs and veritysetup make no partition table and no signature"
 runs=$every
-compare manifest manifest mtree "500 MiB: confext checks signature and every block it reads, systemd-dissect neither"
-awk -v ours="$(stat -c %s small.raw)" -v theirs="$(stat -c %s systemd.raw)" \
-    'BEGIN { printf "%-8s %6.2f   %d bytes by systemd-repart, %d by confext\n", "size", theirs / ours, theirs, ours }'
+compare manifest 5 manifest mtree "500 MiB: confext checks signature and every block it reads, systemd-dissect neither"
+compare format-all 4 ours_format theirs_format "1 GiB, $(nproc) threads; veritysetup has one"
+compare verify-all 4 ours_verify theirs_verify "the same"
+compare format-one 2 ours_format_one theirs_format "1 GiB, one thread of each"
+compare verify-one 2 ours_verify_one theirs_verify "the same"
+compare format-limit 0.8 ours_format ceiling "hashing alone, two blocks in turn, by all of it with reading and writing"
+compare verify-limit 0.8 ours_verify ceiling "the same for verify"
+compare single - ours_format single "hashing alone, one block after the other by sha2, by all of it"
+compare pick 3 ours_pick theirs_pick "one of 10,000 entries"
+if wanted size; then
+    awk -v ours="$(stat -c %s small.raw)" -v theirs="$(stat -c %s systemd.raw)" \
+        'BEGIN { printf "%-12s %6.2f   %-24s %d bytes by systemd-repart, %d by confext\n", "size", theirs / ours, "", theirs, ours }'
+fi
+
+# Files of these sizes that are one hole: their hash trees are as large as any.
+truncate -s 64M sparse.64M
+truncate -s 8G sparse.8G
+for size in 64M 8G; do
+    wanted peak || break
+    root=$(./bench-verity format sparse.$size sparse.hash)
+    peak "MiB, hash tree over $size, format" 32 ./bench-verity format sparse.$size sparse.hash
+    peak "MiB, the same, verify" 32 ./bench-verity verify sparse.$size sparse.hash "$root"
+    rm -rf sparse ours.new
+    mkdir -p sparse/etc
+    truncate -s $size sparse/etc/data
+    peak "MiB, signed confext of a file of $size without data, build" 32 ./confext --quiet build --class confext --name app \
+        --source sparse --output ours.new --release ID=_any --key key.pem --certificate cert.pem
+    peak "MiB, the same, verify" 32 ./confext --quiet verify ours.new --certificate cert.pem
+done
+rm -f ours.new
+peak "MiB, signed sysext of 500 MB in 5,000 files, build" 32 ./confext --quiet build --class sysext --name app --source tree \
+    --output ours.new --release ID=_any --key key.pem --certificate cert.pem
+peak "MiB, the same, verify" 32 ./confext --quiet verify ours.new --certificate cert.pem

@@ -219,6 +219,18 @@ fn seeds() -> Seeds {
         );
     }
 
+    for (name, sizes, salt, count) in [
+        ("one-block", [3, 3], 32_u8, 1_u8),
+        ("usual", [3, 3], 32, 40),
+        ("many-levels", [0, 0], 0, 255),
+        ("lopsided", [0, 7], 64, 200),
+        ("long-salt", [1, 2], 255, 33),
+    ] {
+        let salt_bytes: Vec<u8> = (0..salt).collect();
+        let data = b"what data is made of".to_vec();
+        add("hash_tree", name, [sizes.to_vec(), vec![salt, count, count / 2], salt_bytes, data].concat());
+    }
+
     let bare = bare::bare();
     let tree = verity::build(
         &bare,
@@ -487,7 +499,7 @@ fn seeds_are_accepted() {
             "manifest" => manifest::Manifest::parse_json(bytes, &limits).map(|all| all.entries().len() > 3),
             // One of them is meant to be refused.
             "fstype" => Ok(fstype::probe(&bytes[..]).map_or(true, |found| found.is_some())),
-            "fec" | "text" => Ok(bytes.len() > 5),
+            "fec" | "text" | "hash_tree" => Ok(bytes.len() > 5),
             "version" | "vpick" | "sidecar" => Ok(bytes.contains(&b'\n')),
             other => panic!("a seed for {other}, which is no target"),
         };
