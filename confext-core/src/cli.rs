@@ -13,6 +13,7 @@ mod lint;
 mod list;
 mod manifest;
 mod merge;
+mod open;
 mod output;
 mod pick;
 mod plan;

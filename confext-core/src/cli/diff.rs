@@ -11,7 +11,7 @@ use confext_ddi::signature::Time;
 use serde::Serialize;
 
 use super::failure::Failure;
-use super::image::{self, Gate};
+use super::image::{self, Gate, Role};
 use super::output::{Output, View};
 use super::text::Path as Shown;
 
@@ -25,6 +25,8 @@ pub(super) struct Arguments {
     after: PathBuf,
     #[command(flatten)]
     gate: Gate,
+    #[command(flatten)]
+    role: Role,
     /// Attributes that may differ: mode, owner, mtime, content, xattrs, hard-links.
     #[arg(long, value_name = "ATTRIBUTES", value_delimiter = ',', value_parser = attribute)]
     ignore: Vec<Attribute>,
@@ -47,7 +49,8 @@ pub(super) fn options(ignore: &[Attribute]) -> Options {
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<u8, Failure> {
     let limits = Limits::default();
     let (before, after) = (&arguments.before, &arguments.after);
-    let (old, new) = (arguments.gate.admit(before)?, arguments.gate.admit(after)?);
+    let (old, new) =
+        (arguments.role.admit(&arguments.gate, before)?, arguments.role.admit(&arguments.gate, after)?);
     let old = old.file_system(&limits).map_err(|error| image::fault(before, error))?;
     let new = new.file_system(&limits).map_err(|error| image::fault(after, error))?;
     let differences = compare(arguments, old.as_ref(), new.as_ref(), &limits)?;

@@ -9,9 +9,9 @@ use confext_ddi::verity::fec::{Coverage, Roots};
 use serde::Serialize;
 
 use super::failure::Failure;
-use super::image;
 use super::output::{Output, View};
 use super::text::{Clean, Size};
+use super::{image, open};
 
 /// Makes parity for an image, as veritysetup does, after checking every block of it.
 #[derive(Debug, Args)]
@@ -25,10 +25,12 @@ pub(super) struct Arguments {
     /// How many bytes of parity protect up to 255 minus so many of the image: 2 to 24.
     #[arg(long, value_name = "N", default_value = "2", value_parser = roots)]
     fec_roots: Roots,
+    #[command(flatten)]
+    open: open::Arguments,
 }
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
-    let image = image::open_any(&arguments.image)?;
+    let image = arguments.open.open_any(&arguments.image)?;
     let coverage = parity::encode_file(&image, arguments.fec_roots, &arguments.output)
         .map_err(|source| image::fault(&arguments.image, source))?;
     output.summary(&Summary { fec: arguments.output.display().to_string(), coverage })

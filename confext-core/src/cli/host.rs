@@ -1,18 +1,14 @@
 //! The host a verb is about, and how its extensions are to be used.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use confext_ddi::limits::Limits;
-use confext_ddi::policy::KeyRules;
 use confext_ddi::release::Class;
 
 use super::failure::Failure;
 use super::trust;
 use crate::admission::{OnBad, Options};
 use crate::attach::Mode;
-use crate::error::Error;
 use crate::host::Host;
 
 /// Which host.
@@ -41,9 +37,6 @@ pub(super) struct StackArguments {
     pub(super) host: Arguments,
     #[command(flatten)]
     trust: trust::Arguments,
-    /// Rules for which signer may sign which extensions; see docs/signatures.md.
-    #[arg(long, value_name = "FILE")]
-    key_rules: Option<PathBuf>,
 }
 
 /// How a stack is put together.
@@ -80,19 +73,9 @@ impl StackArguments {
     /// The host, and the conditions for its extensions.
     pub(super) fn open(&self) -> Result<(Host, Options), Failure> {
         let host = self.host.open()?;
-        let mut options = self.trust.options(&host)?;
-        options.key_rules =
-            self.key_rules.as_deref().map(|path| key_rules(path, &options.limits)).transpose()?;
+        let options = self.trust.options(&host)?;
         Ok((host, options))
     }
-}
-
-fn key_rules(path: &Path, limits: &Limits) -> Result<Arc<KeyRules>, Failure> {
-    let failed = |error| Failure::Argument { name: "--key-rules", error };
-    let target = path.display().to_string();
-    let text = std::fs::read(path).map_err(|source| failed(Error::os("read", &target, source)))?;
-    let rules = KeyRules::parse(&text, limits);
-    rules.map(Arc::new).map_err(|source| failed(Error::Image { image: target, source }))
 }
 
 impl MergeArguments {

@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use confext_ddi::dps::Architecture;
-use confext_ddi::filter::Filter;
-use confext_ddi::image::{self, Foreign, Image};
 use confext_ddi::policy::Admitted;
+use confext_ddi::release::{Class, Strictness, base_name};
 
 use super::failure::Failure;
-use super::trust;
+use super::{open, trust};
 use crate::error::Error;
 use crate::host::Host;
 use crate::sidecars;
@@ -23,6 +22,8 @@ pub(super) struct Arguments {
     pub(super) image: PathBuf,
     #[command(flatten)]
     gate: Gate,
+    #[command(flatten)]
+    role: Role,
 }
 
 /// What an image has to be for its files to be of interest.
@@ -36,36 +37,27 @@ pub(super) struct Gate {
     #[arg(long, value_name = "DIR", default_value = "/")]
     root: PathBuf,
     #[command(flatten)]
-    filter: FilterArgument,
+    open: open::Arguments,
     #[command(flatten)]
     trust: trust::Arguments,
 }
 
-/// The argument that says which partitions are considered.
+/// As what an image is to be used: key rules are about that.
 #[derive(Debug, Args)]
 #[group(skip)]
-pub(super) struct FilterArgument {
-    /// Considers only partitions whose labels match, like root=app_*; an image filter in systemd's notation.
-    #[arg(long, value_name = "FILTER", default_value = "", hide_default_value = true)]
-    image_filter: String,
-}
-
-impl FilterArgument {
-    /// As [`open_any`], with the partitions that the argument leaves.
-    pub(super) fn open_any(&self, path: &Path) -> Result<Image<File>, Failure> {
-        open(path, &image::Options::default().foreign(Foreign::Accept).filter(self.parse()?))
-    }
-
-    fn parse(&self) -> Result<Filter, Failure> {
-        Filter::parse(&self.image_filter)
-            .map_err(|error| Failure::Argument { name: "--image-filter", error: error.into() })
-    }
+pub(super) struct Role {
+    /// With --key-rules: as which extension the image is to be used, confext or sysext.
+    #[arg(long, value_name = "CLASS", default_value = "confext", requires = "key_rules", value_parser = super::class)]
+    class: Class,
+    /// With --key-rules: the extension's name; without it, that of the file without version and ending.
+    #[arg(long, value_name = "NAME", requires = "key_rules")]
+    name: Option<String>,
 }
 
 impl Arguments {
     /// Opens the image and has the policy judge it.
     pub(super) fn admit(&self) -> Result<Admitted<File>, Failure> {
-        self.gate.admit(&self.image)
+        self.role.admit(&self.gate, &self.image)
     }
 
     /// What an error of the image's bytes is to the caller.
@@ -74,28 +66,42 @@ impl Arguments {
     }
 }
 
-impl Gate {
-    /// Opens an image and has the policy judge it.
-    pub(super) fn admit(&self, path: &Path) -> Result<Admitted<File>, Failure> {
-        let policy = self.trust.policy()?;
-        let certificates = self.trust.certificates(&Host::open(&self.root)?)?;
-        let mut options = image::Options::default().filter(self.filter.parse()?);
-        if let Some(architecture) = self.architecture {
-            options = options.architecture(architecture);
-        }
-        let image = open(path, &options)?;
-        let verifier = trust::verifier(&policy, &certificates);
-        policy.judge(image, verifier).map_err(|source| fault(path, source))
+impl Role {
+    /// Opens an image and has the policy and the key rules judge it.
+    pub(super) fn admit(&self, gate: &Gate, path: &Path) -> Result<Admitted<File>, Failure> {
+        gate.admit(path, &self.name.clone().unwrap_or_else(|| name(path)), self.class)
     }
 }
 
-/// Opens an image for a look at it, whatever architecture it is for.
-pub(super) fn open_any(path: &Path) -> Result<Image<File>, Failure> {
-    open(path, &image::Options::default().foreign(Foreign::Accept))
+impl Gate {
+    /// Whether there are rules for signers.
+    pub(super) fn has_key_rules(&self) -> bool {
+        self.trust.has_key_rules()
+    }
+
+    /// Opens an image that is to be used as the extension `name`, and has the policy and the key rules judge it.
+    pub(super) fn admit(&self, path: &Path, name: &str, class: Class) -> Result<Admitted<File>, Failure> {
+        let policy = self.trust.policy()?;
+        let certificates = self.trust.certificates(&Host::open(&self.root)?)?;
+        let mut options = self.open.options()?;
+        let rules = self.trust.key_rules(&options.limits)?;
+        if let Some(architecture) = self.architecture {
+            options = options.architecture(architecture);
+        }
+        let image = sidecars::open(path, &options)?;
+        let verifier = trust::verifier(&policy, &certificates);
+        let admitted = policy.judge(image, verifier);
+        let admitted = admitted.and_then(|admitted| match rules {
+            Some(rules) => rules.admit(admitted, name, class, Strictness::default()),
+            None => Ok(admitted),
+        });
+        admitted.map_err(|source| fault(path, source))
+    }
 }
 
-fn open(path: &Path, options: &image::Options) -> Result<Image<File>, Failure> {
-    Ok(sidecars::open(path, options)?)
+/// The name of the extension in a file: that of the file without version and ending.
+pub(super) fn name(path: &Path) -> String {
+    base_name(&path.file_name().unwrap_or_default().to_string_lossy()).to_owned()
 }
 
 /// What an error of an image's bytes is to the caller.

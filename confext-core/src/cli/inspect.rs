@@ -13,7 +13,7 @@ use confext_ddi::units::SectorSize;
 use serde::Serialize;
 
 use super::failure::Failure;
-use super::image;
+use super::open;
 use super::output::{Output, View};
 use super::text::{Clean, Size};
 
@@ -24,11 +24,11 @@ pub(super) struct Arguments {
     /// The image.
     image: PathBuf,
     #[command(flatten)]
-    filter: image::FilterArgument,
+    open: open::Arguments,
 }
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
-    let image = arguments.filter.open_any(&arguments.image)?;
+    let image = arguments.open.open_any(&arguments.image)?;
     output.answer(&Inspection {
         image: arguments.image.display().to_string(),
         size_bytes: image.reader().size_bytes()?,

@@ -1,14 +1,17 @@
 //! `lint`: what speaks against an image, or against the directory that is to become one.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use confext_ddi::Limits;
 use confext_ddi::build::{DirectoryOptions, Tree};
+use confext_ddi::error::Corrupt;
 use confext_ddi::fs::FileSystem;
 use confext_ddi::lint::{self, Code, Finding, Severity};
-use confext_ddi::release::{ImageKind, base_name};
+use confext_ddi::policy::Admitted;
+use confext_ddi::release::{Class, ImageKind};
 use rustix::fs::{Mode, OFlags};
 use serde::{Serialize, Serializer};
 
@@ -24,8 +27,10 @@ use crate::error::Error;
 #[derive(Debug, Args)]
 #[group(skip)]
 pub(super) struct Arguments {
+    /// The image, or the directory that is to become one.
+    image: PathBuf,
     #[command(flatten)]
-    image: image::Arguments,
+    gate: image::Gate,
     /// What it is: confext, sysext, portable, root or usr.
     #[arg(long, value_parser = kind)]
     class: ImageKind,
@@ -71,19 +76,16 @@ fn open_directory(path: &Path) -> Result<Directory, Failure> {
 }
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<u8, Failure> {
-    let path = &arguments.image.image;
-    let name = match (&arguments.name, path.file_name()) {
-        (Some(name), _) => name.clone(),
-        (None, name) => base_name(&name.unwrap_or_default().to_string_lossy()).to_owned(),
-    };
+    let path = &arguments.image;
+    let name = arguments.name.clone().unwrap_or_else(|| image::name(path));
     let limits = Limits::default();
     let kind = arguments.class;
     let findings = if path.is_dir() {
         let tree = Tree::from_directory(path, &DirectoryOptions::default())?;
         arguments.rules.apply(|options| lint::lint(&tree.files(&limits), kind, &name, options))?
     } else {
-        let admitted = arguments.image.admit()?;
-        let files = admitted.file_system(&limits).map_err(|error| arguments.image.fault(error))?;
+        let admitted = arguments.admit(&name)?;
+        let files = admitted.file_system(&limits).map_err(|error| image::fault(path, error))?;
         arguments.rules.apply(|options| lint::lint(files.as_ref(), kind, &name, options))?
     };
     let stops = findings.iter().any(|finding| finding.severity == Severity::Error);
@@ -94,6 +96,23 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<u8, Failure>
         findings: findings.iter().map(Shown).collect(),
     })?;
     Ok(u8::from(stops))
+}
+
+impl Arguments {
+    /// Opens the image and has the policy and the key rules judge it.
+    fn admit(&self, name: &str) -> Result<Admitted<File>, Failure> {
+        match (self.class.class(), self.gate.has_key_rules()) {
+            (Some(class), _) => self.gate.admit(&self.image, name, class),
+            // Without rules the class does not matter.
+            (None, false) => self.gate.admit(&self.image, name, Class::Confext),
+            (None, true) => {
+                let (place, found) = ("--class".to_owned(), self.class.as_str().to_owned());
+                let fault = Corrupt::KeyRule { place, found, expected: "confext or sysext" };
+                let error = confext_ddi::Error::from(fault).into();
+                Err(Failure::Argument { name: "--key-rules", error })
+            }
+        }
+    }
 }
 
 #[derive(Serialize)]

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::failure::Failure;
 use super::output::{Output, View};
 use super::text::Clean;
-use super::{fec, image};
+use super::{fec, image, open};
 use crate::image_file;
 
 /// Repairs damaged blocks of an image with its parity. The image is only read; no signature is checked.
@@ -36,13 +36,15 @@ pub(super) struct Arguments {
     /// The root hash to repair towards; without it, the one that the image claims.
     #[arg(long, value_name = "HEX", value_parser = root_hash)]
     root_hash: Option<RootHash>,
+    #[command(flatten)]
+    open: open::Arguments,
 }
 
 /// As the help text has it: an image is corrupt.
 const NOT_WHOLE: u8 = 1;
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<u8, Failure> {
-    let image = image::open_any(&arguments.image)?;
+    let image = arguments.open.open_any(&arguments.image)?;
     let fec = image_file::open(&arguments.fec)?;
     let mut options = parity::Options::default().roots(arguments.fec_roots).fec_offset(arguments.fec_offset);
     options.root_hash = arguments.root_hash;

@@ -6,7 +6,8 @@ use std::time::SystemTime;
 
 use clap::Args;
 use confext_ddi::dps::Designator;
-use confext_ddi::policy::{Policy, Protection};
+use confext_ddi::limits::Limits;
+use confext_ddi::policy::{KeyRules, Policy, Protection};
 use confext_ddi::signature::{CertificateRules, Certificates, Verifier};
 
 use super::failure::Failure;
@@ -28,6 +29,9 @@ pub(super) struct Arguments {
     /// root=signed+absent:usr=signed+absent.
     #[arg(long, default_value = "signed")]
     policy: String,
+    /// Rules for which signer may sign which extensions; see docs/signatures.md.
+    #[arg(long, value_name = "FILE")]
+    key_rules: Option<PathBuf>,
 }
 
 impl Arguments {
@@ -53,14 +57,31 @@ impl Arguments {
         Ok(certificates)
     }
 
-    /// Policy and trust of a merge.
+    /// Whether there are rules for signers.
+    pub(super) const fn has_key_rules(&self) -> bool {
+        self.key_rules.is_some()
+    }
+
+    /// The rules for signers, if there are any.
+    pub(super) fn key_rules(&self, limits: &Limits) -> Result<Option<KeyRules>, Failure> {
+        let Some(path) = &self.key_rules else { return Ok(None) };
+        let failed = |error| Failure::Argument { name: "--key-rules", error };
+        let target = path.display().to_string();
+        let text = std::fs::read(path).map_err(|source| failed(Error::os("read", &target, source)))?;
+        let rules = KeyRules::parse(&text, limits);
+        rules.map(Some).map_err(|source| failed(Error::Image { image: target, source }))
+    }
+
+    /// Policy, trust and rules of a merge.
     pub(super) fn options(&self, host: &Host) -> Result<Options, Failure> {
         let (policy, certificates) = (self.policy()?, self.certificates(host)?);
         let trust = match verifier(&policy, &certificates) {
             Some(_) => admission::Trust::Verifier(Arc::new(certificates)),
             None => admission::Trust::Nobody,
         };
-        Ok(Options { policy, trust, ..Options::default() })
+        let mut options = Options { policy, trust, ..Options::default() };
+        options.key_rules = self.key_rules(&options.limits)?.map(Arc::new);
+        Ok(options)
     }
 }
 

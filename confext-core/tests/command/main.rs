@@ -14,6 +14,7 @@ mod documents;
 mod faults;
 mod fixture;
 mod host;
+mod open;
 mod policy;
 mod sign;
 mod text;

@@ -2,7 +2,7 @@
 
 use super::Protection;
 use super::flags::Flags;
-use super::text::print_flags;
+use super::text::{parse_flags, print_flags};
 use crate::error::{Corrupt, Result};
 use crate::fstype::FsType;
 use serde::Serialize;
@@ -112,6 +112,16 @@ pub struct Rule(
 );
 
 impl Rule {
+    /// Parses what a policy has behind the equals sign: words joined with `+`. Of a group of which none is named, all are
+    /// allowed.
+    ///
+    /// # Errors
+    ///
+    /// `policy-flag`.
+    pub fn parse(text: &str) -> Result<Self> {
+        Ok(Self(parse_flags(text)?.extended()))
+    }
+
     /// This use and no other; any attributes, any file system.
     #[must_use]
     pub fn only_use(allowed: Use) -> Self {
@@ -240,6 +250,14 @@ impl Rule {
         }
         let allowed = |fs_type: &FsType| self.0.intersects(Flags::of_file_system(*fs_type));
         Some(FsType::ALL.into_iter().filter(allowed).collect())
+    }
+}
+
+impl std::str::FromStr for Rule {
+    type Err = crate::error::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::parse(text)
     }
 }
 

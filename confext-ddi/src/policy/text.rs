@@ -52,7 +52,7 @@ fn parse_designator(name: &str) -> Result<Designator> {
     found.ok_or_else(|| Corrupt::PolicyDesignator { found: excerpt(name) }.into())
 }
 
-fn parse_flags(text: &str) -> Result<Flags> {
+pub(super) fn parse_flags(text: &str) -> Result<Flags> {
     let text = text.trim_ascii();
     if matches!(text, "" | "-") {
         return Ok(Flags::empty());
