@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use confext_core::Error;
 use confext_ddi::dps::Architecture;
+use confext_ddi::policy::Policy;
 use confext_ddi::release::{Class, ImageKind};
 use confext_ddi::signature::{Certificates, Time};
 use pyo3::conversion::FromPyObjectOwned;
@@ -44,6 +45,10 @@ pub(crate) fn architecture(text: Option<&str>) -> PyResult<Option<Architecture>>
     choice("architecture", text, &known).map(Some)
 }
 
+/// A policy by name, or in the words of systemd.image-policy(7).
+pub(crate) fn policy(text: &str) -> confext_ddi::Result<Policy> {
+    Policy::named(text).map_or_else(|| Policy::parse(text), Ok)
+}
 
 /// A key or certificate: the PEM text as bytes, or the path of a file that has it.
 #[derive(FromPyObject)]

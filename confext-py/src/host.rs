@@ -15,12 +15,11 @@ use confext_ddi::signature::Time;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use crate::argument::{Pem, Pems, Trusted, choice, class};
+use crate::argument::{Pem, Pems, Trusted, choice, class, policy};
 use crate::error::detached;
 use crate::layer::Listing;
 use crate::origin::Origin;
 use crate::plan::Plan;
-use crate::policy::PolicyArgument;
 use crate::record::Tuple;
 use crate::report::Report;
 use crate::sign;
@@ -65,7 +64,7 @@ impl Host {
     #[new]
     #[pyo3(
         signature = (
-            root=PathBuf::from("/"), *, policy=PolicyArgument::default(), certificates=None, on_bad="refuse",
+            root=PathBuf::from("/"), *, policy="signed", certificates=None, on_bad="refuse",
             attach="sealed-memory", host_match=true, allow=None, lock_wait=30.0, key_rules=None,
         ),
         text_signature = "(root='/', *, policy='signed', certificates=None, on_bad='refuse', \
@@ -75,7 +74,7 @@ impl Host {
     fn new(
         py: Python<'_>,
         root: PathBuf,
-        policy: PolicyArgument,
+        policy: &str,
         certificates: Option<Pems>,
         on_bad: &str,
         attach: &str,
@@ -92,7 +91,7 @@ impl Host {
         let lock_wait = Duration::try_from_secs_f64(lock_wait)
             .map_err(|error| PyValueError::new_err(format!("lock_wait: {error}")))?;
         detached(py, move || {
-            let policy = policy.read()?;
+            let policy = self::policy(policy)?;
             let trusted = certificates.map(|certificates| certificates.read()).transpose()?;
             let key_rules = key_rules.map(|rules| sign::key_rules(&rules).map(Arc::new)).transpose()?;
             let conditions =
@@ -109,10 +108,10 @@ impl Host {
         self.host.path().as_os_str().to_owned()
     }
 
-    /// What images must have.
+    /// The policy in the words of systemd.image-policy(7).
     #[getter]
-    fn policy(&self) -> crate::policy::Policy {
-        self.conditions.policy.clone().into()
+    fn policy(&self) -> String {
+        self.conditions.policy.to_string()
     }
 
     /// The extensions that could be merged, whether they are, and what is left out.

@@ -14,10 +14,9 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::admitted::Admitted;
-use crate::argument::{Moment, Pems, architecture};
+use crate::argument::{Moment, Pems, architecture, policy};
 use crate::error::{detached, in_image};
 use crate::evidence::Claim;
-use crate::policy::PolicyArgument;
 use crate::record::{Tuple, record};
 
 record! {
@@ -146,15 +145,12 @@ impl Image {
     /// Check signature and hash tree as the policy asks for, and admit the image.
     ///
     /// Blocks are checked as they are read: what the result returns is what was signed.
-    #[pyo3(
-        signature = (*, certificates, policy=PolicyArgument::default(), now=None),
-        text_signature = "($self, *, certificates, policy='signed', now=None)"
-    )]
+    #[pyo3(signature = (*, certificates, policy="signed", now=None))]
     fn verify(
         &self,
         py: Python<'_>,
         certificates: Pems,
-        policy: PolicyArgument,
+        policy: &str,
         now: Option<Moment>,
     ) -> PyResult<Admitted> {
         let Some(image) = self.lock().clone() else {
@@ -208,16 +204,13 @@ impl Image {
 ///
 /// What `Image.verify` returns is checked block by block as it is read; here all of it has been read already.
 #[pyfunction]
-#[pyo3(
-    signature = (path, *, certificates, policy=PolicyArgument::default(), now=None, architecture=None),
-    text_signature = "(path, *, certificates, policy='signed', now=None, architecture=None)"
-)]
+#[pyo3(signature = (path, *, certificates, policy="signed", now=None, architecture=None))]
 #[expect(clippy::too_many_arguments, reason = "Python calls it with names")]
 pub(crate) fn verify(
     py: Python<'_>,
     path: PathBuf,
     certificates: Pems,
-    policy: PolicyArgument,
+    policy: &str,
     now: Option<Moment>,
     architecture: Option<&str>,
 ) -> PyResult<Admitted> {
@@ -235,15 +228,15 @@ pub(crate) fn verify(
 }
 
 /// What an image has to be.
-struct Judgement {
+struct Judgement<'a> {
     certificates: Pems,
-    policy: PolicyArgument,
+    policy: &'a str,
     now: Time,
 }
 
-impl Judgement {
-    fn judge(self, image: image::Image<File>, path: &Path) -> Result<Admitted, Error> {
-        let policy = self.policy.read()?;
+impl Judgement<'_> {
+    fn judge(&self, image: image::Image<File>, path: &Path) -> Result<Admitted, Error> {
+        let policy = policy(self.policy)?;
         let certificates = self.certificates.read()?.certificates(self.now)?;
         let verifier = certificates.as_ref().map(|set: &Certificates| -> &dyn Verifier { set });
         let admitted = policy.judge(image, verifier).map_err(in_image(path))?;

@@ -15,10 +15,8 @@ mod layer;
 mod origin;
 mod parity;
 mod plan;
-mod policy;
 mod record;
 mod report;
-mod rule;
 mod sign;
 mod stack;
 mod status;
@@ -56,11 +54,7 @@ mod _confext {
     #[pymodule_export]
     use crate::plan::{Attributes, Hierarchy, PathChange, Plan, Shadowed, Veto};
     #[pymodule_export]
-    use crate::policy::{Policy, PolicyFinding};
-    #[pymodule_export]
     use crate::report::{Change, Decision, Report};
-    #[pymodule_export]
-    use crate::rule::Rule;
     #[pymodule_export]
     use crate::sign::{Signed, sign, to_sign};
     #[pymodule_export]

@@ -67,26 +67,3 @@ impl<'py, T: IntoPyObject<'py>> IntoPyObject<'py> for Tuple<T> {
         PyTuple::new(py, items)
     }
 }
-
-/// A word that is a member of an enumeration in `confext._policy`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Word {
-    enumeration: &'static str,
-    word: &'static str,
-}
-
-impl Word {
-    pub(crate) const fn new(enumeration: &'static str, word: &'static str) -> Self {
-        Self { enumeration, word }
-    }
-}
-
-impl<'py> IntoPyObject<'py> for Word {
-    type Target = PyAny;
-    type Output = Bound<'py, PyAny>;
-    type Error = PyErr;
-
-    fn into_pyobject(self, py: Python<'py>) -> PyResult<Self::Output> {
-        py.import("confext._policy")?.getattr(self.enumeration)?.call1((self.word,))
-    }
-}
