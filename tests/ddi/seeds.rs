@@ -352,6 +352,7 @@ fn add_texts(add: &mut impl FnMut(&'static str, &str, Vec<u8>)) {
         ("attributes", "root=signed+read-only-on+growfs-off:swap=absent"),
         ("file-systems", "root=signed+erofs+squashfs:=ignore"),
         ("nothing", "home=verity+absent:swap=signed"),
+        ("verity-for-all", "=verity"),
         ("verity-parts", "root=signed:root-verity=unprotected:root-verity-sig=unprotected+unused"),
     ] {
         add("policy", name, text.into());
