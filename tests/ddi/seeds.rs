@@ -33,6 +33,17 @@ use std::path::{Path, PathBuf};
 ///   `lzma` or `zstd`; for `fragments` `-zlz4hc -Efragments,dedupe -C65536`; for `packed`
 ///   `-zlz4 -Eall-fragments,ztailpacking`; for `chunks` `--chunksize=4096`; for `b512` `-b512` (version 1.9.4). Then
 ///   bit 0 of byte 1032 was cleared: without the superblock's checksum changes are looked at.
+/// - The same with more files: `etc/half` (6000 bytes of `etc/a.conf`, 1000 of `etc/noise`, 9000 and all of them),
+///   `etc/moved` (`x` and `etc/half`), `etc/sparse` (24 KiB of zeros but for `middle` at 12288), and twelve of
+///   `etc/more/a-rather-long-name-of-a-file-N`, four of which have the attributes `user.note` (`shared`) and
+///   `user.org.example.label`. For `big` `-zlz4hc,12 -b512 -C4096`; `legacy` `-zlz4 -Elegacy-compress,ztailpacking -b512`;
+///   `tailpacking` `-zlz4hc -Eztailpacking -b512`; `dedupe` `-zlz4hc -Ededupe,fragments -b512 -C4096`;
+///   `lzma-big` `-zlzma,9 -C16384 -b1024`; `deflate-fragments` `-zdeflate -Efragments,fragdedupe=full -C32768 -b1024`;
+///   `zstd-packed` `-zzstd -Eall-fragments,dedupe -C65536`; `48bit` `-E48bit -zlz4hc -b512 -C4096`;
+///   `48bit-extents` `-E48bit -zlz4 -b512 --max-extent-bytes=4096`; `48bit-chunks` `-E48bit --chunksize=512 -b512`;
+///   `metabox`, which has two algorithms, `--MZ=i -m1024:zstd -zlz4hc -Ededupe,fragments -C4096 -b1024`;
+///   `dirs` `--zD -zlz4 -b512`; `prefixes` `-x1 --xattr-prefix=user.org.example. -zlz4 -b512 -Exattr-name-filter`. For `device`
+///   `--chunksize=512 -b512 --blobdev=BLOB`; then the device was put behind the image, and its slot says so.
 /// - `mke2fs -b 1024 -N 32 -m 0 -U` and `-E hash_seed=` with that UUID, `-d SOURCE FILE`, in 96 KiB, with `-O ^resize_inode`
 ///   and `-t ext2`; or `-t ext4` and `-O` with `^has_journal,^metadata_csum` for `plain`, with `inline_data` in addition for
 ///   `inline`, and `^has_journal,metadata_csum` for `checksums` (version 1.47.0).
@@ -514,7 +525,7 @@ fn seeds_are_accepted() {
 #[test]
 fn images_of_other_programs_hold_the_same_files() {
     let limits = Limits::default();
-    let mut count = 0;
+    let (mut count, mut with_more) = (0, 0);
     for (target, name) in files() {
         if !FOREIGN.iter().any(|start| name.starts_with(start)) {
             continue;
@@ -531,7 +542,20 @@ fn images_of_other_programs_hold_the_same_files() {
         assert_eq!(file("etc/link").content, b"a.conf", "{name}");
         assert_eq!(file("etc/noise").content.len(), 1500, "{name}");
         assert_eq!(file("etc/small").xattrs, [(b"user.note".to_vec(), b"hi".to_vec())], "{name}");
+        if all.contains_key(&b"etc/more"[..]) {
+            let (text, noise) = (&file("etc/a.conf").content, &file("etc/noise").content);
+            let half = [&text[..6000], &noise[..1000], &text[..9000], noise].concat();
+            assert!(file("etc/half").content == half, "{name}");
+            assert!(file("etc/moved").content == [b"x", &half[..]].concat(), "{name}");
+            let mut sparse = vec![0; 24 << 10];
+            sparse[12_288..][..6].copy_from_slice(b"middle");
+            assert!(file("etc/sparse").content == sparse, "{name}");
+            let attributes =
+                [("user.note", "shared"), ("user.org.example.label", "2")].map(|(k, v)| (k.into(), v.into()));
+            assert_eq!(file("etc/more/a-rather-long-name-of-a-file-2").xattrs, attributes, "{name}");
+            with_more += 1;
+        }
         count += 1;
     }
-    assert!(count >= 15, "{count} images");
+    assert!(count >= 30 && with_more >= 14, "{count} images, {with_more} with more files");
 }

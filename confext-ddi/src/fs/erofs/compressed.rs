@@ -11,6 +11,8 @@ mod extents;
 mod index;
 mod lz4;
 mod map;
+#[cfg(test)]
+mod tests;
 
 pub(super) use cache::Cache;
 
