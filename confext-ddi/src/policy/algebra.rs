@@ -165,9 +165,10 @@ fn meet(first: Flags, second: Flags, designator: Designator) -> Flags {
     if is_signature(designator) && first.intersects(there) && second.intersects(there) {
         common |= (first | second) & there;
     }
-    // Without a common attribute or file system a partition can still be absent or left alone.
+    // Without a common attribute or file system a partition can still be absent or left alone. A signature that is there
+    // is not left alone: its attributes count whether it is used or not.
     if !GROUPS.into_iter().skip(1).all(|group| common.intersects(group)) {
-        common &= Flags::IGNORE;
+        common &= if is_signature(designator) { Flags::ABSENT } else { Flags::IGNORE };
     }
     common.at(designator)
 }

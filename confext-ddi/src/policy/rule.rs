@@ -279,3 +279,48 @@ impl Serialize for Rule {
         serializer.collect_str(self)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Policy;
+    use super::super::flags::WORDS;
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn rules_are_parsed_and_printed() {
+        for (text, printed) in [
+            ("", "open"),
+            (" - ", "open"),
+            ("open", "open"),
+            ("signed", "signed"),
+            (" signed + verity ", "verity+signed"),
+            ("signed+signed", "signed"),
+            ("absent+unused", "ignore"),
+            ("ignore+signed", "signed+unused+absent"),
+            ("read-only-on", "open+read-only-on"),
+            ("signed+read-only-on+read-only-off", "signed"),
+            ("signed+erofs+growfs-off", "signed+growfs-off+erofs"),
+        ] {
+            let rule: Rule = text.parse().unwrap();
+            assert_eq!(rule.to_string(), printed, "{text}");
+            assert_eq!(Policy::otherwise(rule), Policy::parse(&format!("={text}")).unwrap(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_rule_is_no_policy_and_has_no_word_that_is_unknown() {
+        for text in ["+", "signed+", "SIGNED", "sign", "*", "~", "root=signed", "=signed", "signed:absent", "luks"] {
+            assert_eq!(Rule::parse(text).unwrap_err().code(), "policy-flag", "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_printed_is_parsed_to_the_same(words in prop::sample::subsequence(WORDS.to_vec(), 0..=WORDS.len())) {
+            let words: Vec<_> = words.into_iter().map(|(word, _)| word).collect();
+            let rule = Rule::parse(&words.join("+")).unwrap();
+            prop_assert_eq!(Rule::parse(&rule.to_string()).unwrap(), rule);
+        }
+    }
+}

@@ -424,6 +424,8 @@ fn intersections() {
         ("root=open+read-only-on", "root=open+read-only-off", "-"),
         ("root=signed+absent+erofs", "root=signed+absent+ext4", "root=absent"),
         ("root=signed+erofs+ext4", "root=signed+ext4+xfs", "root=signed+ext4"),
+        ("home=unused+unprotected+growfs-on", "home=unused+unprotected+growfs-off", "home=unused"),
+        ("root-verity-sig=open+growfs-on", "root-verity-sig=open+growfs-off", "root-verity-sig=absent"),
     ] {
         let [first, second] = [first, second].map(|text| Policy::parse(text).unwrap());
         let both = first.intersect(&second).unwrap();
@@ -436,6 +438,7 @@ fn intersections() {
         ("root=signed+erofs", "root=signed+ext4"),
         ("root=signed+growfs-on", "root=signed+growfs-off"),
         ("=unprotected", "=absent"),
+        ("root-verity-sig=unprotected+unused+growfs-on", "root-verity-sig=unprotected+growfs-off"),
     ] {
         let [first, second] = [first, second].map(|text| Policy::parse(text).unwrap());
         assert_eq!(first.intersect(&second).unwrap_err().code(), "policy-disjoint");

@@ -237,7 +237,8 @@ proptest! {
 fn states(flags: Flags, designator: Designator) -> Vec<String> {
     let has = |flag| flags.contains(flag);
     let there = is_signature(designator) && flags.intersects(Flags::UNPROTECTED | Flags::UNUSED);
-    let idle = [("absent", has(Flags::ABSENT)), ("unused", has(Flags::UNUSED) || there)];
+    // A signature that is there has its attributes looked at in any case: for it, to be used is the one state.
+    let idle = [("absent", has(Flags::ABSENT)), ("unused", has(Flags::UNUSED) && !is_signature(designator))];
     let tree = has(Flags::UNPROTECTED) || has(Flags::VERITY);
     let data = designator.verity().is_some();
     let used = [
