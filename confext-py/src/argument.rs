@@ -7,17 +7,22 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use confext_core::Error;
-use confext_ddi::dps::Architecture;
-use confext_ddi::policy::Policy;
+use confext_ddi::dps::{Architecture, Designator};
+use confext_ddi::filter::Filter;
+use confext_ddi::policy::{self, Policy};
 use confext_ddi::release::{Class, ImageKind};
 use confext_ddi::signature::{Certificates, Time};
+use pyo3::PyClass;
 use pyo3::conversion::FromPyObjectOwned;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyString};
 
-use crate::error::in_image;
+use crate::error::{in_image, raise};
+use crate::filter::{FilterArgument, ImageFilter};
+use crate::policy::PolicyArgument;
+use crate::rule::{Rule, RuleArgument};
 
 /// `confext` or `sysext`.
 pub(crate) fn class(text: &str) -> PyResult<Class> {
@@ -45,9 +50,55 @@ pub(crate) fn architecture(text: Option<&str>) -> PyResult<Option<Architecture>>
     choice("architecture", text, &known).map(Some)
 }
 
-/// A policy by name, or in the words of systemd.image-policy(7).
-pub(crate) fn policy(text: &str) -> confext_ddi::Result<Policy> {
-    Policy::named(text).map_or_else(|| Policy::parse(text), Ok)
+/// A partition that policies and filters can name.
+pub(crate) fn designator(text: &str) -> PyResult<Designator> {
+    choice("designator", text, &Policy::DESIGNATORS.map(|known| (known.as_str(), known)))
+}
+
+/// A value of a class of this module, or the words for it.
+fn value_or_words<C, T>(
+    object: Borrowed<'_, '_, PyAny>,
+    value: impl Fn(&C) -> T,
+    parse: impl Fn(&str) -> confext_ddi::Result<T>,
+) -> PyResult<T>
+where
+    C: PyClass<Frozen = pyo3::pyclass::boolean_struct::True> + Sync,
+{
+    if let Ok(known) = object.cast::<C>() {
+        return Ok(value(known.get()));
+    }
+    match object.cast::<PyString>() {
+        Ok(words) => parse(&words.to_cow()?).map_err(|error| raise(object.py(), &error.into())),
+        Err(_) => {
+            let (found, expected) = (object.get_type(), object.py().get_type::<C>());
+            Err(PyTypeError::new_err(format!("found {found}, expected str or {expected}")))
+        }
+    }
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for PolicyArgument {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        let parse = |text: &str| Policy::named(text).map_or_else(|| Policy::parse(text), Ok);
+        value_or_words(object, |known: &crate::policy::Policy| known.0.clone(), parse).map(Self)
+    }
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for RuleArgument {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        value_or_words(object, |known: &Rule| known.0, policy::Rule::parse).map(Self)
+    }
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for FilterArgument {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        value_or_words(object, |known: &ImageFilter| known.0.clone(), Filter::parse).map(Self)
+    }
 }
 
 /// A key or certificate: the PEM text as bytes, or the path of a file that has it.

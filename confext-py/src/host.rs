@@ -15,11 +15,12 @@ use confext_ddi::signature::Time;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use crate::argument::{Pem, Pems, Trusted, choice, class, policy};
+use crate::argument::{Pem, Pems, Trusted, choice, class};
 use crate::error::detached;
 use crate::layer::Listing;
 use crate::origin::Origin;
 use crate::plan::Plan;
+use crate::policy::PolicyArgument;
 use crate::record::Tuple;
 use crate::report::Report;
 use crate::sign;
@@ -64,7 +65,7 @@ impl Host {
     #[new]
     #[pyo3(
         signature = (
-            root=PathBuf::from("/"), *, policy="signed", certificates=None, on_bad="refuse",
+            root=PathBuf::from("/"), *, policy=PolicyArgument::default(), certificates=None, on_bad="refuse",
             attach="sealed-memory", host_match=true, allow=None, lock_wait=30.0, key_rules=None,
         ),
         text_signature = "(root='/', *, policy='signed', certificates=None, on_bad='refuse', \
@@ -74,7 +75,7 @@ impl Host {
     fn new(
         py: Python<'_>,
         root: PathBuf,
-        policy: &str,
+        policy: PolicyArgument,
         certificates: Option<Pems>,
         on_bad: &str,
         attach: &str,
@@ -91,7 +92,7 @@ impl Host {
         let lock_wait = Duration::try_from_secs_f64(lock_wait)
             .map_err(|error| PyValueError::new_err(format!("lock_wait: {error}")))?;
         detached(py, move || {
-            let policy = self::policy(policy)?;
+            let policy = policy.0;
             let trusted = certificates.map(|certificates| certificates.read()).transpose()?;
             let key_rules = key_rules.map(|rules| sign::key_rules(&rules).map(Arc::new)).transpose()?;
             let conditions =
@@ -108,10 +109,10 @@ impl Host {
         self.host.path().as_os_str().to_owned()
     }
 
-    /// The policy in the words of systemd.image-policy(7).
+    /// What images must have.
     #[getter]
-    fn policy(&self) -> String {
-        self.conditions.policy.to_string()
+    fn policy(&self) -> crate::policy::Policy {
+        crate::policy::Policy(self.conditions.policy.clone())
     }
 
     /// The extensions that could be merged, whether they are, and what is left out.

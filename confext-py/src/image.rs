@@ -8,15 +8,17 @@ use std::sync::{Mutex, PoisonError};
 use confext_core::{Error, sidecars};
 use confext_ddi::gpt::{self, BackupState};
 use confext_ddi::image::{self, Foreign};
+use confext_ddi::policy;
 use confext_ddi::read::ReadAt as _;
 use confext_ddi::signature::{Certificates, Time, Verifier};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::admitted::Admitted;
-use crate::argument::{Moment, Pems, architecture, policy};
+use crate::argument::{Moment, Pems, architecture};
 use crate::error::{detached, in_image};
 use crate::evidence::Claim;
+use crate::policy::PolicyArgument;
 use crate::record::{Tuple, record};
 
 record! {
@@ -145,18 +147,21 @@ impl Image {
     /// Check signature and hash tree as the policy asks for, and admit the image.
     ///
     /// Blocks are checked as they are read: what the result returns is what was signed.
-    #[pyo3(signature = (*, certificates, policy="signed", now=None))]
+    #[pyo3(
+        signature = (*, certificates, policy=PolicyArgument::default(), now=None),
+        text_signature = "($self, *, certificates, policy='signed', now=None)"
+    )]
     fn verify(
         &self,
         py: Python<'_>,
         certificates: Pems,
-        policy: &str,
+        policy: PolicyArgument,
         now: Option<Moment>,
     ) -> PyResult<Admitted> {
         let Some(image) = self.lock().clone() else {
             return Err(PyValueError::new_err("operation on closed image"));
         };
-        let judgement = Judgement { certificates, policy, now: Moment::or_now(now.as_ref()) };
+        let judgement = Judgement { certificates, policy: policy.0, now: Moment::or_now(now.as_ref()) };
         detached(py, move || judgement.judge(image, &self.path))
     }
 
@@ -204,13 +209,16 @@ impl Image {
 ///
 /// What `Image.verify` returns is checked block by block as it is read; here all of it has been read already.
 #[pyfunction]
-#[pyo3(signature = (path, *, certificates, policy="signed", now=None, architecture=None))]
+#[pyo3(
+    signature = (path, *, certificates, policy=PolicyArgument::default(), now=None, architecture=None),
+    text_signature = "(path, *, certificates, policy='signed', now=None, architecture=None)"
+)]
 #[expect(clippy::too_many_arguments, reason = "Python calls it with names")]
 pub(crate) fn verify(
     py: Python<'_>,
     path: PathBuf,
     certificates: Pems,
-    policy: &str,
+    policy: PolicyArgument,
     now: Option<Moment>,
     architecture: Option<&str>,
 ) -> PyResult<Admitted> {
@@ -218,7 +226,7 @@ pub(crate) fn verify(
     if let Some(architecture) = self::architecture(architecture)? {
         options = options.architecture(architecture);
     }
-    let judgement = Judgement { certificates, policy, now: Moment::or_now(now.as_ref()) };
+    let judgement = Judgement { certificates, policy: policy.0, now: Moment::or_now(now.as_ref()) };
     detached(py, move || {
         let image = sidecars::open(&path, &options)?;
         let admitted = judgement.judge(image, &path)?;
@@ -228,18 +236,17 @@ pub(crate) fn verify(
 }
 
 /// What an image has to be.
-struct Judgement<'a> {
+struct Judgement {
     certificates: Pems,
-    policy: &'a str,
+    policy: policy::Policy,
     now: Time,
 }
 
-impl Judgement<'_> {
+impl Judgement {
     fn judge(&self, image: image::Image<File>, path: &Path) -> Result<Admitted, Error> {
-        let policy = policy(self.policy)?;
         let certificates = self.certificates.read()?.certificates(self.now)?;
         let verifier = certificates.as_ref().map(|set: &Certificates| -> &dyn Verifier { set });
-        let admitted = policy.judge(image, verifier).map_err(in_image(path))?;
+        let admitted = self.policy.judge(image, verifier).map_err(in_image(path))?;
         Ok(Admitted::new(admitted, path.to_path_buf()))
     }
 }

@@ -8,6 +8,7 @@ mod entry;
 mod error;
 mod evidence;
 mod files;
+mod filter;
 mod host;
 mod image;
 mod key;
@@ -15,8 +16,10 @@ mod layer;
 mod origin;
 mod parity;
 mod plan;
+mod policy;
 mod record;
 mod report;
+mod rule;
 mod sign;
 mod stack;
 mod status;
@@ -40,6 +43,8 @@ mod _confext {
     #[pymodule_export]
     use crate::files::{AttributeChange, Difference, Extracted, Manifest, ManifestEntry};
     #[pymodule_export]
+    use crate::filter::ImageFilter;
+    #[pymodule_export]
     use crate::host::Host;
     #[pymodule_export]
     use crate::image::{Image, Partition, Skipped, Table, verify};
@@ -54,7 +59,11 @@ mod _confext {
     #[pymodule_export]
     use crate::plan::{Attributes, Hierarchy, PathChange, Plan, Shadowed, Veto};
     #[pymodule_export]
+    use crate::policy::{Policy, PolicyFinding};
+    #[pymodule_export]
     use crate::report::{Change, Decision, Report};
+    #[pymodule_export]
+    use crate::rule::Rule;
     #[pymodule_export]
     use crate::sign::{Signed, sign, to_sign};
     #[pymodule_export]

@@ -248,7 +248,7 @@ def test_a_host_can_be_looked_at_without_root(tmp_path: Path, make: Make, vendor
     make({"etc/a": b""}, path=tmp_path / "root/run/confexts/app.raw")
     host = confext.Host(tmp_path / "root", certificates=vendor.certificate)
     assert host.root == os.path.realpath(tmp_path / "root")
-    assert host.policy.startswith("root=signed")
+    assert str(host.policy).startswith("root=signed")
     assert [one.layer.evidence.kind for one in host.list().extensions] == ["signed"]
     assert [change.path for change in host.plan().hierarchies[0].changes] == ["a", *RELEASE]
     assert host.status()[0].state == "bare"

@@ -310,7 +310,9 @@ mod tests {
 
     #[test]
     fn a_rule_is_no_policy_and_has_no_word_that_is_unknown() {
-        for text in ["+", "signed+", "SIGNED", "sign", "*", "~", "root=signed", "=signed", "signed:absent", "luks"] {
+        for text in
+            ["+", "signed+", "SIGNED", "sign", "*", "~", "root=signed", "=signed", "signed:absent", "luks"]
+        {
             assert_eq!(Rule::parse(text).unwrap_err().code(), "policy-flag", "{text}");
         }
     }

@@ -1,12 +1,14 @@
 """Types of the native module; the package `confext` has all of it under its own name."""
 
 import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from os import PathLike
 from types import TracebackType
-from typing import Final, Literal, TypeAlias, final
+from typing import ClassVar, Final, Literal, TypeAlias, final
 from uuid import UUID
+
+from ._policy import Use
 
 __all__ = [
     "Admitted",
@@ -30,6 +32,7 @@ __all__ = [
     "Hierarchy",
     "Host",
     "Image",
+    "ImageFilter",
     "KeyPair",
     "Layer",
     "LayerPartition",
@@ -42,9 +45,12 @@ __all__ = [
     "Partition",
     "PathChange",
     "Plan",
+    "Policy",
+    "PolicyFinding",
     "Rejection",
     "Repair",
     "Report",
+    "Rule",
     "Shadow",
     "Shadowed",
     "Signed",
@@ -84,8 +90,30 @@ _Kind: TypeAlias = Literal["regular", "directory", "symlink", "char-device", "bl
 _Attribute: TypeAlias = Literal["mode", "owner", "mtime", "content", "xattrs", "hard-links"]
 _Body: TypeAlias = Literal["directory", "raw", "block"]
 _Test: TypeAlias = Literal["root-hash", "file", "directory"]
-#: `signed`, `verity`, `unprotected`, or a policy in the words of systemd.image-policy(7).
-_Policy: TypeAlias = str
+_Preset: TypeAlias = Literal[
+    "sysext", "sysext-strict", "confext", "confext-strict", "service", "portable", "container", "host"
+]
+_Designator: TypeAlias = Literal[
+    "root",
+    "usr",
+    "home",
+    "srv",
+    "esp",
+    "xbootldr",
+    "swap",
+    "root-verity",
+    "usr-verity",
+    "root-verity-sig",
+    "usr-verity-sig",
+    "tmp",
+    "var",
+]
+#: A state of a partition, or its word.
+_Use: TypeAlias = (
+    Use
+    | Literal["unprotected", "encrypted", "encryptedwithintegrity", "verity", "signed", "unused", "absent"]
+)
+_FileSystem: TypeAlias = Literal["btrfs", "erofs", "ext4", "f2fs", "squashfs", "vfat", "xfs"]
 _Allow: TypeAlias = Literal[
     "type-change",
     "replaces-os-release",
@@ -395,6 +423,200 @@ class Signed:
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
+# ---- policies and filters
+
+@final
+class Policy:
+    """Which protection each partition of an image must have.
+
+    `Policy` takes `signed`, `verity`, `unprotected`, `@` and the name of a preset of systemd, or the words of
+    systemd.image-policy(7): `root=signed+absent:=ignore`. Every function with an argument `policy` takes these, too.
+
+    - `policy[designator]` is the rule that holds for a partition, its own or the default; `None` where nothing satisfies
+      it. Keys are the designators that policies can name, whether there is a rule or not.
+    - `first & second` admits what both admit (`RefusedError` where they have nothing in common), `first | second` is the
+      strictest that admits what either admits.
+    - `first <= second`: everything that `first` admits is admitted by `second`, too. Of two policies it can be that
+      neither is as strict as the other, and that each is. Equal are those with the same rules.
+    """
+
+    #: The partitions that a rule can be about.
+    DESIGNATORS: ClassVar[tuple[_Designator, ...]]
+    #: The names that `preset` takes.
+    PRESETS: ClassVar[tuple[_Preset, ...]]
+
+    def __new__(cls, policy: Policy | str, /) -> Policy:
+        """Parse a policy, or look one up by its name."""
+
+    @staticmethod
+    def preset(name: str) -> Policy:
+        """A policy that systemd uses where it is told none, like `sysext` or `confext-strict`."""
+
+    @staticmethod
+    def of(
+        rules: Mapping[_Designator, Rule] | Mapping[_Designator, str] | Mapping[_Designator, Rule | str],
+        *,
+        otherwise: Rule | str = "ignore",
+    ) -> Policy:
+        """A policy of these rules by designator, and of one that holds for all other partitions."""
+
+    def with_rule(self, designator: _Designator, rule: Rule | str) -> Policy:
+        """The same with a rule for this partition, in the place of the one that there was."""
+
+    @property
+    def rules(self) -> dict[_Designator, Rule]:
+        """The rules as they were written, by designator."""
+
+    @property
+    def default(self) -> Rule:
+        """What holds for partitions without a rule."""
+
+    def admits(self, designator: _Designator, protection: _Protection) -> bool:
+        """Whether a partition with this much protection may be used."""
+
+    def is_equivalent(self, other: Policy | str) -> bool:
+        """Whether nothing tells the two apart, here or in systemd."""
+
+    def simplified(self) -> Policy:
+        """The shortest policy that is equivalent: all equivalent ones have the same."""
+
+    def lint(self) -> tuple[PolicyFinding, ...]:
+        """What the policy says and its author may not have meant: warnings first."""
+
+    def keys(self) -> list[_Designator]:
+        """The designators that policies can name."""
+
+    def values(self) -> list[Rule | None]:
+        """The rules that hold for them."""
+
+    def items(self) -> list[tuple[_Designator, Rule | None]]:
+        """Both of them."""
+
+    def __getitem__(self, designator: _Designator, /) -> Rule | None: ...
+    def __contains__(self, designator: object, /) -> bool: ...
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[_Designator]: ...
+    def __and__(self, other: Policy, /) -> Policy: ...
+    def __rand__(self, other: Policy, /) -> Policy: ...
+    def __or__(self, other: Policy, /) -> Policy: ...
+    def __ror__(self, other: Policy, /) -> Policy: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __lt__(self, other: Policy, /) -> bool: ...
+    def __le__(self, other: Policy, /) -> bool: ...
+    def __gt__(self, other: Policy, /) -> bool: ...
+    def __ge__(self, other: Policy, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __getnewargs__(self) -> tuple[str]:
+        """For `pickle` and `copy`."""
+
+@final
+class Rule:
+    """What a policy allows of one partition: some uses, attributes and file systems. Of each one must fit.
+
+    `Rule` takes the words that a policy has behind the equals sign, joined with `+`: `signed+absent`. `first <= second`
+    says that everything `first` lets in is let in by `second`, too: the first one is as strict.
+    """
+
+    def __new__(cls, rule: Rule | str, /) -> Rule:
+        """Parse a rule."""
+
+    @staticmethod
+    def of(
+        *uses: _Use,
+        read_only: bool | None = None,
+        growfs: bool | None = None,
+        file_systems: Sequence[_FileSystem] | None = None,
+    ) -> Rule:
+        """A rule that allows these uses and no others.
+
+        `read_only` and `growfs` say whether the partition has to have the attribute (`True`), must not have it (`False`),
+        or may (`None`); `file_systems` are those that are allowed, `None` for all.
+        """
+
+    @staticmethod
+    def least(
+        protection: _Protection,
+        /,
+        *also: _Use,
+        read_only: bool | None = None,
+        growfs: bool | None = None,
+        file_systems: Sequence[_FileSystem] | None = None,
+    ) -> Rule:
+        """A rule that allows this much protection or more, `none`, `verity` or `signed`, and the uses in `also`.
+
+        A signature that is there must check. The other arguments are those of `of`.
+        """
+
+    @property
+    def uses(self) -> tuple[Use, ...]:
+        """The uses it allows, weakest first: at least one."""
+
+    @property
+    def read_only(self) -> bool | None:
+        """Whether the attribute `read-only` must be set (`True`), must not be (`False`), or may be (`None`)."""
+
+    @property
+    def growfs(self) -> bool | None:
+        """Whether the attribute `growfs` must be set (`True`), must not be (`False`), or may be (`None`)."""
+
+    @property
+    def file_systems(self) -> tuple[_FileSystem, ...] | None:
+        """The file systems it allows; `None` when it allows every one."""
+
+    def __contains__(self, word: _Use, /) -> bool: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __lt__(self, other: Rule, /) -> bool: ...
+    def __le__(self, other: Rule, /) -> bool: ...
+    def __gt__(self, other: Rule, /) -> bool: ...
+    def __ge__(self, other: Rule, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __getnewargs__(self) -> tuple[str]:
+        """For `pickle` and `copy`."""
+
+@final
+class PolicyFinding:
+    """Something about a policy that its author may not have meant."""
+
+    __match_args__ = ("code", "level", "designator", "found", "message", "hint")
+    #: The stable code.
+    code: Final[str]
+    #: A `warning`: the policy lets in what it seems to keep out, or keeps everything out. A `note`: a word has no effect,
+    #: or systemd reads the text differently.
+    level: Final[Literal["note", "warning"]]
+    #: The partition it is about; `None` for the default or the whole policy.
+    designator: Final[_Designator | None]
+    #: The rule or words it is about.
+    found: Final[str]
+    #: What is the matter.
+    message: Final[str]
+    #: The way out.
+    hint: Final[str]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class ImageFilter:
+    """Which partitions of an image are considered, by their labels.
+
+    `ImageFilter` takes the words of systemd.image-filter(7): `root=app_*:usr=app_[0-9]`; the empty text leaves out nothing.
+    Every function with an argument `image_filter` takes these, too.
+    """
+
+    def __new__(cls, image_filter: ImageFilter | str, /) -> ImageFilter:
+        """Parse a filter."""
+
+    @property
+    def patterns(self) -> dict[_Designator, str]:
+        """The patterns by designator. Partitions without one all count."""
+
+    def admits(self, designator: _Designator, label: str) -> bool:
+        """Whether a partition with this label counts."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __getnewargs__(self) -> tuple[str]:
+        """For `pickle` and `copy`."""
+
 # ---- images
 
 @final
@@ -461,7 +683,7 @@ class Image:
         self,
         *,
         certificates: _Pem | Iterable[_Pem],
-        policy: _Policy = "signed",
+        policy: Policy | str = "signed",
         now: int | datetime | None = None,
     ) -> Admitted:
         """Check signature and hash tree as the policy asks for, and admit the image.
@@ -706,7 +928,7 @@ def verify(
     path: _Path,
     *,
     certificates: _Pem | Iterable[_Pem],
-    policy: _Policy = "signed",
+    policy: Policy | str = "signed",
     now: int | datetime | None = None,
     architecture: str | None = None,
 ) -> Admitted:
@@ -937,7 +1159,7 @@ class Host:
         cls,
         root: _Path = "/",
         *,
-        policy: _Policy = "signed",
+        policy: Policy | str = "signed",
         certificates: _Pem | Iterable[_Pem] | None = None,
         on_bad: Literal["refuse", "skip"] = "refuse",
         attach: Literal["sealed-memory", "plain"] = "sealed-memory",
@@ -964,8 +1186,8 @@ class Host:
         """Where the root directory is."""
 
     @property
-    def policy(self) -> str:
-        """The policy in the words of systemd.image-policy(7)."""
+    def policy(self) -> Policy:
+        """What images must have."""
 
     def list(self, class_: _Class = "confext") -> Listing:
         """The extensions that could be merged, whether they are, and what is left out."""
