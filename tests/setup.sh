@@ -88,6 +88,7 @@ step_tools() {
     want mksquashfs squashfs-tools
     want mke2fs e2fsprogs
     want mkfs.vfat dosfstools
+    want mcopy mtools
     want mtree mtree-netbsd
     want bsdtar libarchive-tools
     want mkfs.xfs xfsprogs

@@ -42,6 +42,8 @@ pub(crate) mod memory;
 mod node;
 #[cfg(feature = "read-fs")]
 mod squashfs;
+#[cfg(feature = "read-fs")]
+mod vfat;
 
 pub use below::Below;
 pub use resolve::resolve;
@@ -226,7 +228,7 @@ pub fn open_with_devices<'a, R: ReadAt + 'a>(
             Ok(Box::new(node::ByPath::new(erofs::Erofs::open(reader, devices, limits)?, limits)))
         }
         #[cfg(feature = "read-fs")]
-        FsType::Squashfs | FsType::Ext4 if !devices.is_empty() => {
+        FsType::Squashfs | FsType::Ext4 | FsType::Vfat if !devices.is_empty() => {
             Err(Unsupported::FileSystemDevices { found: devices.len(), expected: 0 }.into())
         }
         #[cfg(feature = "read-fs")]
@@ -235,6 +237,8 @@ pub fn open_with_devices<'a, R: ReadAt + 'a>(
         }
         #[cfg(feature = "read-fs")]
         FsType::Ext4 => Ok(Box::new(node::ByPath::new(ext4::Ext4::open(reader, limits)?, limits))),
+        #[cfg(feature = "read-fs")]
+        FsType::Vfat => Ok(Box::new(node::ByPath::new(vfat::Vfat::open(reader, limits)?, limits))),
         other => {
             let _ = (reader, devices, limits);
             Err(Unsupported::FileSystem { found: other.as_str() }.into())

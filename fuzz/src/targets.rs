@@ -60,6 +60,7 @@ pub const ALL: &[Target] = &[
     ("erofs", erofs),
     ("squashfs", squashfs),
     ("ext4", ext4),
+    ("vfat", vfat),
     ("tar", tar),
     ("whole_image", whole_image),
     ("gpt_differential", gpt_differential),
@@ -340,6 +341,17 @@ pub fn squashfs(bytes: &[u8]) {
 /// An ext4 image: everything is listed and read.
 pub fn ext4(bytes: &[u8]) {
     if let Some(files) = kept(fs::open(bytes, fstype::FsType::Ext4, &limits())) {
+        read_files(&*files);
+    }
+}
+
+/// A vfat image: everything is listed and read. The input is its start; what it does not have is zero, because most of a
+/// volume with 16 or 32 bits is.
+pub fn vfat(bytes: &[u8]) {
+    const BYTES: usize = 4 << 20;
+    let mut volume = bytes[..bytes.len().min(BYTES)].to_vec();
+    volume.resize(BYTES, 0);
+    if let Some(files) = kept(fs::open(volume, fstype::FsType::Vfat, &limits())) {
         read_files(&*files);
     }
 }

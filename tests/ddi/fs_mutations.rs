@@ -18,6 +18,8 @@ const MOST_READS: u32 = 100_000;
 
 struct Counted<'a> {
     bytes: &'a [u8],
+    /// What is not among the bytes, up to this, is zero.
+    size_bytes: u64,
     reads: AtomicU32,
 }
 
@@ -25,11 +27,17 @@ impl ReadAt for Counted<'_> {
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         let reads = self.reads.fetch_add(1, Ordering::Relaxed);
         assert!(reads < MOST_READS, "the reader goes round and round");
-        self.bytes.read_exact_at(offset, buf)
+        let rest = usize::try_from(offset).ok().and_then(|start| self.bytes.get(start..)).unwrap_or_default();
+        if rest.len() >= buf.len() || offset.saturating_add(buf.len() as u64) > self.size_bytes {
+            return self.bytes.read_exact_at(offset, buf);
+        }
+        buf.fill(0);
+        buf[..rest.len()].copy_from_slice(rest);
+        Ok(())
     }
 
     fn size_bytes(&self) -> Result<u64> {
-        self.bytes.size_bytes()
+        Ok(self.size_bytes)
     }
 }
 
@@ -49,10 +57,10 @@ impl Random {
 }
 
 /// Reads everything; returns the codes of what was refused.
-fn read_everything(image: &[u8], fs_type: FsType) -> Vec<&'static str> {
+fn read_everything(image: &[u8], size_bytes: u64, fs_type: FsType) -> Vec<&'static str> {
     let mut limits = Limits::default();
     (limits.entries, limits.file_bytes, limits.depth) = (10_000, 1 << 20, 64);
-    let counted = Counted { bytes: image, reads: AtomicU32::new(0) };
+    let counted = Counted { bytes: image, size_bytes, reads: AtomicU32::new(0) };
     let opened = match fs::open(counted, fs_type, &limits) {
         Ok(opened) => opened,
         Err(error) => return vec![error.code()],
@@ -99,21 +107,28 @@ fn without_checksum(mut image: Vec<u8>) -> Vec<u8> {
     image
 }
 
+/// Seeds of vfat end where only zeros follow.
+const fn size(image: &[u8], fs_type: FsType) -> u64 {
+    if matches!(fs_type, FsType::Vfat) { 4 << 20 } else { image.len() as u64 }
+}
+
 fn mutate(images: &[Vec<u8>], fs_type: FsType) {
     let all = Rlimit { current: Some(MEMORY_BYTES), ..getrlimit(Resource::As) };
     setrlimit(Resource::As, all).unwrap();
     let mut random = Random(0x2545_f491_4f6c_dd1d);
     let mut codes: BTreeMap<&str, usize> = BTreeMap::new();
     for image in images {
-        assert_eq!(read_everything(image, fs_type), [""; 0], "the sample itself");
+        assert_eq!(read_everything(image, size(image, fs_type), fs_type), [""; 0], "the sample itself");
     }
     for round in 0..ROUNDS {
         let mut image = images[round % images.len()].clone();
+        let mut size_bytes = size(&image, fs_type);
         damage(&mut image, &mut random);
         if random.below(8) == 0 {
             image.truncate(random.below(image.len()));
+            size_bytes = image.len() as u64;
         }
-        for code in read_everything(&image, fs_type) {
+        for code in read_everything(&image, size_bytes, fs_type) {
             *codes.entry(code).or_default() += 1;
         }
     }
@@ -148,4 +163,9 @@ fn damaged_squashfs_images_are_read_or_refused() {
 #[test]
 fn damaged_ext4_images_are_read_or_refused() {
     mutate(&corpus("ext4"), FsType::Ext4);
+}
+
+#[test]
+fn damaged_vfat_images_are_read_or_refused() {
+    mutate(&corpus("vfat"), FsType::Vfat);
 }

@@ -95,7 +95,7 @@ family! {
         // fs
         /// Files of this file system cannot be read here.
         FileSystem { found: &'static str } = "file-system-unsupported",
-            "cannot read files of this file system: found {found}, expected erofs, squashfs or ext4",
+            "cannot read files of this file system: found {found}, expected erofs, squashfs, ext4 or vfat",
             "mount the image, or build it with erofs";
         /// The file system uses something that cannot be read here.
         FileSystemFeature { what: &'static str, found: u64 } = "file-system-feature",

@@ -21,6 +21,10 @@ pub(super) trait Inodes: Send + Sync {
     type Inode;
     fn fs_type(&self) -> FsType;
     fn root(&self) -> u64;
+    /// Whether names that differ only in the case of ASCII letters are the same name.
+    fn ignores_case(&self) -> bool {
+        false
+    }
     fn inode(&self, id: u64) -> Result<Self::Inode>;
     fn metadata(&self, inode: &Self::Inode) -> Metadata;
     /// The entries of a directory without `.` and `..`, sorted by name, each name once.
@@ -66,9 +70,14 @@ impl<I: Inodes> ByPath<I> {
         let mut id = self.inodes.root();
         for component in plain_components(path, &self.limits)? {
             let listing = self.listing(id, path)?;
-            id = listing
-                .binary_search_by(|child| child.name.as_slice().cmp(component))
+            let as_listed = listing.binary_search_by(|child| child.name.as_slice().cmp(component));
+            let otherwise = |listing: &[Child]| {
+                let same = |child: &Child| child.name.eq_ignore_ascii_case(component);
+                listing.iter().position(same).filter(|_| self.inodes.ignores_case())
+            };
+            id = as_listed
                 .ok()
+                .or_else(|| otherwise(&listing))
                 .and_then(|index| listing.get(index))
                 .ok_or_else(|| Lookup::NoSuchFile { path: display(path) })?
                 .id;
