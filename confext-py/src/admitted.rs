@@ -18,10 +18,11 @@ use confext_ddi::policy::{self, Data};
 use pyo3::prelude::*;
 
 use crate::argument::{ImagePath, text};
-use crate::error::{detached, in_image};
+use crate::damage::Damage;
+use crate::error::{detached, in_image, raise};
 use crate::evidence::{Evidence, Signer};
 use crate::files::{Difference, Extracted, Manifest, Other, Owner, Wishes, ignored};
-use crate::record::record;
+use crate::record::{Tuple, record};
 
 record! {
     /// What `stat` tells of a file of an image.
@@ -88,9 +89,38 @@ impl Admitted {
         self.admitted.evidence().signer().map(Signer::from)
     }
 
-    /// Read and check every block once.
-    fn check(&self, py: Python<'_>) -> PyResult<()> {
-        detached(py, || self.check_all())
+    /// Everyone whose signature was checked and counts, in the order of the image.
+    #[getter]
+    fn signers(&self) -> Tuple<Signer> {
+        self.admitted.signers().iter().collect()
+    }
+
+    /// Read and check every block once. What is damaged is the attribute `damage` of the exception.
+    pub(crate) fn check(&self, py: Python<'_>) -> PyResult<()> {
+        let found = detached(py, || {
+            let Data::Checked(data) = self.admitted.data() else { return Ok(None) };
+            let report = data.check(LISTED, go_on).map_err(in_image(&self.path))?;
+            let fault = data.fault(&report).map(in_image(&self.path));
+            Ok(fault.map(|error| (Damage::from(&report), error)))
+        })?;
+        let Some((damage, error)) = found else { return Ok(()) };
+        let raised = raise(py, &error);
+        raised.value(py).setattr("damage", damage)?;
+        Err(raised)
+    }
+
+    /// Read and check every block once, and return what is damaged; `None` when there is no hash tree to check by.
+    ///
+    /// Of the ranges of blocks that are wrong, `most` are listed.
+    #[pyo3(signature = (*, most=LISTED), text_signature = "($self, *, most=1000)")]
+    fn damage(&self, py: Python<'_>, most: usize) -> PyResult<Option<Damage>> {
+        detached(py, || match self.admitted.data() {
+            Data::Checked(data) => {
+                let report = data.check(most, go_on).map_err(in_image(&self.path))?;
+                Ok(Some(Damage::from(&report)))
+            }
+            Data::Unchecked(_) => Ok(None),
+        })
     }
 
     /// The names in a directory, sorted by their bytes.
@@ -139,6 +169,11 @@ impl Admitted {
             content.truncate(count);
             Ok(content)
         })
+    }
+
+    /// Open a file for reading, as `open(path, "rb")` does with files that are not in an image.
+    fn open<'py>(slf: &Bound<'py, Self>, path: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        slf.py().import("confext._files")?.getattr("open_file")?.call1((slf, path))
     }
 
     /// Where a symbolic link leads.
@@ -236,7 +271,6 @@ impl Admitted {
         let options = Wishes { existing, owner: &owner, devices, set_id, xattrs, sync }.options()?;
         detached(py, || {
             let files = self.files().map_err(in_image(&self.path))?;
-            let go_on = |_| ControlFlow::Continue(());
             let extracted = extract(files, &destination, &options, &self.limits, go_on);
             extracted.map(Extracted::from).map_err(|error| match error {
                 Error::Ddi(source) => in_image(&self.path)(source),
@@ -255,13 +289,6 @@ impl Admitted {
 impl Admitted {
     pub(crate) fn new(admitted: policy::Admitted<File>, path: PathBuf) -> Self {
         Self { path, admitted: Arc::new(admitted), limits: Limits::default(), files: OnceLock::new() }
-    }
-
-    pub(crate) fn check_all(&self) -> Result<(), Error> {
-        match self.admitted.data() {
-            Data::Checked(data) => data.verify().map_err(in_image(&self.path)),
-            Data::Unchecked(_) => Ok(()),
-        }
     }
 
     /// Does something with the files; the reader of their file system is opened by the first call.
@@ -296,6 +323,13 @@ impl Admitted {
         resolved.extend_from_slice(name);
         Ok(resolved)
     }
+}
+
+/// How many ranges of damaged blocks are listed.
+const LISTED: usize = 1000;
+
+fn go_on<T>(_: T) -> ControlFlow<()> {
+    ControlFlow::Continue(())
 }
 
 impl From<&Metadata> for Stat {

@@ -11,7 +11,7 @@ use confext_ddi::dps::{Architecture, Designator};
 use confext_ddi::filter::Filter;
 use confext_ddi::policy::{self, Policy};
 use confext_ddi::release::{Class, ImageKind};
-use confext_ddi::signature::{Certificates, Time};
+use confext_ddi::signature::{CertificateRules, Certificates, Time};
 use pyo3::PyClass;
 use pyo3::conversion::FromPyObjectOwned;
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -160,14 +160,23 @@ impl Pems {
 }
 
 impl Trusted {
-    /// The certificates as a set for this moment; `None` when there are none.
-    pub(crate) fn certificates(&self, now: Time) -> Result<Option<Certificates>, Error> {
-        let mut certificates = Certificates::new(now);
+    /// The certificates as a set for this moment, which have to be like this; `None` when there are none.
+    pub(crate) fn certificates(
+        &self,
+        now: Time,
+        rules: CertificateRules,
+    ) -> Result<Option<Certificates>, Error> {
+        let mut certificates = Certificates::new(now).rules(rules);
         for pem in &self.0 {
             certificates.add_pem_bundle(&pem.bytes).map_err(in_image(&pem.name))?;
         }
         Ok((!self.0.is_empty()).then_some(certificates))
     }
+}
+
+/// What certificates must be like, besides being trusted.
+pub(crate) fn certificate_rules(py: Python<'_>, text: &str) -> PyResult<CertificateRules> {
+    CertificateRules::parse(text).map_err(|error| raise(py, &error.into()))
 }
 
 /// A moment: seconds since 1970, or a `datetime` with a time zone.

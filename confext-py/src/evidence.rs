@@ -3,7 +3,7 @@
 use confext_core::state::{Checked, SignedBy};
 use confext_ddi::{image, policy, signature};
 
-use crate::record::record;
+use crate::record::{Tuple, record};
 
 record! {
     /// Whose signature was checked.
@@ -40,6 +40,8 @@ record! {
         root_hash: Option<String>,
         /// Of the certificate, as the signature partition names it, in hex.
         fingerprint: Option<String>,
+        /// Of the certificates of further signatures, in hex; `None` where one does not say.
+        additional: Tuple<Option<String>>,
     }
 }
 
@@ -90,15 +92,21 @@ impl From<&Checked> for Evidence {
 
 impl From<&image::Claim> for Claim {
     fn from(claim: &image::Claim) -> Self {
-        let (kind, fingerprint) = match claim {
-            image::Claim::None => ("none", None),
-            image::Claim::Verity { .. } => ("verity", None),
-            image::Claim::Signed { fingerprint, .. } => ("signed", fingerprint.as_ref()),
+        let (kind, fingerprint, additional) = match claim {
+            image::Claim::None => ("none", None, &[][..]),
+            image::Claim::Verity { .. } => ("verity", None, &[][..]),
+            image::Claim::Signed { fingerprint, additional, .. } => {
+                ("signed", fingerprint.as_ref(), additional.as_slice())
+            }
+        };
+        let text = |other: &signature::AdditionalSignature| {
+            other.certificate_fingerprint.as_ref().map(ToString::to_string)
         };
         Self {
             kind,
             root_hash: claim.root_hash().map(|hash| hash.to_hex()),
             fingerprint: fingerprint.map(ToString::to_string),
+            additional: Tuple(additional.iter().map(text).collect()),
         }
     }
 }

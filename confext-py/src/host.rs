@@ -11,11 +11,11 @@ use confext_core::plan::VetoKind;
 use confext_core::{Error, Host as Root, refresh, stack, state, trace};
 use confext_ddi::policy::{KeyRules, Policy};
 use confext_ddi::release::Class;
-use confext_ddi::signature::Time;
+use confext_ddi::signature::{CertificateRules, Time};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use crate::argument::{Pem, Pems, Trusted, choice, class};
+use crate::argument::{Pem, Pems, Trusted, certificate_rules, choice, class};
 use crate::error::detached;
 use crate::layer::Listing;
 use crate::origin::Origin;
@@ -40,6 +40,7 @@ use crate::status::Status;
 /// - `allow`: objections that do not stop a merge, by the codes of `Veto`.
 /// - `lock_wait`: how many seconds to wait for another program that merges.
 /// - `key_rules`: which signer may sign which extensions: the path of a file, or its text as `bytes`.
+/// - `certificate_rules`: what certificates must be like, besides being trusted: `usage=required,chain=issued`.
 #[pyclass(frozen, module = "confext")]
 pub(crate) struct Host {
     host: Arc<Root>,
@@ -51,6 +52,7 @@ struct Conditions {
     policy: Policy,
     /// `None`: the certificates of the host itself.
     trusted: Option<Trusted>,
+    certificate_rules: CertificateRules,
     key_rules: Option<Arc<KeyRules>>,
     on_bad: OnBad,
     attach: Mode,
@@ -67,9 +69,11 @@ impl Host {
         signature = (
             root=PathBuf::from("/"), *, policy=PolicyArgument::default(), certificates=None, on_bad="refuse",
             attach="sealed-memory", host_match=true, allow=None, lock_wait=30.0, key_rules=None,
+            certificate_rules="",
         ),
         text_signature = "(root='/', *, policy='signed', certificates=None, on_bad='refuse', \
-            attach='sealed-memory', host_match=True, allow=None, lock_wait=30.0, key_rules=None)",
+            attach='sealed-memory', host_match=True, allow=None, lock_wait=30.0, key_rules=None, \
+            certificate_rules='')",
     )]
     #[expect(clippy::too_many_arguments, reason = "Python calls it with names")]
     fn new(
@@ -83,23 +87,35 @@ impl Host {
         allow: Option<Vec<String>>,
         lock_wait: f64,
         key_rules: Option<Pem>,
+        certificate_rules: &str,
     ) -> PyResult<Self> {
         let on_bad = choice("on_bad", on_bad, &[("refuse", OnBad::RefuseAll), ("skip", OnBad::Skip)])?;
         let modes = [("sealed-memory", Mode::SealedMemory), ("plain", Mode::Plain)];
         let attach = choice("attach", attach, &modes)?;
         let host_match = if host_match { HostMatch::Required } else { HostMatch::Ignored };
         let allow = allow.unwrap_or_default().iter().map(|kind| veto(kind)).collect::<PyResult<_>>()?;
+        let certificate_rules = self::certificate_rules(py, certificate_rules)?;
         let lock_wait = Duration::try_from_secs_f64(lock_wait)
             .map_err(|error| PyValueError::new_err(format!("lock_wait: {error}")))?;
         detached(py, move || {
             let policy = policy.0;
             let trusted = certificates.map(|certificates| certificates.read()).transpose()?;
             let key_rules = key_rules.map(|rules| sign::key_rules(&rules).map(Arc::new)).transpose()?;
-            let conditions =
-                Conditions { policy, trusted, key_rules, on_bad, attach, host_match, allow, lock_wait };
+            let conditions = Conditions {
+                policy,
+                trusted,
+                certificate_rules,
+                key_rules,
+                on_bad,
+                attach,
+                host_match,
+                allow,
+                lock_wait,
+            };
+            let host = Arc::new(Root::open(root)?);
             // What cannot be parsed is reported here, and not when it is needed.
-            conditions.options(Replace::default())?;
-            Ok(Self { host: Arc::new(Root::open(root)?), conditions })
+            conditions.options(&host, Replace::default())?;
+            Ok(Self { host, conditions })
         })
     }
 
@@ -139,7 +155,7 @@ impl Host {
         let replace = if force { Replace::Always } else { Replace::WhenChanged };
         let class = class(class_)?;
         detached(py, || {
-            let options = self.conditions.options(replace)?;
+            let options = self.conditions.options(&self.host, replace)?;
             Ok(Report::from(&refresh(&self.host, class, &options)?))
         })
     }
@@ -180,7 +196,7 @@ impl Host {
         work: impl FnOnce(&Root, Class, &Options) -> Result<T, Error> + Send,
     ) -> PyResult<T> {
         let class = class(class_)?;
-        detached(py, || work(&self.host, class, &self.conditions.options(Replace::default())?))
+        detached(py, || work(&self.host, class, &self.conditions.options(&self.host, Replace::default())?))
     }
 
     pub(crate) fn host(&self) -> Arc<Root> {
@@ -189,10 +205,15 @@ impl Host {
 }
 
 impl Conditions {
-    fn options(&self, replace: Replace) -> Result<Options, Error> {
+    fn options(&self, host: &Root, replace: Replace) -> Result<Options, Error> {
+        let (now, rules) = (SystemTime::now(), self.certificate_rules);
         let trust = match &self.trusted {
-            None => Trust::Host,
-            Some(trusted) => match trusted.certificates(Time::from(SystemTime::now()))? {
+            None if rules == CertificateRules::default() => Trust::Host,
+            None => {
+                let certificates = confext_core::trust::Trust::read(host, now)?.certificates;
+                Trust::Verifier(Arc::new(certificates.rules(rules)))
+            }
+            Some(trusted) => match trusted.certificates(Time::from(now), rules)? {
                 Some(certificates) => Trust::Verifier(Arc::new(certificates)),
                 None => Trust::Nobody,
             },

@@ -5,21 +5,25 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use confext_core::{Error, sidecars};
+use confext_core::Error;
 use confext_ddi::gpt::{self, BackupState};
 use confext_ddi::image::{self, Foreign};
 use confext_ddi::policy;
 use confext_ddi::read::ReadAt as _;
-use confext_ddi::signature::{Certificates, Time, Verifier};
+use confext_ddi::release::{Class, Strictness, base_name};
+use confext_ddi::signature::{CertificateRules, Certificates, Time, Verifier};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::admitted::Admitted;
-use crate::argument::{Moment, Pems, architecture};
+use crate::argument::{Moment, Pem, Pems, certificate_rules, class};
 use crate::error::{detached, in_image};
 use crate::evidence::Claim;
+use crate::filter::FilterArgument;
+use crate::open::{self, Opening, Sidecars};
 use crate::policy::PolicyArgument;
 use crate::record::{Tuple, record};
+use crate::sign;
 
 record! {
     /// The partition table.
@@ -81,21 +85,41 @@ pub(crate) struct Image {
     table: Option<Table>,
     partitions: Tuple<Partition>,
     skipped: Tuple<Skipped>,
+    data: Partition,
+    hash: Option<Partition>,
     claim: Claim,
+    sidecars: Sidecars,
     /// `None` when it was closed.
     image: Mutex<Option<image::Image<File>>>,
 }
 
 #[pymethods]
 impl Image {
-    /// Open an image: a file or a block device.
+    /// Open an image: a file or a block device, with root hash, signature and hash tree that lie beside it.
+    ///
+    /// An image for another architecture than `architecture` (that of this machine) is refused, unless `foreign` says that
+    /// it may be looked at. Of several root or usr partitions, `select` takes the highest version by label (`newest`) or
+    /// those that a root hash names; without it such an image is refused. `copies="both"` asks for both copies of the
+    /// partition table. `image_filter` says which partitions are considered, by their labels.
     #[staticmethod]
-    #[pyo3(signature = (path, *, architecture=None, foreign=false))]
-    fn open(py: Python<'_>, path: PathBuf, architecture: Option<&str>, foreign: bool) -> PyResult<Self> {
-        let mut options = image::Options::default();
-        if let Some(architecture) = self::architecture(architecture)? {
-            options = options.architecture(architecture);
-        }
+    #[pyo3(
+        signature = (
+            path, *, architecture=None, foreign=false, select=None, copies="any",
+            image_filter=FilterArgument::default(),
+        ),
+        text_signature = "(path, *, architecture=None, foreign=False, select=None, copies='any', image_filter='')"
+    )]
+    #[expect(clippy::too_many_arguments, reason = "Python calls it with names")]
+    fn open(
+        py: Python<'_>,
+        path: PathBuf,
+        architecture: Option<&str>,
+        foreign: bool,
+        select: Option<&str>,
+        copies: &str,
+        image_filter: FilterArgument,
+    ) -> PyResult<Self> {
+        let mut options = Opening { select, copies, image_filter }.options(py, architecture)?;
         if foreign {
             options = options.foreign(Foreign::Accept);
         }
@@ -138,6 +162,24 @@ impl Image {
         self.claim.clone()
     }
 
+    /// The root or usr partition: what the image is for.
+    #[getter]
+    fn data(&self) -> Partition {
+        self.data.clone()
+    }
+
+    /// The partition with the hash tree over `data`; for a bare file system, all of the file that holds it.
+    #[getter]
+    fn hash(&self) -> Option<Partition> {
+        self.hash.clone()
+    }
+
+    /// What was looked for beside the image, what was found, and what was nearly found.
+    #[getter]
+    fn sidecars(&self) -> Sidecars {
+        self.sidecars.clone()
+    }
+
     /// Whether the image was closed.
     #[getter]
     fn closed(&self) -> bool {
@@ -147,21 +189,39 @@ impl Image {
     /// Check signature and hash tree as the policy asks for, and admit the image.
     ///
     /// Blocks are checked as they are read: what the result returns is what was signed.
+    ///
+    /// With `key_rules` the signer must be allowed to sign what the image is to be used as: the extension `name` of the
+    /// class `class_`. Without `name` that is the name of the file without version and ending.
     #[pyo3(
-        signature = (*, certificates, policy=PolicyArgument::default(), now=None),
-        text_signature = "($self, *, certificates, policy='signed', now=None)"
+        signature = (
+            *, certificates, policy=PolicyArgument::default(), now=None, certificate_rules="", key_rules=None,
+            class_="confext", name=None,
+        ),
+        text_signature = "($self, *, certificates, policy='signed', now=None, certificate_rules='', key_rules=None, \
+            class_='confext', name=None)"
     )]
+    #[expect(clippy::too_many_arguments, reason = "Python calls it with names")]
     fn verify(
         &self,
         py: Python<'_>,
         certificates: Pems,
         policy: PolicyArgument,
         now: Option<Moment>,
+        certificate_rules: &str,
+        key_rules: Option<Pem>,
+        class_: &str,
+        name: Option<String>,
     ) -> PyResult<Admitted> {
         let Some(image) = self.lock().clone() else {
             return Err(PyValueError::new_err("operation on closed image"));
         };
-        let judgement = Judgement { certificates, policy: policy.0, now: Moment::or_now(now.as_ref()) };
+        let judgement = Judgement {
+            certificates,
+            policy: policy.0,
+            now: Moment::or_now(now.as_ref()),
+            certificate_rules: self::certificate_rules(py, certificate_rules)?,
+            role: Role::new(key_rules, class_, name)?,
+        };
         detached(py, move || judgement.judge(image, &self.path))
     }
 
@@ -188,13 +248,16 @@ impl Image {
 
 impl Image {
     fn new(path: PathBuf, options: &image::Options) -> Result<Self, Error> {
-        let image = sidecars::open(&path, options)?;
+        let image = open::open(&path, options)?;
         Ok(Self {
             size: image.reader().size_bytes().map_err(in_image(&path))?,
             table: image.table().map(Table::from),
             partitions: image.partitions().iter().collect(),
             skipped: image.skipped().iter().collect(),
+            data: image.data().into(),
+            hash: image.hash().map(Partition::from),
             claim: image.claim().into(),
+            sidecars: image.sidecars().into(),
             image: Mutex::new(Some(image)),
             path,
         })
@@ -207,11 +270,16 @@ impl Image {
 
 /// Verify an image: open it, check signature and hash tree, and read every block once.
 ///
-/// What `Image.verify` returns is checked block by block as it is read; here all of it has been read already.
+/// What `Image.verify` returns is checked block by block as it is read; here all of it has been read already. The arguments
+/// are those of `Image.open` and `Image.verify`.
 #[pyfunction]
 #[pyo3(
-    signature = (path, *, certificates, policy=PolicyArgument::default(), now=None, architecture=None),
-    text_signature = "(path, *, certificates, policy='signed', now=None, architecture=None)"
+    signature = (
+        path, *, certificates, policy=PolicyArgument::default(), now=None, architecture=None, select=None, copies="any",
+        image_filter=FilterArgument::default(), certificate_rules="", key_rules=None, class_="confext", name=None,
+    ),
+    text_signature = "(path, *, certificates, policy='signed', now=None, architecture=None, select=None, copies='any', \
+        image_filter='', certificate_rules='', key_rules=None, class_='confext', name=None)"
 )]
 #[expect(clippy::too_many_arguments, reason = "Python calls it with names")]
 pub(crate) fn verify(
@@ -221,18 +289,25 @@ pub(crate) fn verify(
     policy: PolicyArgument,
     now: Option<Moment>,
     architecture: Option<&str>,
+    select: Option<&str>,
+    copies: &str,
+    image_filter: FilterArgument,
+    certificate_rules: &str,
+    key_rules: Option<Pem>,
+    class_: &str,
+    name: Option<String>,
 ) -> PyResult<Admitted> {
-    let mut options = image::Options::default();
-    if let Some(architecture) = self::architecture(architecture)? {
-        options = options.architecture(architecture);
-    }
-    let judgement = Judgement { certificates, policy: policy.0, now: Moment::or_now(now.as_ref()) };
-    detached(py, move || {
-        let image = sidecars::open(&path, &options)?;
-        let admitted = judgement.judge(image, &path)?;
-        admitted.check_all()?;
-        Ok(admitted)
-    })
+    let options = Opening { select, copies, image_filter }.options(py, architecture)?;
+    let judgement = Judgement {
+        certificates,
+        policy: policy.0,
+        now: Moment::or_now(now.as_ref()),
+        certificate_rules: self::certificate_rules(py, certificate_rules)?,
+        role: Role::new(key_rules, class_, name)?,
+    };
+    let admitted = detached(py, move || judgement.judge(open::open(&path, &options)?, &path))?;
+    admitted.check(py)?;
+    Ok(admitted)
 }
 
 /// What an image has to be.
@@ -240,14 +315,45 @@ struct Judgement {
     certificates: Pems,
     policy: policy::Policy,
     now: Time,
+    certificate_rules: CertificateRules,
+    role: Option<Role>,
+}
+
+/// As what an image is to be used, and by whom it may be signed then.
+struct Role {
+    rules: Pem,
+    class: Class,
+    name: Option<String>,
+}
+
+impl Role {
+    fn new(rules: Option<Pem>, class_: &str, name: Option<String>) -> PyResult<Option<Self>> {
+        let class = class(class_)?;
+        match (rules, &name) {
+            (None, Some(_)) => Err(PyValueError::new_err("name goes with key_rules: found it alone")),
+            (rules, _) => Ok(rules.map(|rules| Self { rules, class, name })),
+        }
+    }
+
+    /// The name of the extension; that of a file is its own without version and ending.
+    fn name(&self, path: &Path) -> String {
+        let of_file = || base_name(&path.file_name().unwrap_or_default().to_string_lossy()).to_owned();
+        self.name.clone().unwrap_or_else(of_file)
+    }
 }
 
 impl Judgement {
     fn judge(&self, image: image::Image<File>, path: &Path) -> Result<Admitted, Error> {
-        let certificates = self.certificates.read()?.certificates(self.now)?;
+        let rules = self.role.as_ref().map(|role| Ok::<_, Error>((role, sign::key_rules(&role.rules)?)));
+        let rules = rules.transpose()?;
+        let certificates = self.certificates.read()?.certificates(self.now, self.certificate_rules)?;
         let verifier = certificates.as_ref().map(|set: &Certificates| -> &dyn Verifier { set });
-        let admitted = self.policy.judge(image, verifier).map_err(in_image(path))?;
-        Ok(Admitted::new(admitted, path.to_path_buf()))
+        let admitted = self.policy.judge(image, verifier);
+        let admitted = admitted.and_then(|admitted| match rules {
+            Some((role, rules)) => rules.admit(admitted, &role.name(path), role.class, Strictness::default()),
+            None => Ok(admitted),
+        });
+        Ok(Admitted::new(admitted.map_err(in_image(path))?, path.to_path_buf()))
     }
 }
 

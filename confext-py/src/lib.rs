@@ -4,6 +4,7 @@ mod admitted;
 mod argument;
 mod build;
 mod command;
+mod damage;
 mod entry;
 mod error;
 mod evidence;
@@ -13,8 +14,10 @@ mod host;
 mod image;
 mod key;
 mod layer;
+mod open;
 mod origin;
 mod parity;
+mod pick;
 mod plan;
 mod policy;
 mod record;
@@ -37,6 +40,8 @@ mod _confext {
     #[pymodule_export]
     use crate::command::main;
     #[pymodule_export]
+    use crate::damage::{Damage, DamagedRange};
+    #[pymodule_export]
     use crate::entry::{Device, Directory, Fifo, File, HardLink, Symlink};
     #[pymodule_export]
     use crate::evidence::{Claim, Evidence, Signer};
@@ -53,9 +58,13 @@ mod _confext {
     #[pymodule_export]
     use crate::layer::{Layer, LayerPartition, Listed, Listing, Rejection};
     #[pymodule_export]
+    use crate::open::{NearMiss, Sidecar, Sidecars};
+    #[pymodule_export]
     use crate::origin::{Origin, Shadow, Source, Unknown};
     #[pymodule_export]
     use crate::parity::{DamagedBlock, Parity, Repair, fec, repair};
+    #[pymodule_export]
+    use crate::pick::{Picked, pick};
     #[pymodule_export]
     use crate::plan::{Attributes, Hierarchy, PathChange, Plan, Shadowed, Veto};
     #[pymodule_export]

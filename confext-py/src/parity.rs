@@ -2,15 +2,16 @@
 
 use std::path::PathBuf;
 
-use confext_core::{Error, image_file};
+use confext_core::image_file;
 use confext_ddi::RootHash;
-use confext_ddi::image::{self, Foreign, Image};
 use confext_ddi::parity;
 use confext_ddi::verity::fec::{Area, Block, Roots};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::error::{detached, in_image, raise};
+use crate::filter::FilterArgument;
+use crate::open::{Opening, open};
 use crate::record::{Tuple, record};
 
 record! {
@@ -70,11 +71,25 @@ impl From<Block> for DamagedBlock {
 /// `roots` bytes of parity, 2 to 24, protect up to 255 minus so many bytes of the image. A file that is there is
 /// replaced when the new one is complete.
 #[pyfunction]
-#[pyo3(signature = (path, *, output, roots=2))]
-pub(crate) fn fec(py: Python<'_>, path: PathBuf, output: PathBuf, roots: i64) -> PyResult<Parity> {
+#[pyo3(
+    signature = (path, *, output, roots=2, select=None, copies="any", image_filter=FilterArgument::default()),
+    text_signature = "(path, *, output, roots=2, select=None, copies='any', image_filter='')"
+)]
+#[expect(clippy::too_many_arguments, reason = "Python calls it with names")]
+pub(crate) fn fec(
+    py: Python<'_>,
+    path: PathBuf,
+    output: PathBuf,
+    roots: i64,
+    select: Option<&str>,
+    copies: &str,
+    image_filter: FilterArgument,
+) -> PyResult<Parity> {
     let roots = self::roots(roots)?;
+    let options = Opening { select, copies, image_filter }.any(py)?;
     detached(py, move || {
-        let coverage = parity::encode_file(&open(&path)?, roots, output).map_err(in_image(&path))?;
+        let image = open(&path, &options)?;
+        let coverage = parity::encode_file(&image, roots, output).map_err(in_image(&path))?;
         Ok(Parity {
             roots: coverage.roots().get(),
             size: coverage.fec_bytes(),
@@ -89,7 +104,14 @@ pub(crate) fn fec(py: Python<'_>, path: PathBuf, output: PathBuf, roots: i64) ->
 /// `output` is written when every block could be repaired, and nothing may be there before. `roots` and `fec_offset`, in
 /// bytes, are those that the parity was made with. Without `root_hash` the one that the image claims is repaired towards.
 #[pyfunction]
-#[pyo3(signature = (path, *, fec, output, roots=2, fec_offset=0, root_hash=None))]
+#[pyo3(
+    signature = (
+        path, *, fec, output, roots=2, fec_offset=0, root_hash=None, select=None, copies="any",
+        image_filter=FilterArgument::default(),
+    ),
+    text_signature = "(path, *, fec, output, roots=2, fec_offset=0, root_hash=None, select=None, copies='any', \
+        image_filter='')"
+)]
 #[expect(clippy::too_many_arguments, reason = "Python calls it with names")]
 pub(crate) fn repair(
     py: Python<'_>,
@@ -99,12 +121,16 @@ pub(crate) fn repair(
     roots: i64,
     fec_offset: u64,
     root_hash: Option<&str>,
+    select: Option<&str>,
+    copies: &str,
+    image_filter: FilterArgument,
 ) -> PyResult<Repair> {
+    let opening = Opening { select, copies, image_filter }.any(py)?;
     let mut options = parity::Options::default().roots(self::roots(roots)?).fec_offset(fec_offset);
     options.root_hash =
         root_hash.map(RootHash::parse).transpose().map_err(|error| raise(py, &error.into()))?;
     detached(py, move || {
-        let (image, fec) = (open(&path)?, image_file::open(fec)?);
+        let (image, fec) = (open(&path, &opening)?, image_file::open(fec)?);
         let repaired = parity::repair_file(&image, &fec, output, &options).map_err(in_image(&path))?;
         Ok(Repair {
             whole: repaired.report.is_whole(),
@@ -114,11 +140,6 @@ pub(crate) fn repair(
             unchecked_blocks: repaired.report.unchecked_blocks,
         })
     })
-}
-
-fn open(path: &std::path::Path) -> Result<Image<std::fs::File>, Error> {
-    let options = image::Options::default().foreign(Foreign::Accept);
-    Image::open(image_file::open(path)?, &options).map_err(in_image(path))
 }
 
 fn roots(roots: i64) -> PyResult<Roots> {

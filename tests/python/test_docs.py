@@ -5,12 +5,30 @@ from __future__ import annotations
 import doctest
 from pathlib import Path
 
+import confext
 import pytest
+from conftest import Make
 
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-def test_examples_print_what_they_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def files(make: Make, vendor: confext.KeyPair, tmp_path: Path) -> None:
+    """What the examples have around them."""
+    (tmp_path / "vendor.pem").write_bytes(vendor.certificate)
+    images = tmp_path / "images/app.raw.v"
+    images.mkdir(parents=True)
+    for version in (1, 2):
+        make({"etc/app.conf": f"version = {version}\n".encode()}, path=images / f"app_{version}.raw")
+    damaged = make({"etc/app.data": bytes(range(256)) * 100}, path=tmp_path / "damaged.raw")
+    with confext.Image.open(damaged) as image:
+        start = image.data.offset + 4096
+    content = bytearray(damaged.read_bytes())
+    content[start : start + 8192] = bytes([0xA5]) * 8192
+    damaged.write_bytes(content)
+
+
+def test_examples_print_what_they_say(files: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     flags = doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL | doctest.REPORT_NDIFF
     found = doctest.testfile(str(DOCS / "python.md"), module_relative=False, optionflags=flags, encoding="utf-8")

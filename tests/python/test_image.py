@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import os
+import pickle
+from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -158,3 +162,68 @@ def test_a_policy_is_parsed_strictly(image: Path, vendor: confext.KeyPair, polic
     with pytest.raises(confext.Error) as refused:
         confext.verify(image, certificates=vendor.certificate, policy=policy)
     assert refused.value.code.startswith("policy")
+
+
+def test_all_damage_is_told(image: Path, vendor: confext.KeyPair) -> None:
+    with confext.Image.open(image) as opened:
+        start = opened.data.offset
+        assert opened.verify(certificates=vendor.certificate).damage() == confext.Damage((), 0, 0, 0, 0)
+    content = bytearray(image.read_bytes())
+    for block in (2, 3, 7):
+        content[start + block * 4096] ^= 1
+    damaged = image.with_name("damaged.raw")
+    damaged.write_bytes(content)
+    with confext.Image.open(damaged) as opened:
+        admitted = opened.verify(certificates=vendor.certificate)
+    damage = admitted.damage()
+    assert damage is not None and not damage.whole
+    assert [(found.area, found.level, found.fault) for found in damage.ranges] == [("data", None, "changed")] * 2
+    places = [(found.first_block, found.blocks, found.offset, found.size) for found in damage.ranges]
+    assert places == [(2, 2, start + 2 * 4096, 8192), (7, 1, start + 7 * 4096, 4096)]
+    assert (damage.changed_data_blocks, damage.changed_hash_blocks, damage.unchecked_blocks) == (3, 0, 0)
+    less = admitted.damage(most=1)
+    assert less is not None and (less.ranges, less.omitted) == (damage.ranges[:1], 1)
+    asks: list[Callable[[], object]] = [admitted.check, lambda: confext.verify(damaged, certificates=vendor.certificate)]
+    for ask in asks:
+        with pytest.raises(confext.UnverifiedError) as refused:
+            ask()
+        assert (refused.value.code, refused.value.offset) == ("data-block", start + 2 * 4096)
+        assert refused.value.damage == damage
+        again = pickle.loads(pickle.dumps(refused.value))
+        assert again.damage == damage and hash(again.damage) == hash(damage)
+
+
+def test_without_a_hash_tree_nothing_is_known_to_be_damaged(image: Path) -> None:
+    with confext.Image.open(image) as opened:
+        data = opened.data
+    bare = image.with_name("bare.raw")
+    bare.write_bytes(image.read_bytes()[data.offset : data.offset + data.size])
+    admitted = confext.verify(bare, certificates=(), policy="unprotected")
+    assert admitted.damage() is None
+    with pytest.raises(confext.UnverifiedError) as refused:
+        confext.verify(image, certificates=())
+    assert refused.value.damage is None
+
+
+def test_a_file_is_opened_like_any_other(image: Path, vendor: confext.KeyPair) -> None:
+    admitted = confext.verify(image, certificates=vendor.certificate)
+    content = bytes(range(256)) * 400
+    with admitted.open("etc/big") as file:
+        assert (file.read(300), file.tell()) == (content[:300], 300)
+        assert file.seek(-5, os.SEEK_END) == len(content) - 5 and file.read() == content[-5:]
+        assert file.seek(1000) == 1000 and file.seek(24, os.SEEK_CUR) == 1024
+        assert file.read(512) == content[1024:1536] and file.seek(10**12) and file.read() == b""
+        assert file.readable() and file.seekable() and not file.writable() and file.name == "etc/big"
+        with pytest.raises(ValueError, match="expected 0 or more"):
+            file.seek(-len(content) - 1, os.SEEK_END)
+    assert file.closed
+    with io.TextIOWrapper(admitted.open(b"etc/to-dir/link")) as lines:
+        assert list(lines) == [CONTENT.decode()]
+    wrong: list[tuple[str | Path, str]] = [("etc", "not-a-file"), (Path("etc/none"), "no-such-file")]
+    for path, code in wrong:
+        with pytest.raises(confext.FileLookupError) as refused:
+            admitted.open(path)
+        assert refused.value.code == code
+    damaged = confext.Image.open(damage(image, CONTENT)).verify(certificates=vendor.certificate)
+    with pytest.raises(confext.UnverifiedError):
+        damaged.open("etc/app.conf").read()

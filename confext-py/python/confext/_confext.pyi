@@ -3,6 +3,7 @@
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from io import BufferedReader
 from os import PathLike
 from types import TracebackType
 from typing import ClassVar, Final, Literal, TypeAlias, final
@@ -17,7 +18,9 @@ __all__ = [
     "Built",
     "Change",
     "Claim",
+    "Damage",
     "DamagedBlock",
+    "DamagedRange",
     "Decision",
     "Device",
     "Difference",
@@ -40,10 +43,12 @@ __all__ = [
     "Listing",
     "Manifest",
     "ManifestEntry",
+    "NearMiss",
     "Origin",
     "Parity",
     "Partition",
     "PathChange",
+    "Picked",
     "Plan",
     "Policy",
     "PolicyFinding",
@@ -53,6 +58,8 @@ __all__ = [
     "Rule",
     "Shadow",
     "Shadowed",
+    "Sidecar",
+    "Sidecars",
     "Signed",
     "Signer",
     "Skipped",
@@ -70,6 +77,7 @@ __all__ = [
     "generate_key",
     "lint",
     "main",
+    "pick",
     "repair",
     "sign",
     "to_sign",
@@ -644,11 +652,21 @@ class Image:
     """An opened image. Nothing of it is checked: `verify` does that."""
 
     @staticmethod
-    def open(path: _Path, *, architecture: str | None = None, foreign: bool = False) -> Image:
-        """Open an image: a file or a block device.
+    def open(
+        path: _Path,
+        *,
+        architecture: str | None = None,
+        foreign: bool = False,
+        select: str | None = None,
+        copies: Literal["any", "both"] = "any",
+        image_filter: ImageFilter | str = "",
+    ) -> Image:
+        """Open an image: a file or a block device, with root hash, signature and hash tree that lie beside it.
 
         An image for another architecture than `architecture` (that of this machine) is refused, unless `foreign` says
-        that it may be looked at.
+        that it may be looked at. Of several root or usr partitions, `select` takes the highest version by label
+        (`newest`) or those that a root hash names; without it such an image is refused. `copies="both"` asks for both
+        copies of the partition table. `image_filter` says which partitions are considered, by their labels.
         """
 
     @property
@@ -676,6 +694,18 @@ class Image:
         """What the image says of its own protection. Nobody checked it."""
 
     @property
+    def data(self) -> Partition:
+        """The root or usr partition: what the image is for."""
+
+    @property
+    def hash(self) -> Partition | None:
+        """The partition with the hash tree over `data`; for a bare file system, all of the file that holds it."""
+
+    @property
+    def sidecars(self) -> Sidecars:
+        """What was looked for beside the image, what was found, and what was nearly found."""
+
+    @property
     def closed(self) -> bool:
         """Whether the image was closed."""
 
@@ -685,12 +715,19 @@ class Image:
         certificates: _Pem | Iterable[_Pem],
         policy: Policy | str = "signed",
         now: int | datetime | None = None,
+        certificate_rules: str = "",
+        key_rules: _Pem | None = None,
+        class_: _Class = "confext",
+        name: str | None = None,
     ) -> Admitted:
         """Check signature and hash tree as the policy asks for, and admit the image.
 
-        Only signatures of `certificates` count, which have to be valid `now`. With none, `()`, no signature is checked,
-        and the policy has to do with less. Blocks are checked as they are read: what the result returns is what was
-        signed.
+        Only signatures of `certificates` count, which have to be valid `now`, and like `certificate_rules` say. With none,
+        `()`, no signature is checked, and the policy has to do with less. Blocks are checked as they are read: what the
+        result returns is what was signed.
+
+        With `key_rules` the signer must be allowed to sign what the image is to be used as: the extension `name` of the
+        class `class_`. Without `name` that is the name of the file without version and ending.
         """
 
     def close(self) -> None:
@@ -730,8 +767,18 @@ class Admitted:
     def signer(self) -> Signer | None:
         """Whose signature was checked; `None` when none was."""
 
+    @property
+    def signers(self) -> tuple[Signer, ...]:
+        """Everyone whose signature was checked and counts, in the order of the image."""
+
     def check(self) -> None:
-        """Read and check every block once."""
+        """Read and check every block once. What is damaged is the attribute `damage` of the exception."""
+
+    def damage(self, *, most: int = 1000) -> Damage | None:
+        """Read and check every block once, and return what is damaged; `None` when there is no hash tree to check by.
+
+        Of the ranges of blocks that are wrong, `most` are listed.
+        """
 
     def listdir(self, path: _ImagePath = "/") -> list[str]:
         """The names in a directory, sorted by their bytes."""
@@ -744,6 +791,9 @@ class Admitted:
 
     def read(self, path: _ImagePath, *, offset: int = 0, size: int | None = None) -> bytes:
         """The bytes of a file, or `size` of them from `offset`: fewer only at its end."""
+
+    def open(self, path: _ImagePath) -> BufferedReader:
+        """Open a file for reading, as `open(path, "rb")` does with files that are not in an image."""
 
     def readlink(self, path: _ImagePath) -> str:
         """Where a symbolic link leads."""
@@ -931,15 +981,131 @@ def verify(
     policy: Policy | str = "signed",
     now: int | datetime | None = None,
     architecture: str | None = None,
+    select: str | None = None,
+    copies: Literal["any", "both"] = "any",
+    image_filter: ImageFilter | str = "",
+    certificate_rules: str = "",
+    key_rules: _Pem | None = None,
+    class_: _Class = "confext",
+    name: str | None = None,
 ) -> Admitted:
     """Verify an image: open it, check signature and hash tree, and read every block once.
 
-    What `Image.verify` returns is checked block by block as it is read; here all of it has been read already.
+    What `Image.verify` returns is checked block by block as it is read; here all of it has been read already. The arguments
+    are those of `Image.open` and `Image.verify`.
     """
+
+def pick(
+    path: _Path,
+    *,
+    suffix: str = "",
+    accept: Literal["any", "raw", "directory"] = "any",
+    version: str | None = None,
+    architecture: str | None = None,
+) -> Picked:
+    """Pick the best version out of a `.v` directory: of `DIR/NAME.v` or `DIR.v/NAME___SUFFIX`. Other paths stay.
+
+    `suffix` is what names end in, for a path that ends in `.v`. `accept` says which kinds of entry count: `any`, `raw`
+    (regular files and block devices) or `directory`. `version` and `architecture` let only that one count, else any version
+    for this machine.
+    """
+
+@final
+class Picked:
+    """What a path stands for. It is path-like: it can be passed where a path can."""
+
+    __match_args__ = ("path", "kind", "version", "architecture", "tries")
+    #: The path; links are not resolved.
+    path: Final[str]
+    #: What it is, after links.
+    kind: Final[Literal["regular", "directory", "block-device", "other"]]
+    #: The version in its name; `None` when there was nothing to pick from.
+    version: Final[str | None]
+    #: The architecture in its name.
+    architecture: Final[str | None]
+    #: The counters in its name: attempts left, and made.
+    tries: Final[tuple[int, int] | None]
+    def __fspath__(self) -> str: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Damage:
+    """What a check of every block found."""
+
+    __match_args__ = ("ranges", "omitted", "changed_data_blocks", "changed_hash_blocks", "unchecked_blocks")
+    #: Blocks that are wrong: the levels of the hash tree from the top down, then the data, each in order.
+    ranges: Final[tuple[DamagedRange, ...]]
+    #: How many more such ranges there are than were asked for.
+    omitted: Final[int]
+    #: How many blocks of data are changed.
+    changed_data_blocks: Final[int]
+    #: How many hash blocks are changed.
+    changed_hash_blocks: Final[int]
+    #: How many blocks of both could not be checked.
+    unchecked_blocks: Final[int]
+    def __new__(
+        cls,
+        ranges: Sequence[DamagedRange],
+        omitted: int,
+        changed_data_blocks: int,
+        changed_hash_blocks: int,
+        unchecked_blocks: int,
+    ) -> Damage: ...
+    @property
+    def whole(self) -> bool:
+        """Whether every block is what the root hash promises."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __getnewargs__(self) -> tuple[tuple[DamagedRange, ...], int, int, int, int]:
+        """For `pickle` and `copy`."""
+
+@final
+class DamagedRange:
+    """Blocks that follow each other and have the same fault."""
+
+    __match_args__ = ("area", "level", "fault", "first_block", "blocks", "offset", "size")
+    #: What they hold.
+    area: Final[Literal["data", "hash"]]
+    #: The level of the hash tree, from 0 at its leaves; `None` for blocks of data.
+    level: Final[int | None]
+    #: `changed`, or `unchecked`: a hash block above is changed, so that nobody can say.
+    fault: Final[Literal["changed", "unchecked"]]
+    #: The first of them, counted from the start of the data or of the level.
+    first_block: Final[int]
+    #: How many there are.
+    blocks: Final[int]
+    #: Where the first one starts in the image, in bytes; of a hash tree in a file of its own, in that file.
+    offset: Final[int]
+    #: How many bytes they have.
+    size: Final[int]
+    def __new__(
+        cls,
+        area: Literal["data", "hash"],
+        level: int | None,
+        fault: Literal["changed", "unchecked"],
+        first_block: int,
+        blocks: int,
+        offset: int,
+        size: int,
+    ) -> DamagedRange: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __getnewargs__(self) -> tuple[str, int | None, str, int, int, int, int]:
+        """For `pickle` and `copy`."""
 
 # ---- parity
 
-def fec(path: _Path, *, output: _Path, roots: int = 2) -> Parity:
+def fec(
+    path: _Path,
+    *,
+    output: _Path,
+    roots: int = 2,
+    select: str | None = None,
+    copies: Literal["any", "both"] = "any",
+    image_filter: ImageFilter | str = "",
+) -> Parity:
     """Make parity for an image, as `veritysetup` does, after checking every block of it.
 
     `roots` bytes of parity, 2 to 24, protect up to 255 minus so many bytes of the image. A file that is there is
@@ -954,6 +1120,9 @@ def repair(
     roots: int = 2,
     fec_offset: int = 0,
     root_hash: str | None = None,
+    select: str | None = None,
+    copies: Literal["any", "both"] = "any",
+    image_filter: ImageFilter | str = "",
 ) -> Repair:
     """Repair a damaged image with its parity into a new image. The image itself is only read; no signature is checked.
 
@@ -1073,16 +1242,71 @@ class Skipped:
     def __hash__(self) -> int: ...
 
 @final
+class Sidecars:
+    """What was looked for beside an image."""
+
+    __match_args__ = ("looked_for", "near_misses")
+    #: Everything that was looked for, in this order; empty when nothing was.
+    looked_for: Final[tuple[Sidecar, ...]]
+    #: What was nearly found. Looked for only where the image is not signed, or has no partition table.
+    near_misses: Final[tuple[NearMiss, ...]]
+    @property
+    def found(self) -> tuple[Sidecar, ...]:
+        """What was found."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Sidecar:
+    """Something that belongs beside an image, or in its attributes."""
+
+    __match_args__ = ("kind", "name", "found")
+    #: What it is; the last two are attributes of the image.
+    kind: Final[
+        Literal[
+            "root-hash",
+            "root-hash-signature",
+            "usr-hash",
+            "usr-hash-signature",
+            "hash-tree",
+            "root-hash-attribute",
+            "usr-hash-attribute",
+            "other",
+        ]
+    ]
+    #: The name of the file beside the image, or of the attribute.
+    name: Final[str]
+    #: Whether it was there.
+    found: Final[bool]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class NearMiss:
+    """A file beside an image whose name is nearly that of a sidecar, and which does not count."""
+
+    __match_args__ = ("found", "expected")
+    #: Its name.
+    found: Final[str]
+    #: The name that would count.
+    expected: Final[str]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
 class Claim:
     """What an image says of its own protection. Nothing of it was checked."""
 
-    __match_args__ = ("kind", "root_hash", "fingerprint")
+    __match_args__ = ("kind", "root_hash", "fingerprint", "additional")
     #: `none`, `verity` or `signed`.
     kind: Final[_Protection]
     #: The top of the hash tree, in hex.
     root_hash: Final[str | None]
     #: Of the certificate, as the signature partition names it, in hex.
     fingerprint: Final[str | None]
+    #: Of the certificates of further signatures, in hex; `None` where one does not say.
+    additional: Final[tuple[str | None, ...]]
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
@@ -1167,6 +1391,7 @@ class Host:
         allow: Sequence[_Allow] | None = None,
         lock_wait: float = 30.0,
         key_rules: _Pem | None = None,
+        certificate_rules: str = "",
     ) -> Host:
         """Open a root directory.
 
@@ -1179,6 +1404,7 @@ class Host:
         - `allow`: objections that do not stop a merge, by the codes of `Veto`.
         - `lock_wait`: how many seconds to wait for another program that merges.
         - `key_rules`: which signer may sign which extensions: the path of a file, or its text as `bytes`.
+        - `certificate_rules`: what certificates must be like, besides being trusted: `usage=required,chain=issued`.
         """
 
     @property

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno as _errno
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from ._confext import Damage
 
 
 class Error(Exception):
@@ -62,6 +65,9 @@ class UnverifiedError(Error):
     """A hash or a signature does not check. Trying again or asking for less is never the answer."""
 
     family = "unverified"
+
+    #: Every block that is wrong, where all of an image was checked: by `verify` and `Admitted.check`.
+    damage: Damage | None = None
 
 
 class RefusedError(Error):
