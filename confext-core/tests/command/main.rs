@@ -15,6 +15,7 @@ mod faults;
 mod fixture;
 mod host;
 mod open;
+mod pages;
 mod policy;
 mod sign;
 mod text;

@@ -1,7 +1,6 @@
 //! Signing apart from the build, and rules for which key may sign what.
 
 use std::path::Path;
-use std::process::Command;
 
 use confext_ddi::signature::Certificate;
 use serde_json::Value;
@@ -101,35 +100,6 @@ fn what_does_not_check_is_not_put_in() {
     assert!(std::fs::read(&image).unwrap() == before);
     for wrong in [&[][..], &certificate, &["--to-sign", "x", "--add"], &["--key", "k"]] {
         assert_eq!(sign(&image, wrong).status, 2, "{wrong:?}");
-    }
-}
-
-/// The commands of the document are run as they stand there, with `openssl` as the service that has the keys.
-#[test]
-fn the_worked_example_works() {
-    let scratch = Scratch::new();
-    let document = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("docs/signatures.md");
-    let document = std::fs::read_to_string(document).unwrap();
-    let (_, script) = document.split_once("<!-- signing apart from the key -->\n```sh\n").unwrap();
-    let (script, _) = script.split_once("```\n<!-- end -->").unwrap();
-    std::fs::rename(scratch.tree(1), scratch.path("tree")).unwrap();
-    let site = scratch.key("site", -1, 30);
-    std::fs::copy(&scratch.vendor.key, scratch.path("key.pem")).unwrap();
-    std::fs::copy(&scratch.vendor.certificate, scratch.path("cert.pem")).unwrap();
-    std::fs::copy(&site.key, scratch.path("site.pem")).unwrap();
-
-    let programs = Path::new(env!("CARGO_BIN_EXE_confext")).parent().unwrap();
-    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
-    let output = Command::new("sh")
-        .args(["-euc", script])
-        .current_dir(scratch.path(""))
-        .env("PATH", path)
-        .output()
-        .expect("sh starts");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let image = scratch.path("app.confext.raw");
-    for key in [&scratch.vendor, &site] {
-        confext(["verify", text(&image)].iter().chain(&key.trust())).ok();
     }
 }
 
