@@ -14,6 +14,8 @@ mod json;
 #[cfg(feature = "openssl")]
 mod key;
 #[cfg(feature = "openssl")]
+mod public_key;
+#[cfg(feature = "openssl")]
 mod remote;
 mod rules;
 #[cfg(test)]

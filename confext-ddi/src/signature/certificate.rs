@@ -1,5 +1,6 @@
 //! [`Certificate`]: one X.509 certificate, and what its key signed.
 
+use super::public_key::PublicKey;
 use super::x509::Fields;
 use super::{
     CertificateRules, DigestAlgorithm, Embed, Fingerprint, SignatureAlgorithm, SignedData, Signer, Time,
@@ -13,8 +14,7 @@ use openssl::ecdsa::EcdsaSig;
 use openssl::error::ErrorStack;
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
-use openssl::pkey::{HasPublic, Id, PKey, PKeyRef, Public};
-use openssl::sign::Verifier;
+use openssl::pkey::{HasPublic, Id, PKeyRef};
 use openssl::x509::{X509, X509NameRef};
 
 /// The bits an RSA key may have. Below is weak; above, the kernel (4096 bits) does not check signatures.
@@ -28,8 +28,8 @@ const NAME_CHARS: usize = 200;
 #[derive(Debug, Clone)]
 pub struct Certificate {
     pub(super) x509: X509,
-    key: PKey<Public>,
-    algorithm: SignatureAlgorithm,
+    pub(super) der: Vec<u8>,
+    key: PublicKey,
     fields: Fields,
     subject: String,
     fingerprint: Fingerprint,
@@ -48,10 +48,11 @@ impl Certificate {
         let algorithm = check_key(&key)?;
         let digest = x509.digest(MessageDigest::sha256()).map_err(internal)?;
         let digest = <[u8; 32]>::try_from(&*digest).map_err(|_| Corrupt::CertificateDer)?;
+        let der = x509.to_der().map_err(internal)?;
         Ok(Self {
-            key,
-            algorithm,
-            fields: Fields::parse(&x509.to_der().map_err(internal)?)?,
+            key: PublicKey::new(key, algorithm),
+            fields: Fields::parse(&der)?,
+            der,
             subject: name_text(x509.subject_name()),
             fingerprint: Fingerprint::from_bytes(digest),
             not_before: unix_time(x509.not_before())?,
@@ -102,7 +103,7 @@ impl Certificate {
     /// What signatures its key makes.
     #[must_use]
     pub const fn algorithm(&self) -> SignatureAlgorithm {
-        self.algorithm
+        self.key.algorithm()
     }
 
     /// Start and end of its validity.
@@ -126,7 +127,7 @@ impl Certificate {
     ///
     /// `io` when OpenSSL fails.
     pub fn to_der(&self) -> Result<Vec<u8>> {
-        self.x509.to_der().map_err(internal)
+        Ok(self.der.clone())
     }
 
     /// Takes a signature of `root_hash` that was made elsewhere, checks that the key of this certificate made it, and
@@ -170,7 +171,7 @@ impl Certificate {
     pub(super) fn message(&self, digest: DigestAlgorithm, raw: &[u8], embed: Embed) -> Result<Vec<u8>> {
         let message = SignedData {
             digest,
-            algorithm: self.algorithm,
+            algorithm: self.key.algorithm(),
             issuer_der: &self.fields.issuer_der,
             serial: &self.fields.serial,
             signature: raw,
@@ -186,7 +187,7 @@ impl Certificate {
         if !self.is_named_by(&form) {
             return Err(unknown_signer(&form, 1));
         }
-        if form.algorithm == self.algorithm
+        if form.algorithm == self.key.algorithm()
             && self.signed(&ToSign::new(root_hash), form.digest, form.signature).map_err(internal)?
         {
             return Ok(());
@@ -211,15 +212,13 @@ impl Certificate {
         digest: DigestAlgorithm,
         raw: &[u8],
     ) -> Result<bool, ErrorStack> {
-        let mut verifier = Verifier::new(message_digest(digest), &self.key)?;
-        // A signature that cannot even be read is an error to OpenSSL, and to us one that does not check.
-        Ok(verifier.verify_oneshot(raw, to_sign.content().as_bytes()).unwrap_or(false))
+        self.key.signed(to_sign.content().as_bytes(), digest, raw)
     }
 
     /// r and s as DER, when they are given one behind the other.
     fn as_der_signature(&self, signature: &[u8]) -> Option<Vec<u8>> {
         let bytes = usize::try_from(self.key.bits().div_ceil(8)).ok()?;
-        if self.algorithm != SignatureAlgorithm::Ecdsa || signature.len() != bytes.checked_mul(2)? {
+        if self.key.algorithm() != SignatureAlgorithm::Ecdsa || signature.len() != bytes.checked_mul(2)? {
             return None;
         }
         let (r, s) = signature.split_at_checked(bytes)?;
@@ -229,7 +228,7 @@ impl Certificate {
 
     fn expected_text(&self) -> String {
         let bits = self.key.bits();
-        match self.algorithm {
+        match self.key.algorithm() {
             SignatureAlgorithm::Rsa => format!("{} bytes of RSA", bits.div_ceil(8)),
             SignatureAlgorithm::Ecdsa => {
                 format!("ECDSA on P-{bits} (DER, or {} bytes)", bits.div_ceil(8).saturating_mul(2))

@@ -103,6 +103,12 @@ impl<'a> SignedData<'a> {
     /// `signature-signers`, `signature-signer-id`, `signature-attributes`, `signature-extra`, `signature-digest`,
     /// `signature-algorithm`.
     pub fn parse(der: &'a [u8]) -> Result<Self> {
+        Ok(Self::parse_message(der).within("pkcs7")?.0)
+    }
+
+    /// The same, and the certificates that the message carries, each in DER form.
+    #[cfg(feature = "openssl")]
+    pub(super) fn parse_with_certificates(der: &'a [u8]) -> Result<(Self, Vec<&'a [u8]>)> {
         Self::parse_message(der).within("pkcs7")
     }
 
@@ -149,7 +155,7 @@ impl<'a> SignedData<'a> {
         encode(SEQUENCE, &[&encode(OID, &[SIGNED_DATA]), &encode(CONTEXT_0, &[&signed_data])])
     }
 
-    fn parse_message(der: &'a [u8]) -> Result<Self> {
+    fn parse_message(der: &'a [u8]) -> Result<(Self, Vec<&'a [u8]>)> {
         if der.len() > Self::MAX_BYTES {
             return Err(Unverified::SignatureSize { found: der.len(), most: Self::MAX_BYTES }.into());
         }
@@ -168,7 +174,8 @@ impl<'a> SignedData<'a> {
     }
 }
 
-fn parse_signed_data(mut fields: Elements<'_>) -> Result<SignedData<'_>> {
+/// The form, and the certificates.
+fn parse_signed_data(mut fields: Elements<'_>) -> Result<(SignedData<'_>, Vec<&[u8]>)> {
     let version = fields.expect(INTEGER, "no version of signedData")?;
     let mut digests = fields.expect(SET, "no digest algorithms")?.elements();
     let digest = parse_digest(digests.expect(SEQUENCE, "no digest algorithm")?)?;
@@ -181,10 +188,11 @@ fn parse_signed_data(mut fields: Elements<'_>) -> Result<SignedData<'_>> {
         return Err(Error::from(Unverified::SignatureAttached).at_offset(attached.offset()));
     }
     content.end("data after the encapsulated content's type")?;
-    if let Some(certificates) = fields.take(CONTEXT_0)? {
-        let mut certificates = certificates.elements();
-        while !certificates.rest().is_empty() {
-            certificates.expect(SEQUENCE, "no certificate among the certificates")?;
+    let mut certificates = Vec::new();
+    if let Some(set) = fields.take(CONTEXT_0)? {
+        let mut set = set.elements();
+        while !set.rest().is_empty() {
+            certificates.push(set.expect(SEQUENCE, "no certificate among the certificates")?.whole);
         }
     }
     if let Some(lists) = fields.take(CONTEXT_1)? {
@@ -194,7 +202,7 @@ fn parse_signed_data(mut fields: Elements<'_>) -> Result<SignedData<'_>> {
     fields.end("data after the signers")?;
     let parsed = parse_signer(one_signer(signers)?, digest)?;
     check_version(version, "version of signedData is not 1")?;
-    Ok(parsed)
+    Ok((parsed, certificates))
 }
 
 fn one_signer(signers: Element<'_>) -> Result<Elements<'_>> {

@@ -1,7 +1,7 @@
 use super::super::sample::{START, certify, ec_key, pair};
 use super::super::{Certificates, KeyPair, RemoteKey, Sign as _, Verifier as _};
 use super::*;
-use openssl::pkey::Private;
+use openssl::pkey::{PKey, Private};
 use openssl::rsa::Rsa;
 use openssl::sign::Signer as RawSigner;
 use openssl::x509::X509Name;
