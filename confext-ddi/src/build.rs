@@ -28,6 +28,7 @@ mod source;
 mod squashfs;
 mod tar;
 mod tree;
+pub mod vfat;
 
 #[cfg(feature = "openssl")]
 pub use attach::attach_signature;

@@ -37,6 +37,12 @@ pub(super) struct Arguments {
     name: String,
     #[command(flatten)]
     source: source::Arguments,
+    /// The directory whose content becomes the EFI system partition, vfat that nothing protects: with --class root or usr.
+    #[arg(long, value_name = "DIR")]
+    esp: Option<PathBuf>,
+    /// The same for the extended boot loader partition.
+    #[arg(long, value_name = "DIR")]
+    xbootldr: Option<PathBuf>,
     /// The image to write; one that is there is replaced when the new one is complete.
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
@@ -124,6 +130,12 @@ impl Arguments {
         }
         if let Some(seconds) = self.source_date_epoch {
             builder = builder.source_date_epoch(seconds);
+        }
+        if let Some(directory) = &self.esp {
+            builder = builder.esp(self.source.boot_tree(directory)?);
+        }
+        if let Some(directory) = &self.xbootldr {
+            builder = builder.xbootldr(self.source.boot_tree(directory)?);
         }
         let builder = match self.release_fields() {
             Some(fields) => builder.release(fields),

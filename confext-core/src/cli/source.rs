@@ -65,6 +65,14 @@ impl Arguments {
         Ok(tree)
     }
 
+    /// The files of a boot partition. Rules are about the image proper; that extended attributes are left out is said of
+    /// both.
+    pub(super) fn boot_tree(&self, directory: &Path) -> Result<Tree, Failure> {
+        let mut options = DirectoryOptions::default();
+        options.xattrs = if self.no_xattrs { Xattrs::Leave } else { Xattrs::All };
+        Ok(Tree::from_directory(directory, &options)?)
+    }
+
     fn rules(&self) -> Result<Rules, Failure> {
         let argument =
             |name| move |error: confext_ddi::Error| Failure::Argument { name, error: error.into() };

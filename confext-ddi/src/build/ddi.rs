@@ -1,5 +1,12 @@
 //! [`Builder`]: a tree, a release file and a key to a complete Discoverable Disk Image.
 
+mod boot;
+mod region;
+#[cfg(test)]
+mod tests;
+
+pub(super) use region::{Region, append};
+
 use super::content::Content;
 use super::format::{MakeFileSystem, Window, check_tree, compare};
 use super::release::ReleaseFields;
@@ -7,20 +14,21 @@ use super::tree::{Kind, Meta, NodeId, Timestamp, Tree, show};
 use super::{erofs, gpt as table, ids};
 use crate::digest::{RootHash, Salt, sha256};
 use crate::dps::{Architecture, Designator, PartitionType};
-use crate::error::{Corrupt, Error, LimitExceeded, Refused, Result, ResultExt as _, Unsupported};
+use crate::error::{Corrupt, LimitExceeded, Refused, Result, ResultExt as _, Unsupported};
 use crate::fs;
 use crate::gpt::{Attributes, Partition};
 use crate::id::{Guid, Uuid};
 use crate::limits::Limits;
 use crate::lint;
-use crate::read::ReadAt;
 use crate::release::{self, ImageKind, Release};
 use crate::signature::{Fingerprint, Json, Sign, ToSign};
-use crate::units::{ByteRange, PartitionNumber};
+use crate::units::ByteRange;
 use crate::verity;
+use region::range_after;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 /// The largest signature partition systemd reads.
 const MAX_SIGNATURE_BYTES: u64 = 4 << 20;
@@ -30,13 +38,15 @@ const MAX_SIGNATURE_BYTES: u64 = 4 << 20;
 /// The same kind, name, tree, release fields, architecture, seed and time give the same bytes: nothing of this
 /// machine and no clock goes in. (A signature is the same again if the key's owner makes it so: RSA does, ECDSA not.)
 ///
-/// *Layout*: protective MBR and table · root or usr (EROFS) from byte 20480 · its hash tree · its signature, each a multiple
-/// of 4096 bytes · backup table. Types, labels, attributes and identifiers are those systemd-repart gives.
+/// *Layout*: protective MBR and table · from byte 20480 on boot partitions, if there are any · root or usr (EROFS) · its hash
+/// tree · its signature, each a multiple of 4096 bytes · backup table. Types, labels, attributes and identifiers are those systemd-repart gives.
 #[derive(Debug, Clone)]
 pub struct Builder {
     kind: ImageKind,
     name: String,
     tree: Tree,
+    /// Boot partitions, unprotected.
+    boot: BTreeMap<Designator, Tree>,
     release: Option<ReleaseFields>,
     architecture: Option<Architecture>,
     seed: Option<Uuid>,
@@ -89,6 +99,7 @@ impl Builder {
             kind: kind.into(),
             name: name.into(),
             tree: Tree::new(),
+            boot: BTreeMap::new(),
             release: None,
             architecture: Architecture::of_build(),
             seed: None,
@@ -197,7 +208,7 @@ impl Builder {
     ///
     /// `signer-missing`, `signer-unexpected`, `build-name`, `outside-hierarchy`, `hierarchy-kind`,
     /// `forbidden-content`, `lint`, `release-missing`, `release-conflict`, `release-id`, `release-key`, `release-value`,
-    /// `architecture-unknown`, `output-not-empty`; else as [`erofs::write`], [`verity::write`] and the signer.
+    /// `architecture-unknown`, `boot-partition`, `output-not-empty`; else as [`vfat::write`](super::vfat::write), [`erofs::write`], [`verity::write`] and the signer.
     pub fn build<W: Read + Write + Seek + Send>(
         mut self,
         out: &mut W,
@@ -210,6 +221,7 @@ impl Builder {
             (Some(_), Signing::Later | Signing::Never) => return Err(Refused::SignerUnexpected.into()),
         };
         check_name(&self.name)?;
+        self.check_boot()?;
         check_entries(&self.tree, self.kind)?;
         self.add_release()?;
         self.veto()?;
@@ -229,21 +241,23 @@ impl Builder {
         let mut options = erofs::Options { uuid, ..erofs::Options::default() };
         options.latest_mtime = self.time.map(Timestamp::from_seconds);
         options.build_time = options.latest_mtime.unwrap_or_default();
-        out.seek(SeekFrom::Start(table::FIRST_PARTITION))?;
+        let mut partitions = self.write_boot(seed, out)?;
+        let start = partitions.last().map_or(table::FIRST_PARTITION, |last| last.range.end());
+        out.seek(SeekFrom::Start(start))?;
         let size = match &self.format {
             None => erofs::write(&self.tree, &options, out),
-            Some(format) => self.make(&**format, &options, out),
+            Some(format) => self.make(&**format, &options, out, start),
         }
         .within(place.as_str())?;
-        let data = range_after(table::FIRST_PARTITION, size)?;
+        let data = range_after(start, size)?;
 
         let salt = Salt::new(ids::verity_salt(seed))?;
         let superblock = verity::Superblock::new(ids::verity(seed), size / table::GRAIN, salt);
         let (root_hash, hash) = hash_tree(out, data, &superblock).within(hash_place.as_str())?;
 
         let (data_uuid, hash_uuid) = ids::of_root_hash(&root_hash);
-        let mut partitions =
-            vec![self.partition(1, place, data_uuid, data)?, self.partition(2, hash_place, hash_uuid, hash)?];
+        self.add_partition(&mut partitions, place, data_uuid, data)?;
+        self.add_partition(&mut partitions, hash_place, hash_uuid, hash)?;
         let bytes = match (signer, self.signing) {
             (Some(signer), _) => Some(signature(&root_hash, signer).within(signature_place.as_str())?),
             (None, Signing::Later) => Some(Vec::new()),
@@ -252,7 +266,7 @@ impl Builder {
         if let Some(bytes) = bytes {
             let range = append(out, hash.end(), &bytes).within(signature_place.as_str())?;
             let uuid = ids::partition(seed, self.type_guid(signature_place)?);
-            partitions.push(self.partition(3, signature_place, uuid, range)?);
+            self.add_partition(&mut partitions, signature_place, uuid, range)?;
         }
         let size_bytes = table::write(out, ids::disk(seed).to_guid(), &partitions, 0).within("gpt")?;
         out.flush()?;
@@ -266,14 +280,15 @@ impl Builder {
         format: &dyn MakeFileSystem,
         options: &erofs::Options,
         out: &mut W,
+        start: u64,
     ) -> Result<u64> {
         check_tree(&self.tree, format, options)?;
-        let size = format.write(&self.tree, options, &mut Window::new(out, table::FIRST_PARTITION)?)?;
-        let range = range_after(table::FIRST_PARTITION, size.max(1).next_multiple_of(table::GRAIN))?;
+        let size = format.write(&self.tree, options, &mut Window::new(out, start)?)?;
+        let range = range_after(start, size.max(1).next_multiple_of(table::GRAIN))?;
         let padding = range.len_bytes().saturating_sub(size);
-        out.seek(SeekFrom::Start(table::FIRST_PARTITION.saturating_add(size)))?;
+        out.seek(SeekFrom::Start(start.saturating_add(size)))?;
         std::io::copy(&mut std::io::repeat(0).take(padding), out)?;
-        let made = fs::open(Region { out: Mutex::new(out), range }, format.fs_type(), &Limits::default())?;
+        let made = fs::open(Region::new(out, range), format.fs_type(), &Limits::default())?;
         compare(&self.tree, made.as_ref(), format.keeps(), options)?;
         Ok(range.len_bytes())
     }
@@ -283,24 +298,26 @@ impl Builder {
         guid.ok_or_else(|| Unsupported::ArchitectureUnknown.into())
     }
 
-    fn partition(
+    /// Adds a partition of the data or what protects it.
+    fn add_partition(
         &self,
-        number: u32,
+        partitions: &mut Vec<Partition>,
         designator: Designator,
         uuid: Uuid,
         range: ByteRange,
-    ) -> Result<Partition> {
+    ) -> Result<()> {
         let architecture = self.architecture.map_or("", Architecture::as_str);
         let base = self.kind.designator().as_str();
         let suffix = designator.as_str().strip_prefix(base).unwrap_or_default();
-        Ok(Partition {
-            number: PartitionNumber::new(number).ok_or(Unsupported::ArchitectureUnknown)?,
+        partitions.push(Partition {
+            number: boot::next_number(partitions)?,
             type_guid: self.type_guid(designator)?,
             unique_guid: uuid.to_guid(),
             range,
             attributes: Attributes::READ_ONLY,
             label: format!("{base}-{architecture}{suffix}"),
-        })
+        });
+        Ok(())
     }
 
     /// Adds the release file, or checks that the tree has the one that is asked for.
@@ -439,62 +456,3 @@ pub(super) fn signature_bytes(json: &Json) -> Result<Vec<u8>> {
     }
     Ok(bytes)
 }
-
-fn range_after(start: u64, len_bytes: u64) -> Result<ByteRange> {
-    let range = ByteRange::with_len(start, len_bytes);
-    range.ok_or_else(|| Corrupt::OutOfBounds { end: u64::MAX, size: start }.into())
-}
-
-/// Writes a partition's bytes from `start`, padded with zeros to whole grains.
-pub(super) fn append<W: Write + Seek>(out: &mut W, start: u64, bytes: &[u8]) -> Result<ByteRange> {
-    let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-    let range = range_after(start, len.max(1).next_multiple_of(table::GRAIN))?;
-    out.seek(SeekFrom::Start(start))?;
-    out.write_all(bytes)?;
-    let padding = usize::try_from(range.len_bytes().saturating_sub(len)).unwrap_or_default();
-    out.write_all(&vec![0; padding])?;
-    Ok(range)
-}
-
-/// A part of the output, read back.
-pub(super) struct Region<'o, W> {
-    out: Mutex<&'o mut W>,
-    range: ByteRange,
-}
-
-impl<'o, W> Region<'o, W> {
-    pub(super) const fn new(out: &'o mut W, range: ByteRange) -> Self {
-        Self { out: Mutex::new(out), range }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, &'o mut W> {
-        self.out.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl<W: Write + Seek> Region<'_, W> {
-    /// Writes at a place of the whole output, while the region can be read.
-    fn write_outside(&self, absolute: u64, bytes: &[u8]) -> Result<()> {
-        let mut out = self.lock();
-        out.seek(SeekFrom::Start(absolute))?;
-        out.write_all(bytes).map_err(|error| Error::from(error).at_offset(absolute))
-    }
-}
-
-impl<W: Read + Seek + Send> ReadAt for Region<'_, W> {
-    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        let len = u64::try_from(buf.len()).unwrap_or(u64::MAX);
-        let wanted = range_after(offset, len)?;
-        let absolute = self.range.slice(wanted)?;
-        let mut out = self.lock();
-        out.seek(SeekFrom::Start(absolute.start()))?;
-        out.read_exact(buf).map_err(|error| Error::from(error).at_offset(absolute.start()))
-    }
-
-    fn size_bytes(&self) -> Result<u64> {
-        Ok(self.range.len_bytes())
-    }
-}
-
-#[cfg(test)]
-mod tests;

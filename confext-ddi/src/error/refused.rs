@@ -41,6 +41,11 @@ family! {
         ForbiddenContent { path: &'static str } = "forbidden-content",
             "the extension must not replace the identity of the host: found {path}, expected no such file",
             "remove the file from the extension";
+        // build
+        /// Only an operating system boots.
+        BootPartition { designator: &'static str, found: &'static str } = "boot-partition",
+            "no {designator} partition in an image of this kind: found {found}, expected root or usr",
+            "leave the partition out, or build an image of an operating system";
         // policy
         /// A partition's attribute is not one the policy allows.
         PolicyAttribute { designator: &'static str, found: &'static str, expected: String } = "policy-attribute",

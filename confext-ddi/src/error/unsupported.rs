@@ -48,6 +48,10 @@ family! {
         FormatLoses { format: &'static str, path: String, what: &'static str } = "format-loses",
             "{format} would lose a part of \"{path}\": found {what}, expected none",
             "leave it out by a rule, or build with erofs";
+        /// vfat cannot hold an entry.
+        VfatEntry { path: String, what: &'static str } = "vfat-entry",
+            "vfat cannot hold \"{path}\": found {what}, expected files and directories whose names differ in more than case",
+            "leave it out, or give it another name";
         /// A file system could not be made.
         FormatFailed { format: &'static str, found: String } = "format-failed",
             "{format} could not be made: {found}",

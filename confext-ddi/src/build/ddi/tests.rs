@@ -369,3 +369,68 @@ fn a_path_gets_the_whole_image_or_nothing() {
         builder(one_file()).build_file(dir.path().join("no/where"), Some(&FixedSigner(1))).unwrap_err();
     assert_eq!(missing.code(), "io");
 }
+
+fn system() -> Builder {
+    let mut tree = Tree::new();
+    tree.add_file("usr/bin/app", "#!/bin/sh\n", Meta::new(0o755)).unwrap();
+    Builder::new(ImageKind::Root, "app")
+        .tree(tree)
+        .release(ReleaseFields::new("test"))
+        .architecture(Architecture::X86_64)
+        .seed(SEED.parse().unwrap())
+}
+
+fn boot_files() -> Tree {
+    let mut tree = Tree::new();
+    tree.add_file("EFI/BOOT/BOOTX64.EFI", vec![7; 5000], Meta::new(0o644)).unwrap();
+    tree
+}
+
+#[test]
+fn boot_partitions_come_before_the_others() {
+    let build_all = || build(system().esp(boot_files()).xbootldr(boot_files()));
+    let (image, built) = build_all();
+    assert!(image == build_all().0);
+    let table = Table::read(&image, &Limits::default()).unwrap().unwrap();
+    assert_eq!(table.partitions, built.partitions);
+    let seen: Vec<_> = table
+        .partitions
+        .iter()
+        .map(|partition| {
+            let kind = PartitionType::from_guid(partition.type_guid).unwrap();
+            (kind.designator.as_str(), &*partition.label, partition.attributes.bits())
+        })
+        .collect();
+    let read_only = Attributes::READ_ONLY.bits();
+    assert_eq!(
+        seen,
+        [
+            ("esp", "esp", 0),
+            ("xbootldr", "xbootldr", 0),
+            ("root", "root-x86-64", read_only),
+            ("root-verity", "root-x86-64-verity", read_only),
+            ("root-verity-sig", "root-x86-64-verity-sig", read_only),
+        ]
+    );
+    assert_eq!(table.partitions[0].range.start(), 20_480);
+    for pair in table.partitions.windows(2) {
+        assert_eq!(pair[0].range.end(), pair[1].range.start());
+    }
+    let (_, without) = build(system());
+    assert_eq!(built.root_hash, without.root_hash, "what is before the root does not change it");
+    #[cfg(feature = "read-fs")]
+    for partition in &table.partitions[..2] {
+        let bytes = crate::read::Window::new(&image[..], partition.range).unwrap();
+        let files = fs::open(bytes, crate::fstype::FsType::Vfat, &Limits::default()).unwrap();
+        assert!(files.read(b"efi/boot/bootx64.efi").unwrap() == vec![7; 5000]);
+    }
+}
+
+#[test]
+fn only_an_operating_system_boots() {
+    assert_eq!(refused(builder(one_file()).esp(boot_files())), "boot-partition");
+    assert_eq!(refused(builder(one_file()).xbootldr(Tree::new())), "boot-partition");
+    let mut links = boot_files();
+    links.add_symlink("EFI/link", "BOOT", Meta::new(0o777)).unwrap();
+    assert_eq!(refused(system().esp(links)), "vfat-entry");
+}
