@@ -10,7 +10,12 @@
 //!   `unprotected`; a rule that says `signed`, `verity`, `absent` or `unused` never admits an unprotected file system.
 //! - Where the rule names `signed`, a signature that is there must check. If it does not, the image is refused, even
 //!   by `signed+verity`: a broken signature is no reason to ask for less.
+//! - What the data needs by its rule has to be there: a hash tree for `verity`, a signature for `signed`, unless the rule
+//!   names `absent` or `unused`, too.
+//! - What lies beside an image counts by the word that names it.
 //! - A set of file systems is enforced, whatever its size.
+//!
+//! Nothing is admitted that systemd 262 refuses.
 //!
 //! The default policy is [`Policy::signed`].
 //!
@@ -110,7 +115,8 @@ impl Policy {
         text::parse(text)
     }
 
-    /// Whether a root, usr or other partition with this much protection may be used.
+    /// Whether the rule for a root, usr or other partition lets it be used with this much protection. What else has to be
+    /// there for that is not asked.
     #[must_use]
     pub fn admits(&self, designator: Designator, protection: Protection) -> bool {
         self.judged(designator).intersects(protection.satisfies())
@@ -125,7 +131,8 @@ impl Policy {
     ///
     /// Family `unverified` when signature or hash tree do not check: those of the verifier, `signature-unchecked`,
     /// and those of [`verity::Reader::new`](crate::verity::Reader::new). Family `refused` when the policy says no:
-    /// `policy`, `policy-attribute`, `policy-file-system`. `encrypted` for a file system in LUKS.
+    /// `policy`, `policy-protection`, `policy-signature`, `policy-sidecar`, `policy-attribute`, `policy-file-system`,
+    /// `sidecar-name`. `encrypted` for a file system in LUKS.
     pub fn judge<R: ReadAt>(&self, image: Image<R>, verifier: Option<&dyn Verifier>) -> Result<Admitted<R>> {
         judge::judge(self, image, verifier)
     }

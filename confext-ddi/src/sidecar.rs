@@ -91,6 +91,10 @@ impl Kind {
         }
     }
 
+    const fn is_root_hash(self) -> bool {
+        matches!(self, Self::RootHashAttribute | Self::RootHash | Self::UsrHashAttribute | Self::UsrHash)
+    }
+
     const fn protects(self) -> Option<Designator> {
         match self {
             Self::RootHashAttribute | Self::RootHash | Self::RootHashSignature => Some(Designator::Root),
@@ -130,6 +134,13 @@ pub struct Report {
     pub looked_for: Vec<Look>,
     /// By name; empty when nobody said which names there are.
     pub near_misses: Vec<NearMiss>,
+}
+
+impl Report {
+    /// Whether a root hash was found beside the image or in its attributes.
+    pub(crate) fn has_root_hash(&self) -> bool {
+        self.looked_for.iter().any(|look| look.found && look.kind.is_root_hash())
+    }
 }
 
 /// A root hash, and what it is of.

@@ -54,7 +54,7 @@ fn what_is_left_out_has_a_code_and_a_reason() {
     scratch.file(&format!("{DIR}/empty.raw"), "");
     let fedora = scratch.build("fedora.raw", &scratch.vendor.signing(), &["--release", "ID=fedora"]).0;
     std::fs::create_dir(scratch.path(&format!("{DIR}/app.raw.v"))).unwrap();
-    let list = ask(&scratch, "list", &["--policy", "root=signed+unprotected"]);
+    let list = ask(&scratch, "list", &["--policy", "root=signed+unprotected+absent"]);
     let refused = list["refused"].as_array().unwrap();
     let code = |name: &str| {
         let one = refused.iter().find(|one| one["path"].as_str().unwrap().ends_with(name));
@@ -146,7 +146,7 @@ fn a_stack_comes_is_exchanged_traced_and_goes() {
     scratch.signed(&format!("{versions}/app_1.raw"));
     scratch.file("host/run/confexts/base/etc/motd", "of the directory\n");
     scratch.file("host/run/confexts/base/etc/extension-release.d/extension-release.base", "ID=_any\n");
-    let policy = ["--policy", "root=signed+unprotected"];
+    let policy = ["--policy", "root=signed+unprotected+absent"];
 
     let merged = ask(&scratch, "merge", &policy);
     assert_eq!(merged["outcome"], "merged");

@@ -28,17 +28,17 @@ fn show() {
 
 #[test]
 fn lint() {
-    let call = policy(&["lint", "root=verity+signed+encrypted"]);
+    let call = policy(&["lint", "root=verity+signed+absent+encrypted"]);
     assert_eq!((call.status, call.stderr.as_str()), (1, ""));
     assert!(
         call.text().starts_with(
-            "warning[signed-or-verity]: root=verity+signed+encrypted: `+` means or: an image with a hash tree and no \
+            "warning[signed-or-verity]: root=verity+signed+encrypted+absent: `+` means or: an image with a hash tree and no \
              signature is admitted\n  hint: write `signed` alone where a signature is required\nnote[encrypted]: "
         ),
         "{}",
         call.text()
     );
-    let document = policy(&["lint", "--json", "root=verity+signed+encrypted"]).json();
+    let document = policy(&["lint", "--json", "root=verity+signed+absent+encrypted"]).json();
     assert_eq!(document["findings"][0]["code"], "signed-or-verity");
     assert_eq!(document["findings"][0]["designator"], "root");
     Documented::read("policy lint").check(&[document]);

@@ -7,6 +7,18 @@ family! {
         Policy { designator: &'static str, found: &'static str, expected: String } = "policy",
             "policy refuses the {designator} partition: found protection {found}, expected {expected}",
             "sign the image with a trusted key, or pass a policy that allows less by explicit choice";
+        /// What protects a partition is not there, and the rule for that partition needs it.
+        PolicyProtection { designator: &'static str, protected: &'static str, expected: String } = "policy-protection",
+            "policy refuses the {protected} partition: found no {designator}, expected it for the rule {expected}",
+            "sign the image or build it with a hash tree, or name \"absent\" in the rule where less will do";
+        /// The signature is to be used, or not, against what the rest of the policy says.
+        PolicySignature { designator: &'static str, found: &'static str, expected: &'static str } = "policy-signature",
+            "policy refuses the {designator} partition: found one {found}, expected {expected}",
+            "leave out the rule for the signature: what has to be there follows from the rule for the data";
+        /// What lies beside the image protects it in a way that the rule does not name.
+        PolicySidecar { designator: &'static str, found: &'static str, expected: String } = "policy-sidecar",
+            "policy refuses the {designator} partition: found {found} by a file beside the image, expected {expected}",
+            "name what is there in the rule, as in \"verity+signed+unprotected\", or take the files away";
         /// A file beside the image is nearly named like one that would protect it.
         SidecarName { found: String, expected: String } = "sidecar-name",
             "a misnamed file beside the image would protect it: found {found}, expected {expected}",

@@ -7,7 +7,7 @@
 
 use super::flags::{Flags, GROUPS};
 use super::text::{DESIGNATORS, print_flags};
-use super::{Policy, Rule};
+use super::{Policy, Protection, Rule};
 use crate::dps::Designator;
 use crate::error::{Refused, Result};
 use std::collections::BTreeMap;
@@ -48,10 +48,36 @@ impl Policy {
             // What protects another partition is free without a rule.
             let named = if designator.protects().is_some() { first && second } else { first || second };
             if named || combined.judged(designator) != flags {
-                combined.rules.insert(designator, shortest(flags, designator));
+                combined.insert(designator, flags);
             }
         }
         combined.simplify()
+    }
+
+    /// Adds a rule that lets in `flags` and no more. By which word a signature may be there depends on its hash tree; where
+    /// that has to be left alone, none can be there.
+    fn insert(&mut self, designator: Designator, flags: Flags) {
+        if self.insert_as(designator, flags) {
+            return;
+        }
+        if let Some(tree) = designator.protects().and_then(Designator::verity)
+            && !self.rules.contains_key(&tree)
+        {
+            self.rules.insert(tree, shortest(self.judged(tree), tree));
+            if self.insert_as(designator, flags) {
+                return;
+            }
+        }
+        self.rules.insert(designator, shortest(flags.difference(THERE), designator));
+    }
+
+    fn insert_as(&mut self, designator: Designator, flags: Flags) -> bool {
+        [flags, flags.difference(Flags::UNUSED), flags.difference(Flags::UNPROTECTED)].into_iter().any(
+            |form| {
+                self.rules.insert(designator, shortest(form, designator));
+                self.judged(designator) == flags
+            },
+        )
     }
 
     /// Whether every image that this policy admits is admitted by the other one, too.
@@ -67,8 +93,8 @@ impl Policy {
     /// Whether nothing tells the two apart: for each partition they allow the same uses, attributes and file systems,
     /// here and in systemd.
     ///
-    /// Stricter than being as strict as each other: `root=unprotected` and `root=verity+unprotected` admit the same
-    /// images here, but systemd uses a hash tree only where the word is there.
+    /// Stricter than being as strict as each other: `root=unprotected+absent` and `root=verity+unprotected+absent` admit
+    /// the same images here, but systemd uses a hash tree only where the word is there.
     #[must_use]
     pub fn is_equivalent(&self, other: &Self) -> bool {
         DESIGNATORS.into_iter().all(|designator| {
@@ -117,12 +143,33 @@ impl Policy {
         form
     }
 
-    /// What a partition is judged by: its rule or the default. Of what protects another one, whether it must be there
-    /// follows from the rule for that one; without a rule of its own it is free.
+    /// What a partition is judged by. As in systemd, but that a hash tree that is there may be used wherever it may lie
+    /// unused, if no rule of its own is against it: a rule names the least that will do.
     pub(super) fn judged(&self, designator: Designator) -> Flags {
-        let free = designator.protects().map(|_| Flags::OPEN.extended());
-        let rule = self.rules.get(&designator).copied().or(free).unwrap_or(self.default);
-        rule.at(designator)
+        let flags = self.effective(designator);
+        if is_signature(designator) {
+            return if self.contradicts(designator) { flags.difference(THERE) } else { whole(flags) };
+        }
+        let free = designator.protects().is_some() && !self.rules.contains_key(&designator);
+        if free { whole(flags) } else { flags }
+    }
+
+    /// Whether a signature is to be used while its hash tree is not, or left alone while the data needs it: no image has a
+    /// signature then.
+    pub(super) fn contradicts(&self, signature: Designator) -> bool {
+        let Some(data) = signature.protects() else { return false };
+        let used = |designator| self.effective(designator).contains(Flags::UNPROTECTED);
+        let tree_is_used = data.verity().is_some_and(used);
+        match (self.effective(signature).intersects(THERE), used(signature)) {
+            (false, _) => false,
+            (true, true) => !tree_is_used,
+            (true, false) => {
+                let data = self.effective(data);
+                tree_is_used
+                    && data.contains(Flags::SIGNED)
+                    && !data.intersects(Protection::Verity.satisfies())
+            }
+        }
     }
 
     /// What systemd judges a partition by: its rule or the default. For what protects another one, what follows from
@@ -161,9 +208,8 @@ fn meet(first: Flags, second: Flags, designator: Designator) -> Flags {
     // A use stands for all stronger ones, so `unprotected` and `verity` have `verity` in common.
     common |= first.with_stronger() & second.with_stronger() & (first | second) & Flags::OPEN;
     // A signature partition that is there counts as used and as not used.
-    let there = Flags::UNPROTECTED | Flags::UNUSED;
-    if is_signature(designator) && first.intersects(there) && second.intersects(there) {
-        common |= (first | second) & there;
+    if is_signature(designator) && first.intersects(THERE) && second.intersects(THERE) {
+        common |= (first | second) & THERE;
     }
     // Without a common attribute or file system a partition can still be absent or left alone. A signature that is there
     // is not left alone: its attributes count whether it is used or not.
@@ -204,9 +250,16 @@ fn is_as_strict(first: Flags, second: Flags, designator: Designator) -> bool {
 
 /// A signature partition that is there counts as used and as not used: a rule that lets in one lets in the other.
 fn whole_use(flags: Flags, designator: Designator) -> Flags {
-    let there = Flags::UNPROTECTED | Flags::UNUSED;
-    if is_signature(designator) && flags.intersects(there) { flags | there } else { flags }
+    if is_signature(designator) { whole(flags) } else { flags }
 }
+
+/// With both words for what is there and protects another partition, if one of them is named.
+fn whole(flags: Flags) -> Flags {
+    if flags.intersects(THERE) { flags | THERE } else { flags }
+}
+
+/// The words for what is there and protects another partition.
+const THERE: Flags = Flags::UNPROTECTED.union(Flags::UNUSED);
 
 fn is_signature(designator: Designator) -> bool {
     designator.protects().is_some_and(|data| data.verity_sig() == Some(designator))

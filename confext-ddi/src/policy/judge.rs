@@ -27,6 +27,8 @@ pub(super) fn judge<R: ReadAt>(
     check_others(policy, &image)?;
     check_neighbours(&image, designator, rule)?;
     let (evidence, signers) = weigh(image.claim(), designator, rule, verifier)?;
+    check_needed(policy, &image, rule)?;
+    check_beside(policy, &image, rule)?;
     let data = open_data(&image, evidence.root_hash())?;
     check_file_system(&data, designator, rule)?;
     Ok(Admitted::new(image, evidence, signers, data))
@@ -160,11 +162,71 @@ fn check_attributes(partition: &Partition, rule: Flags) -> Result<()> {
     Ok(())
 }
 
+/// A hash tree or signature that is not there, where the rule for the data says that it has to be. As in systemd:
+/// `verity+signed` needs a signature partition, `verity+signed+absent` does not.
+fn check_needed<R: ReadAt>(policy: &Policy, image: &Image<R>, rule: Flags) -> Result<()> {
+    let protected = image.data().designator;
+    let needed = |designator: &Designator| {
+        is_free(policy, image, *designator) && !policy.judged(*designator).contains(Flags::ABSENT)
+    };
+    match [protected.verity(), protected.verity_sig()].into_iter().flatten().find(needed) {
+        Some(designator) => {
+            let (designator, protected, expected) =
+                (designator.as_str(), protected.as_str(), words_of_uses(rule));
+            Err(Refused::PolicyProtection { designator, protected, expected }.into())
+        }
+        None => Ok(()),
+    }
+}
+
+/// Why a signature that is there is refused although its rule lets it be there: what systemd cannot make sense of.
+fn check_signature(policy: &Policy, signature: Designator) -> Result<()> {
+    if !policy.contradicts(signature) {
+        return Ok(());
+    }
+    let designator = signature.as_str();
+    let (found, expected) = match policy.effective(signature).contains(Flags::UNPROTECTED) {
+        true => ("that is to be used", "a rule for the hash tree that says the same"),
+        false => ("that is not to be used", "the contrary, for the data needs it"),
+    };
+    Err(Refused::PolicySignature { designator, found, expected }.into())
+}
+
+/// What lies beside an image is there to be used: a bare file system must be allowed under just what protects it, and
+/// the hash tree of a root hash may not be one to leave alone. Elsewhere a rule names the least that will do; here
+/// systemd takes it by the word, and nothing is admitted that it refuses.
+fn check_beside<R: ReadAt>(policy: &Policy, image: &Image<R>, rule: Flags) -> Result<()> {
+    if !image.sidecars().has_root_hash() {
+        return Ok(());
+    }
+    let data = image.data().designator;
+    let refuse = |designator: Designator, found, rule| {
+        let (designator, expected) = (designator.as_str(), words_of_uses(rule));
+        Err(Refused::PolicySidecar { designator, found, expected }.into())
+    };
+    match (image.table(), image.claim(), data.verity()) {
+        (None, Claim::Verity { .. }, _) if !rule.contains(Flags::VERITY) => refuse(data, "verity", rule),
+        (None, Claim::Signed { .. }, _) if !rule.contains(Flags::SIGNED) => refuse(data, "signed", rule),
+        (Some(_), _, Some(tree)) if !policy.effective(tree).contains(Flags::UNPROTECTED) => {
+            refuse(tree, "a hash tree in use", policy.effective(tree))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether it could protect the data, is not there, and has no rule of its own.
+fn is_free<R: ReadAt>(policy: &Policy, image: &Image<R>, designator: Designator) -> bool {
+    designator.protects() == Some(image.data().designator)
+        && !image.has(designator)
+        && !policy.rules.contains_key(&designator)
+}
+
 /// The partitions besides the data: its hash tree is in use, others are present and not used, or absent.
 fn check_others<R: ReadAt>(policy: &Policy, image: &Image<R>) -> Result<()> {
     let hash = image.hash().map(|hash| hash.designator);
     let sig = image.data().designator.verity_sig();
-    for designator in DESIGNATORS.into_iter().filter(|designator| *designator != image.data().designator) {
+    let others = DESIGNATORS.into_iter().filter(|designator| *designator != image.data().designator);
+    for designator in others.filter(|designator| !is_free(policy, image, *designator)) {
         let (found, offers) = if !image.has(designator) {
             ("absent", Flags::ABSENT)
         } else if Some(designator) == hash {
@@ -177,6 +239,9 @@ fn check_others<R: ReadAt>(policy: &Policy, image: &Image<R>) -> Result<()> {
         };
         let rule = policy.judged(designator);
         if !rule.intersects(offers) {
+            if image.has(designator) {
+                check_signature(policy, designator)?;
+            }
             let (designator, expected) = (designator.as_str(), words_of_uses(rule));
             return Err(Refused::Policy { designator, found, expected }.into());
         }

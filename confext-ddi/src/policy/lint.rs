@@ -78,6 +78,9 @@ lints! {
     SignedOrVerity = Warning, "signed-or-verity",
         "`+` means or: an image with a hash tree and no signature is admitted",
         "write `signed` alone where a signature is required";
+    SignatureUncheckedBySystemd = Warning, "signature-unchecked-by-systemd",
+        "`+` means or: systemd uses an image whose signature does not check; here it is refused",
+        "write `signed` alone where a signature is required";
     SignatureIgnored = Warning, "signature-ignored",
         "without the word `signed` no signature is looked at: one that does not check is no obstacle",
         "add `signed`: a signature that is there must then check";
@@ -105,6 +108,12 @@ lints! {
     ProtectionForbidden = Warning, "protection-forbidden",
         "the data needs a hash tree or signature, and this rule does not let it be there",
         "leave the rule out: what the data needs follows from its own rule";
+    DefaultForbidsProtection = Warning, "default-forbids-protection",
+        "the default is also for hash trees and signatures and does not let them be there, so no image is admitted",
+        "write a rule for root or usr by name: what it needs then follows from it";
+    SignatureWithoutTree = Warning, "signature-without-tree",
+        "the signature is to be used and its hash tree is not: an image that is signed is refused",
+        "leave the rule out, or write `unused`";
     EncryptedOnly = Warning, "encrypted-only",
         "only encrypted file systems may be used, and those cannot be attached here, so no image is admitted",
         "name a protection that can be checked: `signed` or `verity`";
@@ -221,7 +230,15 @@ impl Findings<'_> {
         // What the default says of root and usr, said once.
         let without_rule = |designator: &Designator| !policy.rules.contains_key(designator);
         if let Some(designator) = data.into_iter().find(without_rule) {
-            self.protection(None, policy.judged(designator));
+            let flags = policy.judged(designator);
+            self.protection(None, flags);
+            let tree = designator.verity().map_or(Flags::empty(), |tree| policy.judged(tree));
+            if !(flags & Flags::USED).is_empty()
+                && TREE.contains(flags & Flags::USED)
+                && !tree.contains(Flags::UNPROTECTED)
+            {
+                self.add(Lint::DefaultForbidsProtection, None, format!("={}", Rule(policy.default)));
+            }
         }
     }
 
@@ -238,7 +255,7 @@ impl Findings<'_> {
         } else if designator.protects().is_none() && !flags.intersects(Flags::IGNORE) {
             self.add(Lint::RequiredButNotUsed, some, shown());
         } else if let Some(data) = designator.protects() {
-            self.protector(designator, data, flags);
+            self.protector(designator, data);
         }
         self.without_effect(designator, written);
         let mut without = self.policy.clone();
@@ -264,7 +281,9 @@ impl Findings<'_> {
         } else if flags.contains(Flags::UNPROTECTED) && flags.intersects(TREE) {
             add(Lint::UnprotectedAmongProtections);
         } else if flags.contains(TREE) {
-            add(Lint::SignedOrVerity);
+            // Without `absent` the signature has to be there.
+            let required = designator.is_some() && !flags.contains(Flags::ABSENT);
+            add(if required { Lint::SignatureUncheckedBySystemd } else { Lint::SignedOrVerity });
         }
         if flags.contains(Flags::VERITY) && !flags.contains(Flags::SIGNED) {
             add(Lint::SignatureIgnored);
@@ -291,17 +310,17 @@ impl Findings<'_> {
     }
 
     /// A rule for a hash tree or signature against what the data needs.
-    fn protector(&mut self, designator: Designator, data: Designator, flags: Flags) {
+    fn protector(&mut self, designator: Designator, data: Designator) {
         let needs = self.policy.judged(data) & Flags::USED;
         let is_tree = data.verity() == Some(designator);
         let needed = !needs.is_empty() && if is_tree { TREE } else { Flags::SIGNED }.contains(needs);
-        let there = if is_tree { Flags::UNPROTECTED } else { Flags::UNPROTECTED | Flags::UNUSED };
-        if needed && !flags.intersects(there) {
-            self.add(
-                Lint::ProtectionForbidden,
-                Some(designator),
-                format!("{designator}={}", print_flags(flags)),
-            );
+        // Without the words that come to nothing.
+        let written = self.policy.effective(designator);
+        let found = format!("{designator}={}", print_flags(written));
+        if needed && !written.contains(Flags::UNPROTECTED) {
+            self.add(Lint::ProtectionForbidden, Some(designator), found);
+        } else if !is_tree && written.contains(Flags::UNPROTECTED) && self.policy.contradicts(designator) {
+            self.add(Lint::SignatureWithoutTree, Some(designator), found);
         }
     }
 

@@ -155,7 +155,8 @@ impl Rule {
         Self(Flags::OPEN.extended())
     }
 
-    /// This much protection or more, each by its word: a signature that is there must check.
+    /// This much protection or more, each by its word: a signature that is there must check, and it has to be there. With
+    /// [`Use::Absent`] besides, the hash tree or signature can be missing where the protection is not asked for.
     #[must_use]
     pub fn least(protection: Protection) -> Self {
         let uses = match protection {

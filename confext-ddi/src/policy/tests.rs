@@ -11,6 +11,8 @@ use crate::signature::{Fingerprint, Signer};
 use proptest::prelude::*;
 use std::sync::LazyLock;
 
+mod beside;
+
 const NATIVE: Architecture = Architecture::X86_64;
 
 /// Trusts the samples' signature, or nothing.
@@ -152,9 +154,12 @@ fn less_protected_images() {
     for (policy, on_verity, on_root, on_bare) in [
         ("root=signed", "policy", "policy", "policy"),
         ("root=verity", "verity", "policy", "policy"),
-        ("root=verity+signed", "verity", "policy", "policy"),
+        ("root=verity+signed", "policy-protection", "policy", "policy"),
+        ("root=verity+signed+absent", "verity", "policy", "policy"),
         ("root=unprotected", "verity", "none", "none"),
-        ("root=signed+unprotected", "verity", "none", "none"),
+        ("root=signed+unprotected", "policy-protection", "policy-protection", "policy-protection"),
+        ("root=verity+unprotected", "verity", "policy-protection", "policy-protection"),
+        ("root=signed+unprotected+absent", "verity", "none", "none"),
         ("*", "verity", "none", "none"),
         ("root=encrypted+encryptedwithintegrity", "policy", "policy", "policy"),
         ("root=signed+verity+encrypted+unused+absent", "verity", "policy", "policy"),
@@ -421,7 +426,7 @@ fn intersections() {
         ("~", "*", "~"),
         ("~", "-", "~"),
         ("root=signed+absent", "-", "root=absent"),
-        ("root=open+read-only-on", "root=open+read-only-off", "-"),
+        ("root=open+read-only-on", "root=open+read-only-off", "root-verity=ignore:root-verity-sig=absent"),
         ("root=signed+absent+erofs", "root=signed+absent+ext4", "root=absent"),
         ("root=signed+erofs+ext4", "root=signed+ext4+xfs", "root=signed+ext4"),
         ("home=unused+unprotected+growfs-on", "home=unused+unprotected+growfs-off", "home=unused"),

@@ -39,7 +39,7 @@ fn shortest_forms() {
         (
             "root=absent:usr=absent:home=absent:srv=absent:esp=absent:xbootldr=absent:swap=absent:tmp=absent:\
              root-verity=absent:var=open:=absent",
-            "root-verity=absent:var=open:=absent",
+            "var=open:=absent",
         ),
     ] {
         assert_eq!(parse(text).simplify().to_string(), short, "{text}");
@@ -99,7 +99,9 @@ fn protections_are_ordered_and_so_are_rules_and_policies() {
         ("verity", "encrypted+encryptedwithintegrity+unprotected+unused+absent", true),
         ("verity+signed", "verity", true),
         ("unprotected+verity", "unprotected", true),
-        ("unprotected", "unprotected+verity", true),
+        // A hash tree has to be there where the word is, and `absent` is not.
+        ("unprotected", "unprotected+verity", false),
+        ("unprotected+absent", "unprotected+verity+absent", true),
         ("encrypted", "unprotected", false),
         ("signed", "encrypted", false),
         ("absent", "signed", false),
@@ -115,7 +117,7 @@ fn protections_are_ordered_and_so_are_rules_and_policies() {
 
 #[test]
 fn equivalent_is_more_than_admitting_the_same_here() {
-    let [with, without] = ["root=verity+unprotected", "root=unprotected"].map(parse);
+    let [with, without] = ["root=verity+unprotected+absent", "root=unprotected+absent"].map(parse);
     assert!(with.is_as_strict_as(&without) && without.is_as_strict_as(&with));
     assert!(!with.is_equivalent(&without), "systemd uses the hash tree under one of them only");
     assert!(parse("root=signed:=ignore").is_equivalent(&parse("usr=absent+unused:root=signed")));

@@ -15,7 +15,8 @@ const CASES: &[(&str, &[&str])] = &[
     ("root=signed+absent:usr=signed+absent", &[]),
     ("root=signed", &[]),
     ("root=signed+absent:usr=signed+absent:=absent", &[]),
-    ("root=verity+signed", &["signed-or-verity root=verity+signed"]),
+    ("root=verity+signed+absent", &["signed-or-verity root=verity+signed+absent"]),
+    ("root=verity+signed", &["signature-unchecked-by-systemd root=verity+signed"]),
     ("root=verity", &["signature-ignored root=verity"]),
     (
         "usr=verity+unprotected+absent",
@@ -34,8 +35,16 @@ const CASES: &[(&str, &[&str])] = &[
         "root=signed:=unprotected+absent",
         &["default-admits =unprotected+absent", "tree-ignored-by-systemd =unprotected+absent"],
     ),
-    ("root=signed:=signed", &["both-required root=signed:=signed", "required-but-not-used =signed"]),
-    ("root=signed+absent:=signed+absent", &[]),
+    (
+        "root=signed:=signed",
+        &[
+            "both-required root=signed:=signed",
+            "default-forbids-protection =signed",
+            "required-but-not-used =signed",
+        ],
+    ),
+    ("root=signed+absent:=signed+absent", &["default-forbids-protection =signed+absent"]),
+    ("root=signed+absent:usr=signed+absent:=signed+absent", &[]),
     ("-", &["nothing-usable -"]),
     ("~", &["nothing-usable ~"]),
     ("home=unused+absent", &["nothing-usable home=ignore", "redundant home=ignore"]),
@@ -47,6 +56,11 @@ const CASES: &[(&str, &[&str])] = &[
     ("root=signed:root-verity=absent", &["protection-forbidden root-verity=absent"]),
     ("root=signed:root-verity-sig=absent", &["protection-forbidden root-verity-sig=absent"]),
     ("root=signed:root-verity=unprotected", &[]),
+    ("root=signed:root-verity-sig=unused", &["protection-forbidden root-verity-sig=unused"]),
+    (
+        "root=unprotected:root-verity-sig=unprotected",
+        &["signature-without-tree root-verity-sig=unprotected", "tree-ignored-by-systemd root=unprotected"],
+    ),
     ("root=encrypted", &["encrypted-only root=encrypted"]),
     ("root=signed+encrypted", &["encrypted root=signed+encrypted"]),
     ("root=signed+vfat", &["file-systems-not-merged root=signed+vfat"]),
@@ -56,7 +70,10 @@ const CASES: &[(&str, &[&str])] = &[
     ("root=signed+read-only-off", &[]),
     ("root=signed:home=verity+absent", &["no-effect home=verity"]),
     ("root=signed:home=absent+erofs+read-only-on", &["no-effect home=read-only-on+erofs"]),
-    ("root=signed:root-verity-sig=verity+unprotected+xfs", &["no-effect root-verity-sig=verity+xfs"]),
+    (
+        "root=signed:root-verity-sig=verity+unprotected+xfs",
+        &["no-effect root-verity-sig=verity+xfs", "redundant root-verity-sig=verity+unprotected+xfs"],
+    ),
 ];
 
 #[test]
