@@ -245,7 +245,8 @@ impl Admitted {
     ///
     /// Neither names nor links lead out of it, whether they are in the image or in the directory. What is in the way is
     /// refused, unless `existing` is `replace`; device nodes are refused, unless `devices` is `leave-out` or `make`.
-    /// Files belong to who extracts, unless `owner` is `image` or a user and a group. Set-id bits are cleared, unless
+    /// Files belong to who extracts, unless `owner` is `image`, a user and a group, or a `range` of what the owners 0, 1, …
+    /// of the image become. Set-id bits are cleared, unless
     /// `set_id` is `keep`. Of extended attributes those are set whose names begin as one of `xattrs`. With `sync="now"`
     /// all is on disk afterwards.
     #[pyo3(
@@ -262,7 +263,7 @@ impl Admitted {
         py: Python<'_>,
         destination: PathBuf,
         existing: &str,
-        owner: Owner,
+        owner: Owner<'_>,
         devices: &str,
         set_id: &str,
         xattrs: Vec<String>,

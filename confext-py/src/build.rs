@@ -8,24 +8,20 @@ use std::path::{Path, PathBuf};
 use confext_core::Error;
 use confext_core::mkfs::MkfsErofs;
 use confext_ddi::Limits;
-use confext_ddi::build::{
-    Builder, Compression, DirectoryOptions, Labels, Patterns, ReleaseFields, Rules, Squashfs, TarOptions,
-    Tree, Whiteouts, XattrPattern,
-};
-use confext_ddi::error::ResultExt as _;
+use confext_ddi::build::{Builder, Compression, DirectoryOptions, ReleaseFields, Squashfs, Tree, Xattrs};
 use confext_ddi::fs::FileSystem;
 use confext_ddi::id::Uuid;
 use confext_ddi::lint as linting;
 use confext_ddi::release::ImageKind;
 use confext_ddi::signature::{KeyPair, Sign};
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::admitted::Admitted;
 use crate::argument::{Mapping, Pem, architecture, choice, image_kind};
-use crate::entry;
 use crate::error::{detached, raise};
 use crate::record::{Tuple, record};
+use crate::source::{OwnerMap, Owners, RulesOf, Source, Taking};
 
 record! {
     /// What was built.
@@ -36,31 +32,44 @@ record! {
         size: u64,
         /// SHA-256 of the certificate whose key signed it, in hex; `None` for an image with a hash tree only.
         fingerprint: Option<String>,
+        /// What speaks against it and did not stop the build.
+        findings: Tuple<Finding>,
     }
 }
 
 /// Build an image from a directory, a tar archive (not compressed), or a mapping of path to entry.
 ///
+/// An archive is a path, or anything with `read`, like `gzip.open("layer.tar.gz")`.
+///
 /// `class_` says what it is: an extension (`confext`, `sysext`), a `portable` service, or the `root` or `usr` of an
 /// operating system. `name` is the image's file name without version and ending: a host looks for the release file of an
-/// extension by this name. Without `release` the entries must have that file; `{"ID": "_any"}` fits every host. Signing needs `key` and `certificate`;
-/// without them, `unsigned=True` says that this is meant, and `sign_later=True` leaves room for a signature that `sign` puts
-/// in: until then nobody uses the image.
+/// extension by this name. Without `release` the entries must have that file; `{"ID": "_any"}` fits every host.
+/// Signing needs `key` and `certificate`; without them, `unsigned=True` says that this is meant, and `sign_later=True` leaves
+/// room for a signature that `sign` puts in: until then nobody uses the image.
 ///
 /// The same input, seed and time give the same bytes. The file appears at once when it is complete; one that is there
 /// is replaced.
 ///
-/// What `lint` finds to be an error is refused unless `allow` names its code. `file_system` is `erofs`, `squashfs` or
-/// `mkfs.erofs`; the latter two are compressed by `compression`. `owner`, `exclude` (patterns as in `.gitignore`),
-/// `drop_xattrs` (names, or beginnings of names and `*`) and `file_contexts` (a list of SELinux labels) change the entries;
-/// `whiteouts` says what the marks of an OCI layer for deleted files become, `overlay` or an error.
+/// What `lint` finds to be an error is refused unless `allow` names its code, with `strict=True` a warning, too; `base` is
+/// that of `lint`. `file_system` is `erofs`, `squashfs` or `mkfs.erofs`; the latter two are compressed by `compression`.
+///
+/// `owner`, `exclude` (patterns as in `.gitignore`),
+/// `xattrs=False`, `drop_xattrs` (names, or beginnings of names and `*`) and `file_contexts` (a list of SELinux labels) change
+/// the entries. `map_uid` and `map_gid` say what owners become: `{range(1000, 2000): 100000, 5: 0}`; the first that fits
+/// counts, others stay, unless they are refused by `mapped_only=True`. `whiteouts` says what the marks of an OCI layer for
+/// deleted files become, `overlay` or an error.
 #[pyfunction]
 #[pyo3(signature = (
     name, *, class_="confext", source, output, release=None, key=None, certificate=None, unsigned=false,
     sign_later=false, architecture=None, seed=None, source_date_epoch=None, file_system="erofs", compression=None, allow=None,
-    owner=None, exclude=None, drop_xattrs=None, file_contexts=None, whiteouts=None,
+    owner=None, exclude=None, drop_xattrs=None, file_contexts=None, whiteouts=None, map_uid=None, map_gid=None,
+    mapped_only=false, xattrs=true, strict=false, base=None,
 ))]
-#[expect(clippy::too_many_arguments, reason = "Python calls it with names")]
+#[expect(
+    clippy::too_many_arguments,
+    clippy::fn_params_excessive_bools,
+    reason = "Python calls it with names"
+)]
 pub(crate) fn build(
     py: Python<'_>,
     name: &str,
@@ -83,11 +92,19 @@ pub(crate) fn build(
     drop_xattrs: Option<Vec<String>>,
     file_contexts: Option<PathBuf>,
     whiteouts: Option<&str>,
+    map_uid: Option<OwnerMap>,
+    map_gid: Option<OwnerMap>,
+    mapped_only: bool,
+    xattrs: bool,
+    strict: bool,
+    base: Option<PathBuf>,
 ) -> PyResult<Built> {
     let kind = image_kind(class_)?;
-    let mut builder = Builder::new(kind, name).allow(codes(&allow.unwrap_or_default())?);
+    let allowed = codes(&allow.unwrap_or_default())?;
+    let mut builder = Builder::new(kind, name).allow(allowed.iter().copied());
     builder = format(builder, file_system, compression, &output)?;
-    let rules = RulesOf { exclude, drop_xattrs, file_contexts };
+    let owners = Owners::new(owner, [map_uid, map_gid], mapped_only)?;
+    let rules = RulesOf { exclude, drop_xattrs, file_contexts, owners, xattrs };
     if let Some(architecture) = self::architecture(architecture)? {
         builder = builder.architecture(architecture);
     }
@@ -114,20 +131,41 @@ pub(crate) fn build(
     if key.is_some() != certificate.is_some() {
         return Err(PyValueError::new_err("key and certificate go together: found one of them"));
     }
-    let source = Source::new(py, source, owner, whiteouts)?;
+    let xattrs = if xattrs { Xattrs::All } else { Xattrs::Leave };
+    let source = Source::new(py, source, &output, Taking::new(owner, whiteouts, xattrs)?)?;
     detached(py, move || {
         let signer = match (key, certificate) {
             (Some(key), Some(certificate)) => Some(signer(&key, &certificate)?),
             _ => None,
         };
         let signer = signer.as_ref().map(|signer| -> &dyn Sign { signer });
-        let built = builder.tree(rules.apply(source.tree()?, kind)?).build_file(output, signer)?;
+        let mut builder = builder.tree(rules.apply(source.tree()?, kind)?);
+        let with_host = base.is_some();
+        let stops = |severity| strict || with_host && severity == linting::Severity::Error;
+        let findings = judged(with_base(base, |options| builder.lint(options))?, &allowed, stops)?;
+        let built = builder.build_file(output, signer)?;
         Ok(Built {
+            findings: findings.iter().collect(),
             root_hash: built.root_hash.to_hex(),
             size: built.size_bytes,
             fingerprint: built.signed.map(|fingerprint| fingerprint.to_string()),
         })
     })
+}
+
+/// What is not allowed of what speaks against an image; an error when one of those that stop is among it.
+///
+/// What the builder refuses without this is left to it: its error says more.
+fn judged(
+    mut findings: Vec<linting::Finding>,
+    allowed: &[linting::Code],
+    stops: impl Fn(linting::Severity) -> bool,
+) -> confext_ddi::Result<Vec<linting::Finding>> {
+    findings.retain(|finding| !allowed.contains(&finding.code));
+    match findings.iter().find(|finding| stops(finding.severity)) {
+        Some(finding) => Err(finding.to_error()),
+        None => Ok(findings),
+    }
 }
 
 /// What speaks against an image, or against what is to become one.
@@ -144,19 +182,27 @@ pub(crate) fn lint(
     base: Option<PathBuf>,
 ) -> PyResult<Tuple<Finding>> {
     let kind = image_kind(class_)?;
-    let base = move || base.map(|path| Tree::from_directory(path, &DirectoryOptions::default())).transpose();
     let look = move |files: &dyn FileSystem| -> confext_ddi::Result<Tuple<Finding>> {
-        let (base, limits) = (base()?, Limits::default());
-        let base = base.as_ref().map(|base| base.files(&limits));
-        let mut options = linting::Options::default();
-        options.base = base.as_ref().map(|base| -> &dyn FileSystem { base });
-        Ok(linting::lint(files, kind, name, &options)?.iter().collect())
+        Ok(with_base(base, |options| linting::lint(files, kind, name, options))?.iter().collect())
     };
     if let Ok(admitted) = source.cast::<Admitted>() {
         return admitted.get().with_files(py, look);
     }
-    let source = Source::new(py, source, None, None)?;
+    let source = Source::new(py, source, Path::new(""), Taking::new(None, None, Xattrs::All)?)?;
     detached(py, move || Ok(look(&source.tree()?.files(&Limits::default()))?))
+}
+
+/// Looks for what speaks against an image, with the files of the host in this directory.
+fn with_base<T>(
+    base: Option<PathBuf>,
+    look: impl FnOnce(&linting::Options<'_>) -> confext_ddi::Result<T>,
+) -> confext_ddi::Result<T> {
+    let limits = Limits::default();
+    let base = base.map(|path| Tree::from_directory(path, &DirectoryOptions::default())).transpose()?;
+    let base = base.as_ref().map(|base| base.files(&limits));
+    let mut options = linting::Options::default();
+    options.base = base.as_ref().map(|base| -> &dyn FileSystem { base });
+    look(&options)
 }
 
 record! {
@@ -226,78 +272,6 @@ fn format(
         (_, Some(how)) => Err(PyValueError::new_err(format!(
             "compression: found '{how}', expected None: erofs is not compressed"
         ))),
-    }
-}
-
-/// Changes to the entries, as they were passed.
-struct RulesOf {
-    exclude: Option<Vec<String>>,
-    drop_xattrs: Option<Vec<String>>,
-    file_contexts: Option<PathBuf>,
-}
-
-impl RulesOf {
-    fn apply(self, mut tree: Tree, kind: ImageKind) -> Result<Tree, Error> {
-        let mut rules = Rules::default();
-        rules.exclude = Patterns::new(self.exclude.unwrap_or_default())?;
-        rules.drop_xattrs = self.drop_xattrs.into_iter().flatten().map(XattrPattern::new).collect();
-        if let Some(path) = self.file_contexts {
-            let text = std::fs::read_to_string(&path).within(path.display().to_string())?;
-            rules.labels = Some(Labels::parse(&text)?);
-        }
-        tree.apply(&rules, kind)?;
-        Ok(tree)
-    }
-}
-
-/// Where the entries are from.
-enum Source {
-    Memory(Tree),
-    /// A directory, or a tar archive.
-    Path(PathBuf, Taking),
-}
-
-/// How entries are taken.
-struct Taking {
-    owner: Option<(u32, u32)>,
-    whiteouts: Option<Whiteouts>,
-}
-
-impl Source {
-    fn new(
-        py: Python<'_>,
-        source: &Bound<'_, PyAny>,
-        owner: Option<(u32, u32)>,
-        whiteouts: Option<&str>,
-    ) -> PyResult<Self> {
-        let known = [("refuse", Whiteouts::Refuse), ("overlay", Whiteouts::Overlay)];
-        let whiteouts = whiteouts.map(|text| choice("whiteouts", text, &known)).transpose()?;
-        if source.hasattr("items")? {
-            let raise = |error: confext_ddi::Error| raise(py, &error.into());
-            return entry::tree(raise, source).map(Self::Memory);
-        }
-        source.extract().map(|path| Self::Path(path, Taking { owner, whiteouts })).map_err(|_| {
-            let found = source.get_type();
-            PyTypeError::new_err(format!("source: found {found}, expected a path or a mapping"))
-        })
-    }
-
-    fn tree(self) -> confext_ddi::Result<Tree> {
-        match self {
-            Self::Memory(tree) => Ok(tree),
-            Self::Path(path, taking) if path.is_file() => {
-                let mut options = TarOptions::default();
-                options.owner = taking.owner;
-                options.whiteouts = taking.whiteouts.unwrap_or_default();
-                let archive = std::fs::File::open(&path).within(path.display().to_string())?;
-                Tree::from_tar(archive, &options)
-            }
-            Self::Path(path, taking) => {
-                let mut options = DirectoryOptions::default();
-                (options.owner, options.whiteouts) = (taking.owner, taking.whiteouts);
-                Tree::from_directory(path, &options)
-            }
-        }
     }
 }
 

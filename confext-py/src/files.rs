@@ -9,13 +9,15 @@ use confext_ddi::Limits;
 use confext_ddi::diff::{self, Attribute, Change, Field};
 use confext_ddi::manifest::{self, Dialect, Entry, Kind};
 use pyo3::IntoPyObjectExt as _;
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::types::PyRange;
 
 use crate::admitted::{Admitted, kind};
 use crate::argument::{choice, text};
 use crate::error::detached;
 use crate::record::{Tuple, record};
+use crate::source::bounds;
 
 record! {
     /// A file of a manifest.
@@ -313,19 +315,21 @@ pub(crate) fn ignored(ignore: &[String]) -> PyResult<diff::Options> {
     Ok(options)
 }
 
-/// Whose extracted files are: a word, or user and group.
+/// Whose extracted files are: a word, user and group, or what the owners of the image are moved to.
 #[derive(FromPyObject)]
-pub(crate) enum Owner {
+pub(crate) enum Owner<'py> {
     #[pyo3(transparent, annotation = "str")]
     Word(String),
     #[pyo3(transparent, annotation = "tuple[int, int]")]
     Fixed((u32, u32)),
+    #[pyo3(transparent, annotation = "range")]
+    Moved(Bound<'py, PyRange>),
 }
 
 /// What a caller says about an extraction.
 pub(crate) struct Wishes<'a> {
     pub(crate) existing: &'a str,
-    pub(crate) owner: &'a Owner,
+    pub(crate) owner: &'a Owner<'a>,
     pub(crate) devices: &'a str,
     pub(crate) set_id: &'a str,
     pub(crate) xattrs: Vec<String>,
@@ -347,6 +351,16 @@ impl Wishes<'_> {
                 choice("owner", word, &[("caller", Ownership::Caller), ("image", Ownership::AsIs)])?
             }
             Owner::Fixed((uid, gid)) => Ownership::Fixed { uid: *uid, gid: *gid },
+            Owner::Moved(range) => {
+                let (first, last) = bounds(range.as_any())?;
+                let number = |number: i64| {
+                    let wrong =
+                        |_| PyValueError::new_err(format!("owner: found {number}, expected 0 to 4294967295"));
+                    u32::try_from(number).map_err(wrong)
+                };
+                let (first, last) = (number(first)?, number(last)?);
+                Ownership::Shifted { first, count: last.saturating_sub(first).saturating_add(1) }
+            }
         };
         options.xattrs = self.xattrs;
         Ok(options)

@@ -24,6 +24,7 @@ mod record;
 mod report;
 mod rule;
 mod sign;
+mod source;
 mod stack;
 mod status;
 

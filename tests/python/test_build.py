@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import os
+import tarfile
 import uuid
 from pathlib import Path
 from types import MappingProxyType
@@ -116,7 +119,7 @@ def test_sysext_has_its_own_hierarchies(make: Make, vendor: confext.KeyPair) -> 
         ({"source": {"etc/a/../b": b""}}, confext.CorruptError, "etc/a/../b"),
         ({"source": {"etc/a": confext.HardLink("etc/b")}}, confext.CorruptError, "etc/b"),
         ({"source": {"etc/a": TAPE}}, ValueError, "kind: found 'tape'"),
-        ({"source": 5}, TypeError, "source: .*int.*expected a path or a mapping"),
+        ({"source": 5}, TypeError, "source: .*int.*expected a path, a file or a mapping"),
         ({"release": {"ID": ""}}, confext.CorruptError, "ID"),
         ({"release": 5}, TypeError, "expected a mapping"),
         ({"name": "a/b"}, confext.CorruptError, "a/b"),
@@ -169,8 +172,6 @@ def test_lint_says_what_a_build_refuses(make: Make, vendor: confext.KeyPair, tmp
 
 
 def test_an_archive_becomes_an_image_by_rules(make: Make, vendor: confext.KeyPair, tmp_path: Path) -> None:
-    import tarfile
-
     tree = tmp_path / "tree/etc"
     (tree / "cache").mkdir(parents=True)
     (tree / "app.conf").write_bytes(b"a" * 9000)
@@ -189,3 +190,101 @@ def test_an_archive_becomes_an_image_by_rules(make: Make, vendor: confext.KeyPai
     assert confext.verify(small, certificates=vendor.certificate).read("etc/app.conf") == b"a" * 9000
     with pytest.raises(ValueError, match="compression"):
         make(tmp_path / "a.tar", compression="xz")
+
+
+def test_an_archive_is_read_from_what_has_read(make: Make, vendor: confext.KeyPair, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as archive:
+        for name, content in (("etc/app.conf", b"a" * 9000), ("etc/b", b"b")):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    by_path = tmp_path / "a.tar"
+    by_path.write_bytes(gzip.decompress((tmp_path / "a.tar.gz").read_bytes()))
+    with gzip.open(tmp_path / "a.tar.gz") as layer, open(by_path, "rb") as file:
+        for source in (layer, io.BytesIO(by_path.read_bytes()), file):
+            image = make(source, path=tmp_path / "file.raw")
+            assert image.read_bytes() == make(by_path, path=tmp_path / "path.raw").read_bytes()
+    assert confext.verify(image, certificates=vendor.certificate).read("etc/app.conf") == b"a" * 9000
+    with open(by_path, "rb") as file:
+        assert [found.code for found in confext.lint("app", source=file)] == ["release-missing"]
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(TypeError, match="bytes"):
+        make(io.StringIO("text"), path=tmp_path / "text.raw")
+    with pytest.raises(confext.CorruptError):
+        make(io.BytesIO(b"junk" * 1000), path=tmp_path / "junk.raw")
+
+    class Broken:
+        def read(self, size: int, /) -> bytes:
+            raise InterruptedError("broken")
+
+    with pytest.raises(InterruptedError, match="broken"):
+        make(Broken(), path=tmp_path / "broken.raw")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def owners(image: Path, vendor: confext.KeyPair) -> list[tuple[int, int]]:
+    admitted = confext.verify(image, certificates=vendor.certificate)
+    stats = [admitted.stat(path) for path in ("etc/a", "etc/b", "etc/c")]
+    return [(stat.uid, stat.gid) for stat in stats]
+
+
+def test_owners_become_others(make: Make, vendor: confext.KeyPair) -> None:
+    source = {
+        "etc/a": confext.File(b"", uid=1000, gid=5),
+        "etc/b": confext.File(b"", uid=1999, gid=1000),
+        "etc/c": confext.File(b"", uid=7, gid=7),
+    }
+    assert owners(make(source), vendor) == [(1000, 5), (1999, 1000), (7, 7)]
+    mapped = make(source, map_uid={1000: 3, range(1000, 2000): 100_000}, map_gid={range(5, 6): 0})
+    assert owners(mapped, vendor) == [(3, 0), (100_999, 1000), (7, 7)]
+    assert owners(make(source, owner=(1, 2)), vendor) == [(1, 2)] * 3
+    with pytest.raises(confext.RefusedError) as refused:
+        make(source, map_uid={range(1000, 2000): 0}, mapped_only=True)
+    assert refused.value.code == "owner-unmapped"
+    everybody = range(2**16)
+    assert owners(make(source, map_uid={everybody: 1}, map_gid={everybody: 2}, mapped_only=True), vendor)[2] == (8, 9)
+    cases: list[tuple[dict[str, Any], type[Exception], str]] = [
+        ({"map_uid": {range(5, 5): 0}}, ValueError, "range\\(5, 5\\), expected a range that is not empty"),
+        ({"map_uid": {range(0, 9, 3): 0}}, ValueError, "in steps of 1"),
+        ({"map_gid": {-1: 0}}, confext.CorruptError, "-1"),
+        ({"map_gid": {0: 2**32 - 1}}, confext.CorruptError, "4294967295"),
+        ({"map_gid": {0: 0}, "owner": (0, 0)}, ValueError, "exclude each other"),
+        ({"map_gid": 5}, TypeError, "expected a mapping"),
+        ({"map_gid": {"root": 0}}, TypeError, "int"),
+    ]
+    for options, error, text in cases:
+        with pytest.raises(error, match=text):
+            make(source, **options)
+
+
+def test_attributes_are_left_out(make: Make, vendor: confext.KeyPair) -> None:
+    source = {"etc/a": confext.File(b"", xattrs={"user.a": b"1", "user.b": b"2"})}
+    cases: list[tuple[dict[str, Any], list[str]]] = [
+        ({}, ["user.a", "user.b"]),
+        ({"drop_xattrs": ["user.a"]}, ["user.b"]),
+        ({"xattrs": False}, []),
+    ]
+    for options, names in cases:
+        image = make(source, **options)
+        assert list(confext.verify(image, certificates=vendor.certificate).xattrs("etc/a")) == names
+
+
+def test_warnings_are_told_or_stop_a_build(vendor: confext.KeyPair, tmp_path: Path) -> None:
+    (tmp_path / "host/etc/a").mkdir(parents=True)
+    arguments: dict[str, Any] = {
+        "name": "app",
+        "source": {"etc/a": b""},
+        "output": tmp_path / "app.raw",
+        "release": {"ID": "debian"},
+        "key": vendor.key,
+        "certificate": vendor.certificate,
+    }
+    built = confext.build(**arguments)
+    assert [(found.code, found.severity) for found in built.findings] == [("release-version", "warning")]
+    assert confext.build(**arguments, allow=["release-version"], strict=True).findings == ()
+    (tmp_path / "app.raw").unlink()
+    for options in ({"strict": True}, {"base": tmp_path / "host"}):
+        with pytest.raises(confext.RefusedError) as refused:
+            confext.build(**arguments, **options)
+        assert refused.value.code == "lint"
+    assert not (tmp_path / "app.raw").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import tarfile
 from pathlib import Path
 
 import confext
@@ -20,6 +21,9 @@ def files(make: Make, vendor: confext.KeyPair, tmp_path: Path) -> None:
     images.mkdir(parents=True)
     for version in (1, 2):
         make({"etc/app.conf": f"version = {version}\n".encode()}, path=images / f"app_{version}.raw")
+    with tarfile.open(tmp_path / "layer.tar.gz", "w:gz") as layer:
+        for name in ("etc/app.conf", "etc/cache/1", "etc/old.pyc"):
+            layer.addfile(tarfile.TarInfo(name))
     damaged = make({"etc/app.data": bytes(range(256)) * 100}, path=tmp_path / "damaged.raw")
     with confext.Image.open(damaged) as image:
         start = image.data.offset + 4096

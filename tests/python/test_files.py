@@ -91,5 +91,19 @@ def test_files_are_extracted_and_nothing_stays_of_a_failure(image: confext.Admit
     with pytest.raises(confext.ConflictError):
         image.extract(tmp_path / "there", xattrs=())
     assert not list((tmp_path / "outside").iterdir())
+    for wrong in (range(0), range(-1, 5), range(0, 10, 2), range(2**33)):
+        with pytest.raises(ValueError, match="expected"):
+            image.extract(tmp_path / "moved", owner=wrong)
     with pytest.raises(ValueError, match="existing"):
         image.extract(destination, existing="maybe")  # type: ignore[arg-type]
+
+
+def test_owners_are_moved(needs_root: None, make: Make, vendor: confext.KeyPair, tmp_path: Path) -> None:
+    source = {"etc/a": confext.File(b"", uid=0, gid=7), "etc/b": confext.File(b"", uid=9, gid=0)}
+    admitted = confext.verify(make(source), certificates=vendor.certificate)
+    admitted.extract(tmp_path / "moved", owner=range(100_000, 100_010))
+    stats = [(tmp_path / "moved/etc" / name).stat() for name in "ab"]
+    assert [(stat.st_uid, stat.st_gid) for stat in stats] == [(100_000, 100_007), (100_009, 100_000)]
+    with pytest.raises(confext.Error) as refused:
+        admitted.extract(tmp_path / "less", owner=range(100_000, 100_009))
+    assert refused.value.code == "extract-owner"

@@ -26,6 +26,11 @@ texts = rules.map(lambda rules: ":".join(f"{name}={words}" for name, words in ru
 policies = texts.map(Policy)
 
 
+def same(first: Policy, second: Policy) -> bool:
+    """Whether both admit the same. How systemd reads them may differ: what it derives depends on which rules there are."""
+    return first <= second <= first
+
+
 # ---- what policies are
 
 
@@ -68,7 +73,7 @@ def test_an_intersection_is_as_strict_as_both(first: Policy, second: Policy) -> 
         return
     assert both <= first and both <= second
     assert both == second & first
-    assert both & first == both == both & both
+    assert same(both & first, both) and both & both == both
     # Whatever is as strict as both is as strict as this.
     assert (first <= both) == (first <= second)
 
@@ -78,13 +83,13 @@ def test_a_union_is_as_lax_as_either(first: Policy, second: Policy) -> None:
     either = first | second
     assert either >= first and either >= second
     assert either == second | first
-    assert either | first == either == either | either
+    assert same(either | first, either) and either | either == either
     assert (first >= either) == (first >= second)
 
 
 @given(policies, policies, policies)
 def test_unions_and_intersections_are_associative(first: Policy, second: Policy, third: Policy) -> None:
-    assert (first | second) | third == first | (second | third)
+    assert same((first | second) | third, first | (second | third))
 
     def intersect(*operands: Policy) -> Policy | None:
         try:
@@ -94,7 +99,9 @@ def test_unions_and_intersections_are_associative(first: Policy, second: Policy,
 
     left, right = intersect(first, second), intersect(second, third)
     if left is not None and right is not None:
-        assert intersect(left, third) == intersect(first, right)
+        left, right = intersect(left, third), intersect(first, right)
+        assert (left is None) == (right is None)
+        assert left is None or right is None or same(left, right)
 
 
 @given(policies, policies)

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import ClassVar, Final, Literal, TypeAlias, final
 from uuid import UUID
 
+from ._files import Readable
 from ._policy import Use
 
 __all__ = [
@@ -89,6 +90,8 @@ _Path: TypeAlias = str | PathLike[str]
 _ImagePath: TypeAlias = str | bytes | PathLike[str] | PathLike[bytes]
 #: A key or certificate: PEM text as bytes, or the path of its file.
 _Pem: TypeAlias = bytes | _Path
+#: What owners become: numbers, or ranges of them by what the first becomes.
+_OwnerMap: TypeAlias = Mapping[int, int] | Mapping[range, int] | Mapping[int | range, int]
 _Digest: TypeAlias = Literal["sha256", "sha384", "sha512"]
 _Class: TypeAlias = Literal["confext", "sysext"]
 _ImageKind: TypeAlias = Literal["confext", "sysext", "portable", "root", "usr"]
@@ -174,7 +177,7 @@ def build(
     name: str,
     *,
     class_: _ImageKind = "confext",
-    source: _Path | Mapping[_ImagePath, _Entry] | Mapping[str, _Entry] | Mapping[bytes, _Entry],
+    source: _Path | Readable | Mapping[_ImagePath, _Entry] | Mapping[str, _Entry] | Mapping[bytes, _Entry],
     output: _Path,
     release: Mapping[str, str] | None = None,
     key: _Pem | None = None,
@@ -192,8 +195,16 @@ def build(
     drop_xattrs: Sequence[str] | None = None,
     file_contexts: _Path | None = None,
     whiteouts: Literal["refuse", "overlay"] | None = None,
+    map_uid: _OwnerMap | None = None,
+    map_gid: _OwnerMap | None = None,
+    mapped_only: bool = False,
+    xattrs: bool = True,
+    strict: bool = False,
+    base: _Path | None = None,
 ) -> Built:
     """Build an image from a directory, a tar archive (not compressed), or a mapping of path to entry.
+
+    An archive is a path, or anything with `read`, like `gzip.open("layer.tar.gz")`.
 
     `class_` says what it is: an extension (`confext`, `sysext`), a `portable` service, or the `root` or `usr` of an
     operating system. `name` is the image's file name without version and ending: a host looks for the release file of an
@@ -204,17 +215,19 @@ def build(
     The same input, seed and time give the same bytes. The file appears at once when it is complete; one that is there
     is replaced.
 
-    What `lint` finds to be an error is refused unless `allow` names its code. `file_system` is `erofs`, `squashfs` or
+    What `lint` finds to be an error is refused unless `allow` names its code, with `strict=True` a warning, too; `base` is
+    that of `lint`. `file_system` is `erofs`, `squashfs` or
     `mkfs.erofs`; the latter two are compressed by `compression`. `owner`, `exclude` (patterns as in `.gitignore`),
-    `drop_xattrs` (names, or beginnings of names and `*`) and `file_contexts` (a list of SELinux labels) change the entries;
-    `whiteouts` says what the marks of an OCI layer for deleted files become, `overlay` or an error.
+    `xattrs=False`, `drop_xattrs` (names, or beginnings of names and `*`) and `file_contexts` (a list of SELinux labels)
+    change the entries. `map_uid` and `map_gid` say what owners become: `{range(1000, 2000): 100000, 5: 0}`; the first that
+    fits counts, others stay, unless they are refused by `mapped_only=True`. `whiteouts` says what the marks of an OCI layer for deleted files become, `overlay` or an error.
     """
 
 def lint(
     name: str,
     *,
     class_: _ImageKind = "confext",
-    source: Admitted | _Path | Mapping[_ImagePath, _Entry] | Mapping[str, _Entry] | Mapping[bytes, _Entry],
+    source: Admitted | _Path | Readable | Mapping[_ImagePath, _Entry] | Mapping[str, _Entry] | Mapping[bytes, _Entry],
     base: _Path | None = None,
 ) -> tuple[Finding, ...]:
     """What speaks against an image, or against what is to become one.
@@ -407,13 +420,15 @@ _Entry: TypeAlias = bytes | File | Directory | Symlink | HardLink | Device | Fif
 class Built:
     """What was built."""
 
-    __match_args__ = ("root_hash", "size", "fingerprint")
+    __match_args__ = ("root_hash", "size", "fingerprint", "findings")
     #: What a signature of the image vouches for, in hex.
     root_hash: Final[str]
     #: The size of the image in bytes.
     size: Final[int]
     #: SHA-256 of the certificate whose key signed it, in hex; `None` for an image with a hash tree only.
     fingerprint: Final[str | None]
+    #: What speaks against it and did not stop the build.
+    findings: Final[tuple[Finding, ...]]
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
@@ -815,7 +830,7 @@ class Admitted:
         destination: _Path,
         *,
         existing: Literal["refuse", "replace"] = "refuse",
-        owner: Literal["caller", "image"] | tuple[int, int] = "caller",
+        owner: Literal["caller", "image"] | tuple[int, int] | range = "caller",
         devices: Literal["refuse", "leave-out", "make"] = "refuse",
         set_id: Literal["clear", "keep"] = "clear",
         xattrs: Sequence[str] = ["user."],
@@ -825,7 +840,8 @@ class Admitted:
 
         Neither names nor links lead out of it, whether they are in the image or in the directory. What is in the way is
         refused, unless `existing` is `replace`; device nodes are refused, unless `devices` is `leave-out` or `make`.
-        Files belong to who extracts, unless `owner` is `image` or a user and a group. Set-id bits are cleared, unless
+        Files belong to who extracts, unless `owner` is `image`, a user and a group, or a `range` of what the owners 0, 1, …
+        of the image become. Set-id bits are cleared, unless
         `set_id` is `keep`. Of extended attributes those are set whose names begin as one of `xattrs`. With `sync="now"`
         all is on disk afterwards.
         """

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import io
 import os
-from typing import TYPE_CHECKING
+import tempfile
+from typing import IO, TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from ._confext import Admitted
 
 #: Small reads are served from this much, which is checked once.
 _BUFFER_BYTES = 1 << 17
+
+#: So much of an archive is read at a time.
+_CHUNK_BYTES = 1 << 20
 
 
 class _Raw(io.RawIOBase):
@@ -48,6 +52,26 @@ class _Raw(io.RawIOBase):
             raise ValueError(f"found position {start + offset}, expected 0 or more")
         self._position = start + offset
         return self._position
+
+
+class Readable(Protocol):
+    """What archives are read from."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most so many bytes; none at the end."""
+
+
+def kept(archive: Readable, place: str | os.PathLike[str] | None) -> IO[bytes]:
+    """All of an archive in a file without a name, where it can be read at any place."""
+    file = tempfile.TemporaryFile(dir=place or ".")
+    try:
+        while content := archive.read(_CHUNK_BYTES):
+            file.write(content)
+        file.flush()
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 def open_file(
