@@ -12,6 +12,7 @@ pub mod erofs;
 mod files;
 mod format;
 mod gpt;
+mod hashed;
 mod ids;
 #[cfg(feature = "rules")]
 mod labels;

@@ -26,4 +26,5 @@ pub use check::{Damage, Fault, Report, check, verify};
 pub use geometry::{Geometry, HashArea, Level};
 pub use reader::{Progress, Reader, copy_verified};
 pub use superblock::{HashType, Superblock};
+pub(crate) use tree::Growing;
 pub use tree::{Tree, build, write};

@@ -5,10 +5,11 @@ mod region;
 #[cfg(test)]
 mod tests;
 
-pub(super) use region::{Region, append};
+pub(super) use region::{Region, append, range_after};
 
 use super::content::Content;
 use super::format::{MakeFileSystem, Window, check_tree, compare};
+use super::hashed::Hashed;
 use super::release::ReleaseFields;
 use super::tree::{Kind, Meta, NodeId, Timestamp, Tree, show};
 use super::{erofs, gpt as table, ids};
@@ -24,7 +25,6 @@ use crate::release::{self, ImageKind, Release};
 use crate::signature::{Fingerprint, Json, Sign, ToSign};
 use crate::units::ByteRange;
 use crate::verity;
-use region::range_after;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -244,16 +244,17 @@ impl Builder {
         let mut partitions = self.write_boot(seed, out)?;
         let start = partitions.last().map_or(table::FIRST_PARTITION, |last| last.range.end());
         out.seek(SeekFrom::Start(start))?;
-        let size = match &self.format {
-            None => erofs::write(&self.tree, &options, out),
-            Some(format) => self.make(&**format, &options, out, start),
-        }
-        .within(place.as_str())?;
-        let data = range_after(start, size)?;
-
         let salt = Salt::new(ids::verity_salt(seed))?;
-        let superblock = verity::Superblock::new(ids::verity(seed), size / table::GRAIN, salt);
-        let (root_hash, hash) = hash_tree(out, data, &superblock).within(hash_place.as_str())?;
+        let superblock = |size| verity::Superblock::new(ids::verity(seed), size / table::GRAIN, salt);
+        let (data, root_hash, hash) = match &self.format {
+            None => self.write_erofs(&options, out, start, superblock)?,
+            Some(format) => {
+                let size = self.make(&**format, &options, out, start).within(place.as_str())?;
+                let data = range_after(start, size)?;
+                let tree = hash_tree(out, data, &superblock(size)).within(hash_place.as_str())?;
+                (data, tree.0, tree.1)
+            }
+        };
 
         let (data_uuid, hash_uuid) = ids::of_root_hash(&root_hash);
         self.add_partition(&mut partitions, place, data_uuid, data)?;
@@ -272,6 +273,26 @@ impl Builder {
         out.flush()?;
         let signed = signer.map(|signer| signer.certificate_fingerprint());
         Ok(Built { root_hash, size_bytes, partitions, signed })
+    }
+
+    /// Writes our own file system and its hash tree together, and says where they are.
+    fn write_erofs<W: Write + Seek + Send>(
+        &self,
+        options: &erofs::Options,
+        out: &mut W,
+        start: u64,
+        superblock: impl FnOnce(u64) -> verity::Superblock,
+    ) -> Result<(ByteRange, RootHash, ByteRange)> {
+        let place = self.kind.designator();
+        let (hash_place, _) = protectors(place)?;
+        let plan = erofs::plan(&self.tree, options).within(place.as_str())?;
+        let data = range_after(start, plan.size_bytes())?;
+        let geometry = verity::Geometry::new(&superblock(plan.size_bytes()))?;
+        let mut hashed = Hashed::start(out, data, &geometry).within(hash_place.as_str())?;
+        let written = plan.write(&mut hashed);
+        written.map_err(|error| hashed.fault().unwrap_or(error)).within(place.as_str())?;
+        let (root_hash, hash) = hashed.finish().within(hash_place.as_str())?;
+        Ok((data, root_hash, hash))
     }
 
     /// Has another file system made, padded to whole grains, and compares it with what was asked for.

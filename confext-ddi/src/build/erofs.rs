@@ -61,8 +61,31 @@ impl Default for Options {
 ///
 /// The kernel's `Documentation/filesystems/erofs.rst`.
 pub fn write(tree: &Tree, options: &Options, out: &mut impl Write) -> Result<u64> {
+    plan(tree, options)?.write(out)
+}
+
+/// A file system of which everything is known but the contents of its files.
+pub(super) struct Plan<'t> {
+    tree: &'t Tree,
+    layout: layout::Layout<'t>,
+    options: &'t Options,
+}
+
+/// Decides where everything stands.
+pub(super) fn plan<'t>(tree: &'t Tree, options: &'t Options) -> Result<Plan<'t>> {
     let layout = layout::Layout::new(tree, options).within("erofs")?;
-    write::write(tree, &layout, options, out).within("erofs")
+    Ok(Plan { tree, layout, options })
+}
+
+impl Plan<'_> {
+    /// The size that it will have.
+    pub(super) const fn size_bytes(&self) -> u64 {
+        self.layout.blocks.saturating_mul(BLOCK)
+    }
+
+    pub(super) fn write(&self, out: &mut impl Write) -> Result<u64> {
+        write::write(self.tree, &self.layout, self.options, out).within("erofs")
+    }
 }
 
 #[cfg(test)]

@@ -67,15 +67,16 @@ pub fn write<R: ReadAt + ?Sized>(
     mut sink: impl FnMut(u64, &[u8]) -> Result<()>,
 ) -> Result<RootHash> {
     check_data_size(data, geometry)?;
-    if let HashArea::Superblock(start) = geometry.area() {
-        let mut header = geometry.superblock().to_bytes().to_vec();
-        let len = geometry.tree_start().saturating_sub(start);
-        header.resize(usize::try_from(len).unwrap_or(header.len()), 0);
-        sink(start, &header)?;
+    let mut growing = Growing::start(geometry, &mut sink)?;
+    let most = BATCH_BYTES.checked_div(growing.leaf_data_bytes()).unwrap_or(0).max(1);
+    let total = geometry.data_bytes();
+    while growing.next_byte() < total {
+        let len =
+            most.saturating_mul(growing.leaf_data_bytes()).min(total.saturating_sub(growing.next_byte()));
+        let leaves = growing.leaves(&Read(data), len)?;
+        growing.add(len, &leaves, &mut sink)?;
     }
-    let mut writer = Writer::new(geometry, sink);
-    writer.hash_data(data)?;
-    writer.finish()
+    growing.finish(&mut sink)
 }
 
 fn check_data_size<R: ReadAt + ?Sized>(data: &R, geometry: &Geometry) -> Result<()> {
@@ -83,11 +84,18 @@ fn check_data_size<R: ReadAt + ?Sized>(data: &R, geometry: &Geometry) -> Result<
     if found < expected { Err(Corrupt::VerityDataArea { found, expected }.into()) } else { Ok(()) }
 }
 
-/// A tree on its way out: of each level above the leaves, the block that is not full yet.
-struct Writer<'g, S> {
+/// Takes the parts of a tree, each with its offset in the hash device.
+type Sink<'s> = &'s mut dyn FnMut(u64, &[u8]) -> Result<()>;
+
+/// A tree over data that comes part by part, front to back: of each level above the leaves, the block that is not full yet.
+///
+/// The digests of a part are worked out ([`Growing::leaves`]) apart from adding them ([`Growing::add`]), so that meanwhile
+/// something else can happen to the part.
+pub(crate) struct Growing<'g> {
     geometry: &'g Geometry,
     hasher: BlockHasher,
-    sink: S,
+    /// How many bytes of data were added.
+    next_byte: u64,
     levels: Vec<Open>,
     root_hash: Option<Digest>,
 }
@@ -102,45 +110,79 @@ struct Open {
     block: Vec<u8>,
 }
 
-impl<'g, S: FnMut(u64, &[u8]) -> Result<()>> Writer<'g, S> {
-    fn new(geometry: &'g Geometry, sink: S) -> Self {
+impl<'g> Growing<'g> {
+    /// Starts a tree, with its superblock if there is to be one.
+    pub(crate) fn start(geometry: &'g Geometry, sink: Sink<'_>) -> Result<Self> {
+        if let HashArea::Superblock(start) = geometry.area() {
+            let mut header = geometry.superblock().to_bytes().to_vec();
+            let len = geometry.tree_start().saturating_sub(start);
+            header.resize(usize::try_from(len).unwrap_or(header.len()), 0);
+            sink(start, &header)?;
+        }
         let open = || Open { block: vec![0; geometry.block_bytes()], ..Open::default() };
         let levels = geometry.levels().iter().map(|_| open()).collect();
-        Self { geometry, hasher: BlockHasher::new(geometry.superblock()), sink, levels, root_hash: None }
+        let hasher = BlockHasher::new(geometry.superblock());
+        Ok(Self { geometry, hasher, next_byte: 0, levels, root_hash: None })
     }
 
-    /// Reads all data blocks once and hashes them into blocks of level 0.
-    fn hash_data<R: ReadAt + ?Sized>(&mut self, data: &R) -> Result<()> {
-        let block_bytes = self.geometry.data_block_bytes();
-        let Some(leaves) = self.geometry.levels().first() else {
-            let mut block = vec![0; block_bytes];
-            data.read_exact_at(0, &mut block)?;
-            self.root_hash = Some(self.hasher.digest(&block));
-            return Ok(());
-        };
-        let leaf_data = self.geometry.digests_per_block().saturating_mul(u64_of(block_bytes)).max(1);
-        let most = BATCH_BYTES.checked_div(leaf_data).unwrap_or(0).max(1);
-        let mut area = Vec::new();
-        let mut done = 0_u64;
-        while done < leaves.blocks {
-            let count = leaves.blocks.saturating_sub(done).min(most);
-            area.clear();
-            // At most 8 MiB: the digests of 64 MiB of data, or one block.
-            area.resize(usize::try_from(count).unwrap_or(0).saturating_mul(self.geometry.block_bytes()), 0);
-            hash_leaves(data, self.geometry, &self.hasher, done, &mut area)?;
-            self.put(0, &area)?;
-            done = done.saturating_add(count);
+    /// How many bytes of data one leaf covers. Every part but the last one has a multiple of it.
+    pub(crate) fn leaf_data_bytes(&self) -> u64 {
+        let block_bytes = u64_of(self.geometry.data_block_bytes());
+        match self.geometry.levels() {
+            [] => block_bytes,
+            _ => self.geometry.digests_per_block().saturating_mul(block_bytes).max(1),
         }
-        Ok(())
+    }
+
+    const fn next_byte(&self) -> u64 {
+        self.next_byte
+    }
+
+    /// Hashes the next `len` bytes of data, each block once, on all processors of the current `rayon` thread pool: the
+    /// leaves over them, or the one digest where there are no leaves.
+    fn leaves(&self, data: &impl Source, len: u64) -> Result<Vec<u8>> {
+        if self.geometry.levels().is_empty() {
+            let mut buf = Vec::new();
+            let block = data.part(self.next_byte, self.geometry.data_block_bytes(), &mut buf)?;
+            return Ok(self.hasher.digest(block).to_vec());
+        }
+        let count = len.div_ceil(self.leaf_data_bytes());
+        // An eighth of the part at most, or one block.
+        let bytes = usize::try_from(count).unwrap_or(0).saturating_mul(self.geometry.block_bytes());
+        let mut area = vec![0; bytes];
+        let first = self.next_byte.checked_div(self.leaf_data_bytes()).unwrap_or(0);
+        hash_leaves(data, self.geometry, &self.hasher, first, &mut area)?;
+        Ok(area)
+    }
+
+    /// The leaves over the next part of the data, which is in memory.
+    pub(crate) fn leaves_of(&self, part: &[u8]) -> Result<Vec<u8>> {
+        let (found, expected) =
+            (self.next_byte.saturating_add(u64_of(part.len())), self.geometry.data_bytes());
+        let whole = u64_of(part.len()).is_multiple_of(self.leaf_data_bytes());
+        if found > expected || (found < expected && !whole) {
+            return Err(Corrupt::VerityDataArea { found, expected }.into());
+        }
+        self.leaves(&Given { start: self.next_byte, bytes: part }, u64_of(part.len()))
+    }
+
+    /// Adds what [`Growing::leaves`] made of the next `len` bytes of data.
+    pub(crate) fn add(&mut self, len: u64, leaves: &[u8], sink: Sink<'_>) -> Result<()> {
+        self.next_byte = self.next_byte.saturating_add(len);
+        if self.geometry.levels().is_empty() {
+            self.root_hash = Some(Digest::new(leaves));
+            return Ok(());
+        }
+        self.put(0, leaves, sink)
     }
 
     /// Hands whole blocks of a level on, and their digests to the level above; the trees of all sizes are few levels high.
-    fn put(&mut self, level: usize, blocks: &[u8]) -> Result<()> {
+    fn put(&mut self, level: usize, blocks: &[u8], sink: Sink<'_>) -> Result<()> {
         let (block_bytes, slot_bytes) = (self.geometry.block_bytes(), self.geometry.digest_bytes());
         let Some((place, open)) = self.geometry.levels().get(level).zip(self.levels.get_mut(level)) else {
             return Ok(());
         };
-        (self.sink)(self.geometry.offset_of(place, open.written), blocks)?;
+        sink(self.geometry.offset_of(place, open.written), blocks)?;
         let count = blocks.len().checked_div(block_bytes).unwrap_or(0);
         open.written = open.written.saturating_add(u64_of(count));
         let above = level.saturating_add(1);
@@ -153,11 +195,11 @@ impl<'g, S: FnMut(u64, &[u8]) -> Result<()>> Writer<'g, S> {
         let (hasher, runs) = (&self.hasher, blocks.par_chunks(run.saturating_mul(block_bytes)));
         runs.zip(digests.par_chunks_mut(run.saturating_mul(slot_bytes)))
             .for_each(|(blocks, slots)| hasher.digest_all(blocks, block_bytes, slots, slot_bytes));
-        digests.chunks_exact(slot_bytes).try_for_each(|digest| self.add(above, digest))
+        digests.chunks_exact(slot_bytes).try_for_each(|digest| self.add_digest(above, digest, sink))
     }
 
     /// Adds a digest to the open block of a level, and hands the block on when it is full.
-    fn add(&mut self, level: usize, digest: &[u8]) -> Result<()> {
+    fn add_digest(&mut self, level: usize, digest: &[u8], sink: Sink<'_>) -> Result<()> {
         let Some(open) = self.levels.get_mut(level) else { return Ok(()) };
         let start = usize::try_from(open.digests).unwrap_or(usize::MAX).saturating_mul(digest.len());
         let slot = open.block.get_mut(start..).unwrap_or_default();
@@ -165,23 +207,27 @@ impl<'g, S: FnMut(u64, &[u8]) -> Result<()>> Writer<'g, S> {
             *to = *from;
         }
         open.digests = open.digests.saturating_add(1);
-        if open.digests == self.geometry.digests_per_block() { self.close(level) } else { Ok(()) }
+        if open.digests == self.geometry.digests_per_block() { self.close(level, sink) } else { Ok(()) }
     }
 
     /// Hands the open block of a level on.
-    fn close(&mut self, level: usize) -> Result<()> {
+    fn close(&mut self, level: usize, sink: Sink<'_>) -> Result<()> {
         let Some(open) = self.levels.get_mut(level) else { return Ok(()) };
         open.digests = 0;
         let empty = vec![0; open.block.len()];
         let block = std::mem::replace(&mut open.block, empty);
-        self.put(level, &block)
+        self.put(level, &block, sink)
     }
 
     /// Hands on what is open, from the leaves up, and returns the top's digest.
-    fn finish(mut self) -> Result<RootHash> {
+    pub(crate) fn finish(mut self, sink: Sink<'_>) -> Result<RootHash> {
+        let (found, expected) = (self.next_byte, self.geometry.data_bytes());
+        if found != expected {
+            return Err(Corrupt::VerityDataArea { found, expected }.into());
+        }
         for level in 1..self.levels.len() {
             if self.levels.get(level).is_some_and(|open| open.digests > 0) {
-                self.close(level)?;
+                self.close(level, sink)?;
             }
         }
         let (data_blocks, block_size) = {
@@ -194,9 +240,41 @@ impl<'g, S: FnMut(u64, &[u8]) -> Result<()>> Writer<'g, S> {
     }
 }
 
+/// Where the blocks that are hashed come from.
+trait Source: Sync {
+    /// `len` bytes from `offset` of the data; `buf` is there for those that are not in memory.
+    fn part<'b>(&'b self, offset: u64, len: usize, buf: &'b mut Vec<u8>) -> Result<&'b [u8]>;
+}
+
+struct Read<'r, R: ?Sized>(&'r R);
+
+impl<R: ReadAt + ?Sized> Source for Read<'_, R> {
+    fn part<'b>(&'b self, offset: u64, len: usize, buf: &'b mut Vec<u8>) -> Result<&'b [u8]> {
+        buf.resize(len, 0);
+        self.0.read_exact_at(offset, buf)?;
+        Ok(buf)
+    }
+}
+
+/// A part of the data in memory, from `start` on.
+struct Given<'p> {
+    start: u64,
+    bytes: &'p [u8],
+}
+
+impl Source for Given<'_> {
+    fn part<'b>(&'b self, offset: u64, len: usize, _: &'b mut Vec<u8>) -> Result<&'b [u8]> {
+        let from = usize::try_from(offset.saturating_sub(self.start)).ok();
+        let part = from.and_then(|from| self.bytes.get(from..)?.get(..len));
+        let (end, size) =
+            (offset.saturating_add(u64_of(len)), self.start.saturating_add(u64_of(self.bytes.len())));
+        Ok(part.ok_or(Corrupt::OutOfBounds { end, size })?)
+    }
+}
+
 /// Hashes the data below the leaves from `first` on into `area`, which is whole leaves of zeros.
-fn hash_leaves<R: ReadAt + ?Sized>(
-    data: &R,
+fn hash_leaves(
+    data: &impl Source,
     geometry: &Geometry,
     hasher: &BlockHasher,
     first: u64,
@@ -219,9 +297,9 @@ fn hash_leaves<R: ReadAt + ?Sized>(
         if count == 0 {
             return Ok(());
         }
-        buf.resize(count.saturating_mul(block_bytes), 0);
-        data.read_exact_at(block.saturating_mul(u64_of(block_bytes)), buf)?;
-        hasher.digest_all(buf, block_bytes, slots, slot_bytes);
+        let offset = block.saturating_mul(u64_of(block_bytes));
+        let blocks = data.part(offset, count.saturating_mul(block_bytes), buf)?;
+        hasher.digest_all(blocks, block_bytes, slots, slot_bytes);
         Ok(())
     })
 }

@@ -7,7 +7,7 @@ use crate::units::ByteRange;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-pub(super) fn range_after(start: u64, len_bytes: u64) -> Result<ByteRange> {
+pub(in crate::build) fn range_after(start: u64, len_bytes: u64) -> Result<ByteRange> {
     let range = ByteRange::with_len(start, len_bytes);
     range.ok_or_else(|| Corrupt::OutOfBounds { end: u64::MAX, size: start }.into())
 }
