@@ -24,6 +24,7 @@ mod tree;
 
 pub use check::{Damage, Fault, Report, check, verify};
 pub use geometry::{Geometry, HashArea, Level};
+pub(crate) use reader::computed_root_hash;
 pub use reader::{Progress, Reader, copy_verified};
 pub use superblock::{HashType, Superblock};
 pub(crate) use tree::Growing;

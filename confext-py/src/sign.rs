@@ -90,7 +90,7 @@ pub(crate) fn to_sign<'py>(
     let digest = digest.map(self::digest).transpose()?;
     let bytes = detached(py, move || {
         let file = image_file::open(&image)?;
-        let to_sign = build::to_sign(file, &Limits::default()).map_err(in_image(&image))?;
+        let to_sign = build::to_sign(file, &SignOptions::default()).map_err(in_image(&image))?;
         Ok(match digest {
             Some(digest) => to_sign.digest(digest),
             None => to_sign.content().as_bytes().to_vec(),

@@ -1,7 +1,10 @@
 //! Signatures compared with the `openssl` program: same bytes, each accepts the other's, the same ones refused.
 
 use confext_ddi::RootHash;
-use confext_ddi::build::{Existing, SignOptions, sign_file};
+use confext_ddi::build::{Existing, SignOptions, erofs, sign_file, to_sign};
+use confext_ddi::digest::{HashAlgorithm, Salt};
+use confext_ddi::dps::{Architecture, Designator, PartitionType};
+use confext_ddi::id::Uuid;
 use confext_ddi::image::{self, Image};
 use confext_ddi::policy::Policy;
 use confext_ddi::release::Class;
@@ -9,7 +12,10 @@ use confext_ddi::signature::{
     Certificate, Certificates, DigestAlgorithm, Embed, KeyPair, RemoteKey, Sign as _, SignedData, Time,
     ToSign, Verifier as _,
 };
+use confext_ddi::verity::{self, Superblock};
 use confext_tests::peer::{self, Protect, Systemd};
+use confext_tests::tools;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::SystemTime;
@@ -291,5 +297,76 @@ fn systemd_reads_the_first_of_several_signatures() {
                 assert_eq!(by, place.key().certificate_fingerprint(), "{image}: the first one counts");
             }
         }
+    }
+}
+
+/// Writes an image whose hash tree is of this algorithm, without a signature, as no builder here makes one.
+fn image_of(place: &peer::Place, algorithm: HashAlgorithm) -> RootHash {
+    let mut data = std::io::Cursor::new(Vec::new());
+    erofs::write(&peer::settings(Class::Confext), &erofs::Options::default(), &mut data).expect("a tree");
+    let data = data.into_inner();
+    let blocks = u64::try_from(data.len() / 4096).expect("a small file system");
+    let mut superblock = Superblock::new(Uuid::from_bytes([1; 16]), blocks, Salt::default());
+    superblock.algorithm = algorithm;
+    let tree = verity::build(&data, &superblock).expect("a hash tree");
+    let hash = tree.root_hash.as_bytes();
+    let id = |half: &[u8]| Uuid::from_bytes(half.try_into().expect("16 bytes")).to_string();
+    let kind = |designator| {
+        let kind = PartitionType { designator, architecture: Architecture::of_build() };
+        kind.to_guid().expect("a type").to_string()
+    };
+    let root = format!("start=2048, size=2048, type={}, uuid={}", kind(Designator::Root), id(&hash[..16]));
+    let verity = format!(
+        "start=4096, size=2048, type={}, uuid={}",
+        kind(Designator::RootVerity),
+        id(&hash[hash.len() - 16..])
+    );
+    std::fs::write(place.path("script"), format!("label: gpt\n{root}\n{verity}\n")).expect("room");
+    let file = std::fs::File::create(place.path("app.raw")).expect("room");
+    file.set_len(4 << 20).expect("room");
+    file.write_all_at(&data, 1 << 20).expect("room");
+    file.write_all_at(&tree.bytes, 2 << 20).expect("room");
+    tools::run("sh", &["-c", "sfdisk --quiet app.raw <script"], place.dir());
+    tree.root_hash
+}
+
+/// The text that is signed is the root hash in lower-case hex, also where it has 128 digits and the identifiers of
+/// partitions hold a half of it: signed here or by `openssl`, the image is the same to systemd, to `openssl` and here.
+#[test]
+#[ignore = "needs root"]
+fn root_hashes_of_any_length_are_signed() {
+    for (algorithm, digits) in [(HashAlgorithm::Sha256, 64), (HashAlgorithm::Sha512, 128)] {
+        let place = peer::Place::create();
+        let root_hash = image_of(&place, algorithm);
+        let (path, key) = (place.path("app.raw"), place.key());
+        let file = std::fs::File::open(&path).expect("the image");
+        let wanted = to_sign(file, &SignOptions::default()).expect("a sound image");
+        assert_eq!((wanted.content(), wanted.content().len()), (&*root_hash.to_hex(), digits));
+        std::fs::write(place.path("content"), wanted.content()).expect("room");
+        let sign = "openssl smime -sign -noattr -binary -signer signer.pem -inkey signer.key -in content -outform der \
+                    -out theirs.p7s";
+        tools::run("sh", &["-c", sign], place.dir());
+        let theirs = std::fs::read(place.path("theirs.p7s")).expect("a signature");
+        assert_eq!(key.sign(&root_hash).expect("a signature"), theirs);
+        // Attached as what was made elsewhere, and signed again in place.
+        let remote = RemoteKey::new(key.certificate().clone(), move |_: &ToSign, _| Ok(theirs.clone()));
+        sign_file(&path, place.path("attached.raw"), &remote, &SignOptions::default())
+            .expect("a sound image");
+        sign_file(&path, &path, key, &SignOptions::default()).expect("a sound image");
+        for image in ["app.raw", "attached.raw"] {
+            let file = std::fs::File::open(place.path(image)).expect("the image");
+            let opened = Image::open(file, &image::Options::default()).expect("a sound image");
+            let admitted = Policy::signed().judge(opened, Some(&place.certificates())).expect("trusted");
+            assert_eq!(admitted.root_hash(), Some(&root_hash));
+            let theirs =
+                place.attempt(&["systemd-dissect", "--validate", "--image-policy=root=signed", image]);
+            assert!(theirs.status.success(), "{image}: {}", String::from_utf8_lossy(&theirs.stderr));
+            let text = place.peer(&["systemd-dissect", "--json=short", image]);
+            let json: serde_json::Value = serde_json::from_str(text.trim()).expect("JSON");
+            assert_eq!(json["mounts"][0]["verity"], "signed", "{image}: {json}");
+        }
+        let both =
+            ["app.raw", "attached.raw"].map(|image| std::fs::read(place.path(image)).expect("an image"));
+        assert!(both[0] == both[1]);
     }
 }

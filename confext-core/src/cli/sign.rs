@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args};
 use confext_ddi::build::{self, Existing, SignOptions, SignedImage};
-use confext_ddi::limits::Limits;
+use confext_ddi::error::Lookup;
 use confext_ddi::signature::{Certificate, DigestAlgorithm, KeyPair, RemoteKey, Sign, ToSign};
 use serde::Serialize;
 
 use super::failure::Failure;
+use super::open;
 use super::output::{Output, View};
 use super::text::{Clean, Size};
 use crate::error::Error;
@@ -24,7 +25,7 @@ use crate::error::Error;
 pub(super) struct Arguments {
     /// The image.
     image: PathBuf,
-    /// Writes the signed image here instead of in the image's place.
+    /// Writes the signed image to this new file instead of in the image's place.
     #[arg(long, short, value_name = "FILE", conflicts_with = "to_sign")]
     output: Option<PathBuf>,
     /// Signs with this private key (PEM, not encrypted).
@@ -33,7 +34,7 @@ pub(super) struct Arguments {
     /// Puts this signature in: PKCS#7 (DER), or as the key made it (RSA PKCS#1 1.5, ECDSA).
     #[arg(long, value_name = "FILE", group = "what", requires = "certificate")]
     attach: Option<PathBuf>,
-    /// Writes the bytes that a signature is made over to this file; nothing is signed.
+    /// Writes the bytes that a signature is made over to this new file; nothing is signed.
     #[arg(long, value_name = "FILE", group = "what", conflicts_with_all = ["certificate", "add"])]
     to_sign: Option<PathBuf>,
     /// The certificate that goes with the key (PEM).
@@ -45,14 +46,15 @@ pub(super) struct Arguments {
     /// The digest of the signature, or, with --to-sign, the digest to write instead of the content.
     #[arg(long, value_name = "NAME", value_parser = digest, conflicts_with = "attach")]
     digest: Option<DigestAlgorithm>,
+    #[command(flatten)]
+    open: open::Arguments,
 }
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
     if let Some(file) = &arguments.to_sign {
         return arguments.write_to_sign(file, output);
     }
-    let options =
-        SignOptions::default().existing(if arguments.add { Existing::Keep } else { Existing::Replace });
+    let options = arguments.options()?;
     let signer = arguments.signer()?;
     let target = arguments.output.as_ref().unwrap_or(&arguments.image);
     let signed = build::sign_file(&arguments.image, target, signer.as_ref(), &options)
@@ -61,6 +63,11 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure>
 }
 
 impl Arguments {
+    fn options(&self) -> Result<SignOptions, Failure> {
+        let existing = if self.add { Existing::Keep } else { Existing::Replace };
+        Ok(SignOptions::default().existing(existing).open(self.open.options()?))
+    }
+
     fn signer(&self) -> Result<Box<dyn Sign>, Failure> {
         let Some(certificate) = &self.certificate else {
             return Err(confext_ddi::Error::from(confext_ddi::error::Refused::SignerMissing).into());
@@ -86,12 +93,18 @@ impl Arguments {
             move |source| Failure::from(Error::os(operation, target, source))
         };
         let image = File::open(&self.image).map_err(os("open", &self.image))?;
-        let to_sign = build::to_sign(image, &Limits::default()).map_err(|source| self.fault(source))?;
+        let to_sign = build::to_sign(image, &self.options()?).map_err(|source| self.fault(source))?;
         let bytes = match self.digest {
             Some(digest) => to_sign.digest(digest),
             None => to_sign.content().as_bytes().to_vec(),
         };
-        std::fs::write(file, bytes).map_err(os("write", file))?;
+        let mut new = File::create_new(file).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => {
+                confext_ddi::Error::from(Lookup::OutputExists { path: file.display().to_string() }).into()
+            }
+            _ => os("create", file)(error),
+        })?;
+        new.write_all(&bytes).map_err(os("write", file))?;
         output.summary(&Wanted {
             image: self.image.display().to_string(),
             root_hash: to_sign.content(),

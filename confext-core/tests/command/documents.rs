@@ -436,7 +436,7 @@ fn fec_and_repair() {
     Documented::read("repair").check(&[told, repaired]);
 
     let again = run(&["repair", "DAMAGED", "--fec", "FEC", "--output", "NEW"]);
-    assert_eq!((again.status, &again.json()["error"]["code"]), (3, &"io".into()));
+    assert_eq!((again.status, &again.json()["error"]["code"]), (1, &"output-exists".into()));
     let wrong = run(&["repair", "DAMAGED", "--fec", "FEC", "--output", "OTHER", "--fec-roots", "3"]);
     assert_eq!((wrong.status, &wrong.json()["error"]["code"]), (1, &"fec-area".into()));
     assert_eq!(run(&["fec", "IMAGE", "--output", "FEC", "--fec-roots", "25"]).status, 2);

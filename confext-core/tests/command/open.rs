@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use crate::faults::crc32;
-use crate::fixture::{Call, Scratch, confext};
+use crate::fixture::{Call, Key, Scratch, confext};
 
 const SECTOR: usize = 512;
 const TABLE: usize = 2 * SECTOR;
@@ -177,4 +177,41 @@ fn key_rules_hold_for_every_verb_that_judges_an_image() {
     assert_eq!((portable.status, code(&portable).as_str()), (2, "key-rule"));
     let alone = confext(["--json", "verify", image, "--name", "app"]);
     assert_eq!((alone.status, code(&alone).as_str()), (2, "usage"));
+}
+
+/// Of two images on one disk the chosen one gets a signature, and the other keeps its own.
+#[test]
+fn the_selected_one_is_signed() {
+    let ab = AB::new();
+    let stranger = ab.scratch.key("stranger", -1, 30);
+    let [first, second] = &ab.root_hashes;
+    let (output, text) = (ab.scratch.path("signed.raw"), ab.scratch.path("to-sign"));
+    let [output, text] = [&output, &text].map(|path| path.to_str().unwrap());
+    let sign = |more: &[&str]| {
+        let mut arguments: Vec<&str> =
+            stranger.signing().into_iter().map(|argument| argument.to_str().unwrap()).collect();
+        arguments.extend(["--output", output]);
+        arguments.extend(more);
+        ab.call("sign", &arguments)
+    };
+    assert_eq!(code(&sign(&[])), "partitions-ambiguous");
+    assert_eq!(code(&sign(&["--select", "newest", "--copies", "both"])), "gpt-copies");
+    let signed = sign(&["--select", first]).ok().json();
+    assert_eq!(signed["root_hash"], *first);
+    // The new file is not written over.
+    let again = sign(&["--select", second]);
+    assert_eq!((again.status, code(&again).as_str()), (1, "output-exists"));
+    let verify = |select: &str, by: &Key| {
+        let arguments = ["--json", "verify", output, "--select", select];
+        confext(arguments.into_iter().chain(by.trust()))
+    };
+    verify(first, &stranger).ok();
+    verify(second, &ab.scratch.vendor).ok();
+    assert_eq!(code(&verify(first, &ab.scratch.vendor)), "unknown-signer");
+
+    assert_eq!(code(&ab.call("sign", &["--to-sign", text])), "partitions-ambiguous");
+    ab.call("sign", &["--to-sign", text, "--select", "newest"]).ok();
+    assert_eq!(std::fs::read_to_string(text).unwrap(), *second);
+    assert_eq!(code(&ab.call("sign", &["--to-sign", text, "--select", first])), "output-exists");
+    assert_eq!(std::fs::read_to_string(text).unwrap(), *second);
 }

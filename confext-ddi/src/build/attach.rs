@@ -9,9 +9,11 @@ use crate::gpt::Partition;
 use crate::image::{self, Foreign, Image};
 use crate::limits::Limits;
 use crate::policy::{Data, Policy};
-use crate::read::{ReadAt, read_vec};
+use crate::read::{ReadAt, Window, read_vec};
+use crate::sidecar::{Kind, Sidecars};
 use crate::signature::{AdditionalSignature, Fingerprint, Json, Sign, ToSign};
 use crate::units::{ByteRange, PartitionNumber};
+use crate::verity::computed_root_hash;
 use serde::Serialize;
 use std::io::{Read, Seek, SeekFrom, Write};
 
@@ -32,8 +34,9 @@ pub enum Existing {
 pub struct SignOptions {
     /// What becomes of the signatures that are there. Default: they are replaced.
     pub existing: Existing,
-    /// Caps on what is read and allocated.
-    pub limits: Limits,
+    /// Which of the image's partitions count, which copies of its table must be there, and caps on what is read and
+    /// allocated. An image for any architecture is signed.
+    pub open: image::Options,
 }
 
 impl SignOptions {
@@ -41,6 +44,13 @@ impl SignOptions {
     #[must_use]
     pub const fn existing(mut self, existing: Existing) -> Self {
         self.existing = existing;
+        self
+    }
+
+    /// Says how the image is opened: of several root or usr partitions those that are chosen are signed.
+    #[must_use]
+    pub fn open(mut self, open: image::Options) -> Self {
+        self.open = open;
         self
     }
 }
@@ -67,8 +77,8 @@ pub struct SignedImage {
 /// # Errors
 ///
 /// As [`sign_image`].
-pub fn to_sign<R: ReadAt>(image: R, limits: &Limits) -> Result<ToSign> {
-    look(image, limits).map(|found| ToSign::new(&found.root_hash))
+pub fn to_sign<R: ReadAt>(image: R, options: &SignOptions) -> Result<ToSign> {
+    look(image, &options.open).map(|found| ToSign::new(&found.root_hash))
 }
 
 /// Puts a signature of `signer` into an image, which nobody else may read or write meanwhile.
@@ -90,11 +100,12 @@ pub fn sign_image<W: Read + Write + Seek + Send>(
 ) -> Result<SignedImage> {
     let size = image.seek(SeekFrom::End(0))?;
     let whole = ByteRange::with_len(0, size).ok_or(Corrupt::ImageEmpty)?;
-    let found = look(Region::new(image, whole), &options.limits)?;
+    let limits = &options.open.limits;
+    let found = look(Region::new(image, whole), &options.open)?;
     let place = found.designator.as_str();
     let kept = match (options.existing, &found.signature) {
         (Existing::Keep, Some(partition)) => {
-            kept(&Region::new(image, whole), partition, &found.root_hash, &options.limits).within(place)?
+            kept(&Region::new(image, whole), partition, &found.root_hash, limits).within(place)?
         }
         (Existing::Keep, None) | (Existing::Replace, _) => None,
     };
@@ -102,7 +113,7 @@ pub fn sign_image<W: Read + Write + Seek + Send>(
         certificate_fingerprint: Some(signer.certificate_fingerprint()),
         signature_der: signer.sign(&found.root_hash).within(place)?,
     };
-    let json = join(kept, found.root_hash, new, &options.limits).within(place)?;
+    let json = join(kept, found.root_hash, new, limits).within(place)?;
     let bytes = signature_bytes(&json).within(place)?;
     let root_hash = found.root_hash;
     let (partition, size_bytes) = found.write(image, size, &bytes)?;
@@ -140,10 +151,17 @@ struct Found {
 }
 
 /// Opens an image, whatever its signature partition says, and checks all of its data.
-fn look<R: ReadAt>(reader: R, limits: &Limits) -> Result<Found> {
-    let mut open = image::Options::default().limits(limits.clone()).foreign(Foreign::Accept);
+fn look<R: ReadAt>(reader: R, open: &image::Options) -> Result<Found> {
+    let mut open = open.clone().foreign(Foreign::Accept);
     open.signature = image::SignaturePartition::Ignored;
-    let image = Image::open(reader, &open)?;
+    let mut image = Image::open(&reader, &open)?;
+    if let Some(root_hash) = hidden_root_hash(&image, &open.limits)? {
+        let mut sidecars = Sidecars::none();
+        let usr = image.data().designator == Designator::Usr;
+        let kind = if usr { Kind::UsrHash } else { Kind::RootHash };
+        sidecars.add_bytes(kind, root_hash.to_hex().as_bytes(), &open.limits)?;
+        image = Image::open_with(&reader, sidecars, &open)?;
+    }
     let data = image.data();
     let designator = data.designator.verity_sig().unwrap_or(data.designator);
     let kind = PartitionType { designator, architecture: data.architecture };
@@ -160,6 +178,16 @@ fn look<R: ReadAt>(reader: R, limits: &Limits) -> Result<Found> {
     };
     checked.verify()?;
     Ok(Found { root_hash: *root_hash, designator, kind, signature, hash_label, table })
+}
+
+/// The root hash, where the identifiers of two partitions do not have all of it: they hold 32 bytes. It is worked out from
+/// the hash tree, and the identifiers must be its first and last 16 bytes.
+fn hidden_root_hash<R: ReadAt>(image: &Image<R>, limits: &Limits) -> Result<Option<RootHash>> {
+    let (Some(_), Some(hash)) = (image.table(), image.hash()) else { return Ok(None) };
+    let window = |range| Window::new(image.shared_reader(), range);
+    let found = computed_root_hash(window(image.data().range)?, window(hash.range)?, limits)
+        .map_err(|error| error.shifted(hash.range.start()).within(hash.designator.as_str()))?;
+    Ok(Some(found).filter(|found| found.as_bytes().len() != 32))
 }
 
 /// The signatures that are there; `None` in a partition that waits for its first.

@@ -24,6 +24,10 @@ family! {
             "the image has no hash tree, expected one: nothing else says which blocks are damaged",
             "build the image with a hash tree; parity alone repairs nothing";
         // build
+        /// A new file is to be written where something is.
+        OutputExists { path: String } = "output-exists",
+            "there is something at \"{path}\": expected nothing, for a new file",
+            "take another name, or remove what is there first";
         /// An image without a hash tree is to be signed.
         NotProtected = "not-protected",
             "nothing to sign: found an image without hash tree, expected one with a root or usr partition and its hash tree",

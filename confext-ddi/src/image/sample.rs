@@ -78,10 +78,20 @@ pub(crate) fn protected(
     data: Vec<u8>,
     sign: impl FnOnce(&RootHash) -> Vec<u8>,
 ) -> Vec<Part> {
+    protected_by(HashAlgorithm::Sha256, architecture, data, sign)
+}
+
+/// The same with a hash tree of this algorithm.
+pub(crate) fn protected_by(
+    algorithm: HashAlgorithm,
+    architecture: Architecture,
+    data: Vec<u8>,
+    sign: impl FnOnce(&RootHash) -> Vec<u8>,
+) -> Vec<Part> {
     let superblock = verity::Superblock {
         uuid: Uuid::from_bytes([6; 16]),
         hash_type: verity::HashType::Normal,
-        algorithm: HashAlgorithm::Sha256,
+        algorithm,
         data_block_size: BlockSize::B4096,
         hash_block_size: BlockSize::B4096,
         data_blocks: data.len() as u64 / 4096,
@@ -94,6 +104,7 @@ pub(crate) fn protected(
         signature_der: sign(&tree.root_hash),
         additional: Vec::new(),
     };
+    let end = tree.root_hash.as_bytes().len() - 16;
     let half = |at: usize| {
         let half: [u8; 16] = tree.root_hash.as_bytes()[at..at + 16].try_into().unwrap();
         Uuid::from_bytes(half).to_guid()
@@ -101,7 +112,7 @@ pub(crate) fn protected(
     let part = |designator, bytes| Part::new(designator, Some(architecture), bytes);
     vec![
         Part { id: half(0), ..part(Designator::Root, data) },
-        Part { id: half(16), ..part(Designator::RootVerity, tree.bytes) },
+        Part { id: half(end), ..part(Designator::RootVerity, tree.bytes) },
         part(Designator::RootVeritySig, json.to_bytes()),
     ]
 }

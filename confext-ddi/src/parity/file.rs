@@ -1,7 +1,7 @@
 //! Parity and repaired images at paths: complete, or not there.
 
 use super::{Options, Repaired, encode, repair};
-use crate::build::Partial;
+use crate::build::{Partial, must_be_free};
 use crate::error::{Result, ResultExt as _};
 use crate::image::Image;
 use crate::read::ReadAt;
@@ -28,7 +28,7 @@ pub fn encode_file<R: ReadAt>(image: &Image<R>, roots: Roots, path: impl AsRef<P
 ///
 /// # Errors
 ///
-/// As [`repair`]; an I/O error with the path, also when there is something.
+/// As [`repair`]; `output-exists`; an I/O error with the path.
 pub fn repair_file<R: ReadAt, F: ReadAt>(
     image: &Image<R>,
     fec: &F,
@@ -38,14 +38,12 @@ pub fn repair_file<R: ReadAt, F: ReadAt>(
     let path = path.as_ref();
     let place = path.display().to_string();
     // Not in place, and not over something else: a repair that goes wrong must not cost what it started from.
-    if path.symlink_metadata().is_ok() {
-        return Err(std::io::Error::from(std::io::ErrorKind::AlreadyExists)).within(place);
-    }
+    must_be_free(path)?;
     let partial = Partial::create(path).within(place.clone())?;
     partial.file.set_len(image.reader().size_bytes()?).map_err(crate::Error::from).within(place.clone())?;
     let repaired = repair(image, fec, &partial.file, options)?;
     if repaired.report.is_whole() {
-        partial.finish(path).within(place)?;
+        partial.finish_new(path).within(place)?;
     }
     Ok(repaired)
 }

@@ -136,6 +136,6 @@ fn a_path_has_the_whole_image_or_nothing() {
     assert!(repaired.report.is_whole());
     assert!(std::fs::read(&path).unwrap() == whole);
     let again = repair_file(&open(&damaged), &fec, &path, &Options::default()).unwrap_err();
-    assert_eq!(again.code(), "io");
+    assert_eq!(again.code(), "output-exists");
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "nothing else is left");
 }

@@ -42,6 +42,25 @@ pub struct Reader<D, H> {
     cache: Cache,
 }
 
+/// The root hash that a hash area comes to, superblock first, with the data where that is a single block. Nothing vouches
+/// for it, and nothing below the top of the tree is looked at.
+pub(crate) fn computed_root_hash<D: ReadAt, H: ReadAt>(
+    data: D,
+    hash: H,
+    limits: &Limits,
+) -> Result<RootHash> {
+    let superblock = Superblock::parse(&read_vec(&hash, 0, Superblock::BYTES)?, limits)?;
+    let geometry = Geometry::new(&superblock).within("superblock")?;
+    let top = match geometry.levels().last() {
+        Some(level) => read_vec(&hash, geometry.offset_of(level, 0), geometry.block_bytes())?,
+        None => {
+            let block = usize::try_from(superblock.data_block_size.bytes()).unwrap_or(usize::MAX);
+            read_vec(&data, 0, block)?
+        }
+    };
+    Ok(RootHash::from_digest(BlockHasher::new(&superblock).digest(&top)))
+}
+
 impl<D: ReadAt, H: ReadAt> Reader<D, H> {
     /// Parses the superblock at the start of `hash`, checks the top of the tree against `root_hash`, and that the
     /// tree was made for as many data blocks as the superblock says.

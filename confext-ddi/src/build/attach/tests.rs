@@ -1,6 +1,7 @@
 use super::*;
 use crate::RootHash;
 use crate::build::{Builder, Meta, ReleaseFields, Tree};
+use crate::digest::HashAlgorithm;
 use crate::dps::Architecture;
 use crate::gpt::{BackupState, Source, Table};
 use crate::image::Claim;
@@ -104,10 +105,10 @@ fn the_bytes_to_sign_are_known_before() {
     let mut out = Cursor::new(Vec::new());
     let built = builder().sign_later().build(&mut out, None).unwrap();
     assert_eq!(built.to_sign().content(), built.root_hash.to_hex());
-    let limits = Limits::default();
-    assert_eq!(to_sign(out.into_inner(), &limits).unwrap(), built.to_sign());
-    assert_eq!(to_sign(build(builder(), Some(&Key(1, 1400))), &limits).unwrap(), built.to_sign());
-    assert_eq!(to_sign(build(builder().unsigned(), None), &limits).unwrap(), built.to_sign());
+    let options = SignOptions::default();
+    assert_eq!(to_sign(out.into_inner(), &options).unwrap(), built.to_sign());
+    assert_eq!(to_sign(build(builder(), Some(&Key(1, 1400))), &options).unwrap(), built.to_sign());
+    assert_eq!(to_sign(build(builder().unsigned(), None), &options).unwrap(), built.to_sign());
 }
 
 #[test]
@@ -237,6 +238,32 @@ fn what_cannot_be_signed_is_refused() {
     assert_eq!(failing.code(), "limit-bytes");
 }
 
+/// Identifiers of partitions hold 32 bytes: the rest of a longer root hash comes from the tree.
+#[test]
+fn root_hashes_of_any_length_are_signed_whole() {
+    let native = Architecture::X86_64;
+    for (algorithm, digits) in [(HashAlgorithm::Sha256, 64), (HashAlgorithm::Sha512, 128)] {
+        let mut expected = None;
+        let mut parts = image::sample::protected_by(algorithm, native, image::sample::erofs(), |root_hash| {
+            expected = Some(*root_hash);
+            vec![b' '; 2000]
+        });
+        let expected = expected.unwrap();
+        let unsigned = image::sample::disk(&parts[..2]);
+        assert_eq!(to_sign(&unsigned[..], &SignOptions::default()).unwrap().content(), expected.to_hex());
+        assert_eq!(expected.to_hex().len(), digits);
+        let (signed, found) = sign(&image::sample::disk(&parts), &Key(1, 700), Existing::Replace).unwrap();
+        assert_eq!(found.root_hash, expected);
+        let opened = Image::open(&signed[..], &image::Options::default().architecture(native)).unwrap();
+        let admitted = Policy::signed().judge(opened, Some(&Names)).unwrap();
+        assert_eq!(admitted.root_hash(), Some(&expected));
+        // The tree of another image.
+        parts[1].id = image::sample::fresh_id();
+        let error = to_sign(&image::sample::disk(&parts[..2])[..], &SignOptions::default()).unwrap_err();
+        assert!(["root-hash", "root-hash-partition"].contains(&error.code()), "{error}");
+    }
+}
+
 #[test]
 fn images_of_other_architectures_are_signed_too() {
     for architecture in [Architecture::Arm64, Architecture::S390x] {
@@ -280,7 +307,7 @@ fn a_signature_made_elsewhere_completes_the_image() {
 
 #[cfg(feature = "openssl")]
 fn table_root_hash(image: &[u8]) -> RootHash {
-    look(image, &Limits::default()).unwrap().root_hash
+    look(image, &image::Options::default()).unwrap().root_hash
 }
 
 #[cfg(feature = "directory")]
@@ -310,7 +337,11 @@ fn a_file_is_signed_whole_or_not_at_all() {
     sign_file(&path, &other, &Key(2, 1400), &options).unwrap();
     assert!(std::fs::read(&path).unwrap() == signed);
     assert_eq!(signers(&std::fs::read(&other).unwrap()), [2]);
+    let again = sign_file(&path, &other, &Key(3, 1400), &options).unwrap_err();
+    assert_eq!(again.code(), "output-exists");
+    assert_eq!(signers(&std::fs::read(&other).unwrap()), [2]);
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "nothing else is left");
-    let missing = sign_file(dir.path().join("none"), &other, &Key(1, 1), &options).unwrap_err();
+    let new = dir.path().join("new.raw");
+    let missing = sign_file(dir.path().join("none"), &new, &Key(1, 1), &options).unwrap_err();
     assert_eq!((missing.code(), missing.path().ends_with("none")), ("io", true));
 }

@@ -18,6 +18,14 @@ mod incompatible {
     /// Read here: file types, meta groups, extents, 64 bits, multiple mount protection, flexible groups, attributes in
     /// inodes, the checksum seed, large directories, inline data.
     pub(super) const KNOWN: u32 = 0x2 | 0x10 | 0x40 | 0x80 | 0x100 | 0x200 | 0x400 | 0x2000 | 0x4000 | 0x8000;
+    /// Not read here, by the names that mke2fs and dumpe2fs have for them.
+    pub(super) const NAMES: [(u32, &str); 5] = [
+        (0x1, "the feature compression"),
+        (0x8, "the feature journal_dev"),
+        (0x1000, "the feature dirdata"),
+        (0x1_0000, "the feature encrypt"),
+        (0x2_0000, "the feature casefold"),
+    ];
 }
 const SPARSE_SUPERBLOCKS: u32 = 0x1;
 const METADATA_CHECKSUMS: u32 = 0x400;
@@ -63,8 +71,13 @@ impl Superblock {
             let what = "a journal that was not replayed (run e2fsck on the image)";
             return Err(feature(what, incompatible::RECOVER));
         }
-        if features & !incompatible::KNOWN != 0 {
-            return Err(feature("an incompatible feature", features & !incompatible::KNOWN));
+        let unknown = features & !incompatible::KNOWN;
+        if unknown != 0 {
+            let named = incompatible::NAMES.into_iter().find(|(bit, _)| unknown & bit != 0);
+            return Err(named.map_or_else(
+                || feature("an incompatible feature without a name", unknown),
+                |(bit, name)| feature(name, bit),
+            ));
         }
         let has_checksums = raw.read_only_compatible.get() & METADATA_CHECKSUMS != 0;
         if has_checksums {

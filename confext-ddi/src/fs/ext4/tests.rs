@@ -68,6 +68,28 @@ fn numbers_of_blocks_lead_to_the_content() {
     assert_eq!(files.xattrs(b"file").unwrap(), []);
 }
 
+/// By the names that `mke2fs -O` takes.
+#[test]
+fn features_that_are_not_read_are_named() {
+    for (bits, expected) in [
+        (0x1_u32, "the feature compression (0x1)"),
+        (0x8, "the feature journal_dev (0x8)"),
+        (0x1000, "the feature dirdata (0x1000)"),
+        (0x1_0000, "the feature encrypt (0x10000)"),
+        (0x2_0000, "the feature casefold (0x20000)"),
+        (0x8003_0000, "the feature encrypt (0x10000)"),
+        (0x8000_0000, "an incompatible feature without a name (0x80000000)"),
+    ] {
+        let mut image = image();
+        let at = 1024 + 96;
+        let features = u32::from_le_bytes(image[at..at + 4].try_into().unwrap()) | bits;
+        image[at..at + 4].copy_from_slice(&features.to_le_bytes());
+        let error = fs::open(image, FsType::Ext4, &Limits::default()).map(drop).unwrap_err();
+        assert_eq!(error.code(), "file-system-feature");
+        assert!(error.to_string().ends_with(expected), "{error}");
+    }
+}
+
 #[test]
 fn each_damaged_field_has_its_code() {
     let good = image();
