@@ -27,6 +27,7 @@ mod flags;
 mod judge;
 mod key_rules;
 mod lint;
+mod partition;
 mod preset;
 mod rule;
 mod text;
@@ -35,6 +36,7 @@ pub use admitted::{Admitted, Checked, Data, Evidence};
 pub use flags::Protection;
 pub use key_rules::{Comparison, KeyRule, KeyRules};
 pub use lint::{Finding, Level, Lint};
+pub use partition::AdmittedPartition;
 pub use preset::Preset;
 pub use rule::{Attribute, Rule, Use};
 
@@ -134,7 +136,25 @@ impl Policy {
     /// `policy`, `policy-protection`, `policy-signature`, `policy-sidecar`, `policy-attribute`, `policy-file-system`,
     /// `sidecar-name`. `encrypted` for a file system in LUKS.
     pub fn judge<R: ReadAt>(&self, image: Image<R>, verifier: Option<&dyn Verifier>) -> Result<Admitted<R>> {
-        judge::judge(self, image, verifier)
+        judge::judge(self, image, verifier, None)
+    }
+
+    /// Judges the image, and with it the use of a partition that nothing protects, like an EFI system partition: its
+    /// rule has to say `unprotected`. Only [`Policy::judge`] is about root and usr.
+    ///
+    /// # Errors
+    ///
+    /// As [`Policy::judge`], also for the partition; `no-such-partition`; `partitions-ambiguous` when there are several.
+    pub fn judge_partition<R: ReadAt>(
+        &self,
+        image: Image<R>,
+        designator: Designator,
+        verifier: Option<&dyn Verifier>,
+    ) -> Result<(Admitted<R>, AdmittedPartition<R>)> {
+        let partition = partition::find(&image, designator)?;
+        let admitted = judge::judge(self, image, verifier, Some(designator))?;
+        let used = partition::admit(self, &admitted, partition)?;
+        Ok((admitted, used))
     }
 }
 

@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use confext_ddi::Limits;
 use confext_ddi::policy::Evidence;
-use confext_ddi::read::ReadAt as _;
 use serde::Serialize;
 
 use super::failure::Failure;
@@ -23,7 +22,7 @@ use crate::extract::{Devices, Existing, Extracted, Options, Ownership, SetId, Sy
 #[group(skip)]
 pub(super) struct Arguments {
     #[command(flatten)]
-    image: image::Arguments,
+    image: image::Selected,
     /// The directory; one that is not there appears when it is complete.
     destination: PathBuf,
     /// Replaces files and links that are there.
@@ -98,7 +97,7 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure>
     let fault = |error| arguments.image.fault(error);
     let files = admitted.file_system(&limits).map_err(fault)?;
     // About: holes and compression make contents larger than what holds them.
-    let total_bytes = admitted.data().size_bytes().map_err(fault)?;
+    let total_bytes = admitted.size_bytes().map_err(fault)?;
     let mut progress = Progress::new("extracting", output);
     let show = |done_bytes: u64| {
         progress.show(done_bytes.min(total_bytes), total_bytes);
@@ -107,7 +106,7 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure>
     let extracted = extract(files.as_ref(), &arguments.destination, &arguments.options(), &limits, show);
     progress.finish();
     output.summary(&Summary {
-        image: arguments.image.image.display().to_string(),
+        image: arguments.image.image.image.display().to_string(),
         evidence: admitted.evidence(),
         destination: arguments.destination.display().to_string(),
         extracted: extracted.map_err(|error| match error {

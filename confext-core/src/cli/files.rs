@@ -24,7 +24,7 @@ use super::text::Path;
 #[group(skip)]
 pub(super) struct ListArguments {
     #[command(flatten)]
-    image: image::Arguments,
+    image: image::Selected,
     /// A directory or file of the image; without it, the root.
     #[arg(default_value = "/")]
     path: OsString,
@@ -41,7 +41,7 @@ pub(super) struct ListArguments {
 #[group(skip)]
 pub(super) struct CatArguments {
     #[command(flatten)]
-    image: image::Arguments,
+    image: image::Selected,
     /// A file of the image; links are followed inside it.
     path: OsString,
 }
@@ -60,7 +60,7 @@ pub(super) fn list(arguments: &ListArguments, output: &Output) -> Result<(), Fai
     };
     let (directory, entries) = listing().map_err(|error| arguments.image.fault(error))?;
     output.answer(&Listing {
-        image: arguments.image.image.display().to_string(),
+        image: arguments.image.image.image.display().to_string(),
         evidence: admitted.evidence(),
         entries,
         style: Style { long: arguments.long, directory },

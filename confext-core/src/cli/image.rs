@@ -4,8 +4,11 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use confext_ddi::dps::Architecture;
-use confext_ddi::policy::Admitted;
+use confext_ddi::Limits;
+use confext_ddi::dps::{Architecture, Designator};
+use confext_ddi::fs::FileSystem;
+use confext_ddi::policy::{Admitted, AdmittedPartition, Evidence};
+use confext_ddi::read::ReadAt as _;
 use confext_ddi::release::{Class, Strictness, base_name};
 
 use super::failure::Failure;
@@ -24,6 +27,68 @@ pub(super) struct Arguments {
     gate: Gate,
     #[command(flatten)]
     role: Role,
+}
+
+/// The files of an image, or of one more of its partitions.
+#[derive(Debug, Args)]
+#[group(skip)]
+pub(super) struct Selected {
+    #[command(flatten)]
+    pub(super) image: Arguments,
+    /// The files of this partition instead: esp, xbootldr, home, … Nothing protects it, so that the policy has to let it be
+    /// used: --policy root=signed:esp=unprotected.
+    #[arg(long, value_name = "DESIGNATOR", value_parser = designator)]
+    partition: Option<Designator>,
+}
+
+/// Files that the policy admits.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one for each call")]
+pub(super) enum Opened {
+    Image(Admitted<File>),
+    Partition(AdmittedPartition<File>),
+}
+
+impl Selected {
+    /// Opens the image and has the policy judge what is used of it.
+    pub(super) fn admit(&self) -> Result<Opened, Failure> {
+        let Arguments { image, gate, role } = &self.image;
+        Ok(match gate.judge(image, (&role.name_of(image), role.class), self.partition)? {
+            (_, Some(partition)) => Opened::Partition(partition),
+            (admitted, None) => Opened::Image(admitted),
+        })
+    }
+
+    /// What an error of the image's bytes is to the caller.
+    pub(super) fn fault(&self, source: confext_ddi::Error) -> Failure {
+        self.image.fault(source)
+    }
+}
+
+impl Opened {
+    /// The files.
+    pub(super) fn file_system(&self, limits: &Limits) -> confext_ddi::Result<Box<dyn FileSystem + '_>> {
+        match self {
+            Self::Image(admitted) => admitted.file_system(limits),
+            Self::Partition(partition) => partition.file_system(limits),
+        }
+    }
+
+    /// What was checked of them.
+    pub(super) fn evidence(&self) -> &Evidence {
+        match self {
+            Self::Image(admitted) => admitted.evidence(),
+            Self::Partition(_) => &Evidence::None,
+        }
+    }
+
+    /// The size of what holds them.
+    pub(super) fn size_bytes(&self) -> confext_ddi::Result<u64> {
+        match self {
+            Self::Image(admitted) => admitted.data().size_bytes(),
+            Self::Partition(partition) => partition.data().size_bytes(),
+        }
+    }
 }
 
 /// What an image has to be for its files to be of interest.
@@ -69,7 +134,11 @@ impl Arguments {
 impl Role {
     /// Opens an image and has the policy and the key rules judge it.
     pub(super) fn admit(&self, gate: &Gate, path: &Path) -> Result<Admitted<File>, Failure> {
-        gate.admit(path, &self.name.clone().unwrap_or_else(|| name(path)), self.class)
+        gate.admit(path, &self.name_of(path), self.class)
+    }
+
+    fn name_of(&self, path: &Path) -> String {
+        self.name.clone().unwrap_or_else(|| name(path))
     }
 }
 
@@ -81,6 +150,16 @@ impl Gate {
 
     /// Opens an image that is to be used as the extension `name`, and has the policy and the key rules judge it.
     pub(super) fn admit(&self, path: &Path, name: &str, class: Class) -> Result<Admitted<File>, Failure> {
+        self.judge(path, (name, class), None).map(|(admitted, _)| admitted)
+    }
+
+    /// The same for an image of which one more partition may be used.
+    fn judge(
+        &self,
+        path: &Path,
+        (name, class): (&str, Class),
+        used: Option<Designator>,
+    ) -> Result<(Admitted<File>, Option<AdmittedPartition<File>>), Failure> {
         let policy = self.trust.policy()?;
         let certificates = self.trust.certificates(&Host::open(&self.root)?)?;
         let mut options = self.open.options()?;
@@ -90,10 +169,15 @@ impl Gate {
         }
         let image = sidecars::open(path, &options)?;
         let verifier = trust::verifier(&policy, &certificates);
-        let admitted = policy.judge(image, verifier);
-        let admitted = admitted.and_then(|admitted| match rules {
-            Some(rules) => rules.admit(admitted, name, class, Strictness::default()),
-            None => Ok(admitted),
+        let admitted = match used {
+            None => policy.judge(image, verifier).map(|admitted| (admitted, None)),
+            Some(designator) => policy
+                .judge_partition(image, designator, verifier)
+                .map(|(admitted, partition)| (admitted, Some(partition))),
+        };
+        let admitted = admitted.and_then(|(admitted, partition)| match rules {
+            Some(rules) => Ok((rules.admit(admitted, name, class, Strictness::default())?, partition)),
+            None => Ok((admitted, partition)),
         });
         admitted.map_err(|source| fault(path, source))
     }
@@ -114,5 +198,14 @@ pub(super) fn architecture(text: &str) -> Result<Architecture, String> {
     Architecture::ALL.into_iter().find(|known| known.as_str() == text).ok_or_else(|| {
         let known: Vec<&str> = Architecture::ALL.iter().map(|known| known.as_str()).collect();
         format!("expected one of {}", known.join(", "))
+    })
+}
+
+/// The argument `--partition`.
+fn designator(text: &str) -> Result<Designator, String> {
+    let others = || Designator::ALL.into_iter().filter(|known| !known.has_architecture());
+    others().find(|known| known.as_str() == text).ok_or_else(|| {
+        let known: Vec<&str> = others().map(Designator::as_str).collect();
+        format!("expected one of {}; the files of root and usr are those without it", known.join(", "))
     })
 }

@@ -8,8 +8,6 @@ use clap::{Args, ValueEnum};
 use confext_ddi::Limits;
 use confext_ddi::diff::{self, Attribute, Side};
 use confext_ddi::manifest::{Contents, Dialect, Kind, Manifest, Options};
-use confext_ddi::policy::Admitted;
-use confext_ddi::read::ReadAt as _;
 
 use super::diff::{Differences, attribute, options as diff_options};
 use super::failure::Failure;
@@ -23,7 +21,7 @@ use crate::error::Error;
 #[group(skip)]
 pub(super) struct Arguments {
     #[command(flatten)]
-    image: image::Arguments,
+    image: image::Selected,
     /// Whose mtree is written.
     #[arg(long, value_enum, value_name = "DIALECT", default_value_t = DialectName::Bsd)]
     mtree: DialectName,
@@ -76,7 +74,7 @@ fn check(arguments: &Arguments, listed: &Path, output: &Output) -> Result<u8, Fa
         diff::collect(before, after, &diff_options(&arguments.ignore), &limits)
     });
     let differences = differences.map_err(|error| arguments.image.fault(error))?;
-    let (before, after) = (listed.display().to_string(), arguments.image.image.display().to_string());
+    let (before, after) = (listed.display().to_string(), arguments.image.image.image.display().to_string());
     let view = Differences { before, after, differences };
     output.answer(&view)?;
     Ok(view.exit_status())
@@ -96,7 +94,7 @@ fn parse(path: &Path, limits: &Limits) -> Result<Manifest, Failure> {
 
 /// Reads the files of an image that the policy admits.
 pub(super) fn of_image(
-    image: &image::Arguments,
+    image: &image::Selected,
     options: &Options,
     output: &Output,
 ) -> Result<Manifest, Failure> {
@@ -108,14 +106,14 @@ pub(super) fn of_image(
 }
 
 fn make(
-    admitted: &Admitted<File>,
+    admitted: &image::Opened,
     options: &Options,
     progress: &mut Progress,
 ) -> confext_ddi::Result<Manifest> {
     let limits = Limits::default();
     let files = admitted.file_system(&limits)?;
     // About: holes and compression make contents larger than what holds them.
-    let total_bytes = admitted.data().size_bytes()?;
+    let total_bytes = admitted.size_bytes()?;
     let mut done_bytes: u64 = 0;
     Manifest::of(files.as_ref(), options, &limits, |entry| {
         if let Kind::Regular { size_bytes, .. } = entry.kind {

@@ -16,6 +16,7 @@ mod fixture;
 mod host;
 mod open;
 mod pages;
+mod partition;
 mod policy;
 mod sign;
 mod text;

@@ -32,6 +32,11 @@ family! {
         NotProtected = "not-protected",
             "nothing to sign: found an image without hash tree, expected one with a root or usr partition and its hash tree",
             "build the image again, with systemd-repart or confext";
+        // policy
+        /// The image has no such partition.
+        NoSuchPartition { expected: &'static str, found: String } = "no-such-partition",
+            "no such partition besides root, usr and what protects them: found {found}, expected {expected}",
+            "inspect the image to see what it has; the files of root and usr are there without asking";
         // fs
         /// A path has a NUL byte, or a `..` where none is allowed.
         PathSyntax { found: String } = "path-syntax",

@@ -12,10 +12,12 @@ use crate::image::{Claim, Image, Partition};
 use crate::read::{ReadAt, Window};
 use crate::signature::{Signer, Verifier};
 
+/// Judges an image of which besides the data one more partition may be `used`.
 pub(super) fn judge<R: ReadAt>(
     policy: &Policy,
     image: Image<R>,
     verifier: Option<&dyn Verifier>,
+    used: Option<Designator>,
 ) -> Result<Admitted<R>> {
     let partition = image.data();
     let designator = partition.designator;
@@ -24,7 +26,7 @@ pub(super) fn judge<R: ReadAt>(
     }
     let rule = policy.judged(designator);
     check_attributes(partition, rule)?;
-    check_others(policy, &image)?;
+    check_others(policy, &image, used)?;
     check_neighbours(&image, designator, rule)?;
     let (evidence, signers) = weigh(image.claim(), designator, rule, verifier)?;
     check_needed(policy, &image, rule)?;
@@ -130,7 +132,7 @@ fn check_neighbours<R: ReadAt>(image: &Image<R>, designator: Designator, rule: F
 }
 
 /// Judged on the bytes that will be used, not on those that were looked at when the image was opened.
-fn check_file_system<R: ReadAt>(data: &Data<R>, designator: Designator, rule: Flags) -> Result<()> {
+pub(super) fn check_file_system(data: &impl ReadAt, designator: Designator, rule: Flags) -> Result<()> {
     if rule.contains(Flags::FILE_SYSTEMS) {
         return Ok(());
     }
@@ -144,7 +146,7 @@ fn check_file_system<R: ReadAt>(data: &Data<R>, designator: Designator, rule: Fl
     Err(Refused::PolicyFileSystem { designator: designator.as_str(), found, expected }.into())
 }
 
-fn check_attributes(partition: &Partition, rule: Flags) -> Result<()> {
+pub(super) fn check_attributes(partition: &Partition, rule: Flags) -> Result<()> {
     let read_only = match partition.read_only {
         true => (Flags::READ_ONLY_ON, "read-only-on"),
         false => (Flags::READ_ONLY_OFF, "read-only-off"),
@@ -221,15 +223,15 @@ fn is_free<R: ReadAt>(policy: &Policy, image: &Image<R>, designator: Designator)
         && !policy.rules.contains_key(&designator)
 }
 
-/// The partitions besides the data: its hash tree is in use, others are present and not used, or absent.
-fn check_others<R: ReadAt>(policy: &Policy, image: &Image<R>) -> Result<()> {
+/// The partitions besides the data: its hash tree is in use, one more may be, others are present and not used, or absent.
+fn check_others<R: ReadAt>(policy: &Policy, image: &Image<R>, used: Option<Designator>) -> Result<()> {
     let hash = image.hash().map(|hash| hash.designator);
     let sig = image.data().designator.verity_sig();
     let others = DESIGNATORS.into_iter().filter(|designator| *designator != image.data().designator);
     for designator in others.filter(|designator| !is_free(policy, image, *designator)) {
         let (found, offers) = if !image.has(designator) {
             ("absent", Flags::ABSENT)
-        } else if Some(designator) == hash {
+        } else if Some(designator) == hash || Some(designator) == used {
             ("unprotected", Flags::UNPROTECTED)
         } else if Some(designator) == sig {
             // It counts as used or not, whether the rule for the data needs it or not.
