@@ -313,6 +313,39 @@ fn every_lint_code_is_documented() {
     check_generated("docs/building.md", "lint codes", &table);
 }
 
+/// Every row says what shows it, by names of tests and fuzz targets that exist, or says that nothing does.
+#[test]
+fn what_covers_hostile_input_exists() {
+    let text = fs::read_to_string(root().join("docs/hostile-input.md")).expect("the page");
+    let (_, classes) = text.split_once("\n## Classes of faults\n").expect("the classes");
+    let mut known: BTreeSet<String> = files_below(&["fuzz/fuzz_targets"])
+        .iter()
+        .filter_map(|file| Some(file.strip_prefix("fuzz/fuzz_targets/")?.strip_suffix(".rs")?.to_owned()))
+        .collect();
+    for (_, source) in rust_sources(&["confext-ddi", "confext-core", "confext-py", "tests"]) {
+        let functions = source.split("fn ").skip(1).filter_map(|rest| rest.split(['(', '<']).next());
+        known.extend(functions.map(str::to_owned));
+    }
+    let rows = classes.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| fault |"));
+    let mut count = 0;
+    for row in rows {
+        let (_, covered) = row[2..].split_once(" | ").unwrap_or_else(|| panic!("two columns: {row}"));
+        let names = covered.split('`').skip(1).step_by(2);
+        let is_name = |name: &&str| name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+        let (found, missing): (Vec<_>, Vec<_>) =
+            names.filter(is_name).partition(|name| known.contains(*name));
+        // Other words between backticks have no underscores.
+        let missing: Vec<_> = missing.into_iter().filter(|name| name.contains('_')).collect();
+        assert!(missing.is_empty(), "no test or target {missing:?}: {row}");
+        assert!(
+            !found.is_empty() || covered.contains("Not covered: "),
+            "neither shown nor said not to be: {row}"
+        );
+        count += 1;
+    }
+    assert!(count > 80, "{count} rows");
+}
+
 #[test]
 fn ignored_tests_only_wait_for_root() {
     for (file, text) in rust_sources(&["confext-ddi", "confext-core", "confext-py", "tests"]) {
