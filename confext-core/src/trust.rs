@@ -5,7 +5,6 @@ use std::ffi::OsString;
 use std::os::fd::AsFd as _;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use confext_ddi::signature::{Certificates, Time};
 use serde::Serialize;
@@ -70,8 +69,8 @@ impl Trust {
     /// # Errors
     ///
     /// `os` when a directory is there and cannot be listed: which files it masks is unknown then.
-    pub fn read(host: &Host, now: SystemTime) -> Result<Self> {
-        let mut trust = Self { certificates: Certificates::new(Time::from(now)), files: Vec::new() };
+    pub fn read(host: &Host, now: impl Into<Time>) -> Result<Self> {
+        let mut trust = Self { certificates: Certificates::new(now.into()), files: Vec::new() };
         let mut taken = BTreeSet::new();
         for directory in DIRECTORIES.map(Path::new) {
             let failed = |error| Error::os("list", host.display(directory), error);
@@ -117,6 +116,7 @@ mod tests {
     use super::*;
     use confext_ddi::signature::KeyPair;
     use std::fs;
+    use std::time::SystemTime;
 
     #[test]
     fn certificates_come_from_the_root_and_the_first_name_wins() {

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use confext_core::Error;
+use confext_core::trust::Trust;
+use confext_core::{Error, Host as Root};
 use confext_ddi::dps::{Architecture, Designator};
 use confext_ddi::filter::Filter;
 use confext_ddi::policy::{self, Policy};
@@ -21,6 +23,7 @@ use pyo3::types::{PyBytes, PyString};
 
 use crate::error::{in_image, raise};
 use crate::filter::{FilterArgument, ImageFilter};
+use crate::host::Host;
 use crate::policy::PolicyArgument;
 use crate::rule::{Rule, RuleArgument};
 
@@ -131,18 +134,55 @@ pub(crate) struct PemText {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// Certificates that a caller names: one, or any number of them.
-pub(crate) struct Pems(Vec<Pem>);
+/// Certificates that a caller names: one, or any number of them; a host stands for those in its `verity.d` directories.
+pub(crate) struct Pems {
+    pems: Vec<Pem>,
+    host: Option<Arc<Root>>,
+}
+
+/// One of them.
+enum Named {
+    Pem(Pem),
+    Host(Arc<Root>),
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Named {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        match object.cast::<Host>() {
+            Ok(host) => Ok(Self::Host(host.get().host())),
+            Err(_) => object.extract().map(Self::Pem),
+        }
+    }
+}
+
+impl Pems {
+    fn new(items: Vec<Named>) -> PyResult<Self> {
+        let mut all = Self { pems: Vec::new(), host: None };
+        for item in items {
+            match item {
+                Named::Pem(pem) => all.pems.push(pem),
+                Named::Host(host) => {
+                    if all.host.replace(host).is_some() {
+                        return Err(PyValueError::new_err("certificates: found several hosts, expected one"));
+                    }
+                }
+            }
+        }
+        Ok(all)
+    }
+}
 
 impl<'a, 'py> FromPyObject<'a, 'py> for Pems {
     type Error = PyErr;
 
     fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
         // First, because text and bytes are iterable too.
-        match object.extract::<Pem>() {
-            Ok(one) => Ok(Self(vec![one])),
+        match object.extract::<Named>() {
+            Ok(one) => Self::new(vec![one]),
             Err(error) => match object.try_iter() {
-                Ok(items) => items.map(|item| item?.extract()).collect::<PyResult<_>>().map(Self),
+                Ok(items) => Self::new(items.map(|item| item?.extract()).collect::<PyResult<_>>()?),
                 Err(_) => Err(error),
             },
         }
@@ -151,11 +191,15 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Pems {
 
 /// Certificates that a caller named, read.
 #[derive(Debug, Clone)]
-pub(crate) struct Trusted(Vec<PemText>);
+pub(crate) struct Trusted {
+    pems: Vec<PemText>,
+    host: Option<Arc<Root>>,
+}
 
 impl Pems {
     pub(crate) fn read(&self) -> Result<Trusted, Error> {
-        self.0.iter().map(Pem::read).collect::<Result<_, _>>().map(Trusted)
+        let pems = self.pems.iter().map(Pem::read).collect::<Result<_, _>>()?;
+        Ok(Trusted { pems, host: self.host.clone() })
     }
 }
 
@@ -166,11 +210,15 @@ impl Trusted {
         now: Time,
         rules: CertificateRules,
     ) -> Result<Option<Certificates>, Error> {
-        let mut certificates = Certificates::new(now).rules(rules);
-        for pem in &self.0 {
+        let certificates = match &self.host {
+            None => Certificates::new(now),
+            Some(host) => Trust::read(host, now)?.certificates,
+        };
+        let mut certificates = certificates.rules(rules);
+        for pem in &self.pems {
             certificates.add_pem_bundle(&pem.bytes).map_err(in_image(&pem.name))?;
         }
-        Ok((!self.0.is_empty()).then_some(certificates))
+        Ok((!certificates.is_empty()).then_some(certificates))
     }
 }
 

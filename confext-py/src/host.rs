@@ -15,15 +15,15 @@ use confext_ddi::signature::{CertificateRules, Time};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use crate::argument::{Pem, Pems, Trusted, certificate_rules, choice, class};
+use crate::argument::{Pems, Trusted, certificate_rules, choice, class};
 use crate::error::detached;
+use crate::key_rules::KeyRulesArgument;
 use crate::layer::Listing;
 use crate::origin::Origin;
 use crate::plan::Plan;
 use crate::policy::PolicyArgument;
 use crate::record::Tuple;
 use crate::report::Report;
-use crate::sign;
 use crate::status::Status;
 
 /// A root directory, `/` or that of another system, and the conditions under which its extensions are used.
@@ -39,7 +39,7 @@ use crate::status::Status;
 /// - `host_match`: whether an extension must be for this host.
 /// - `allow`: objections that do not stop a merge, by the codes of `Veto`.
 /// - `lock_wait`: how many seconds to wait for another program that merges.
-/// - `key_rules`: which signer may sign which extensions: the path of a file, or its text as `bytes`.
+/// - `key_rules`: which signer may sign which extensions: `KeyRules`, the path of a file, or its text as `bytes`.
 /// - `certificate_rules`: what certificates must be like, besides being trusted: `usage=required,chain=issued`.
 #[pyclass(frozen, module = "confext")]
 pub(crate) struct Host {
@@ -86,7 +86,7 @@ impl Host {
         host_match: bool,
         allow: Option<Vec<String>>,
         lock_wait: f64,
-        key_rules: Option<Pem>,
+        key_rules: Option<KeyRulesArgument>,
         certificate_rules: &str,
     ) -> PyResult<Self> {
         let on_bad = choice("on_bad", on_bad, &[("refuse", OnBad::RefuseAll), ("skip", OnBad::Skip)])?;
@@ -100,7 +100,7 @@ impl Host {
         detached(py, move || {
             let policy = policy.0;
             let trusted = certificates.map(|certificates| certificates.read()).transpose()?;
-            let key_rules = key_rules.map(|rules| sign::key_rules(&rules).map(Arc::new)).transpose()?;
+            let key_rules = key_rules.map(|rules| rules.read().map(Arc::new)).transpose()?;
             let conditions = Conditions {
                 policy,
                 trusted,

@@ -16,14 +16,14 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::admitted::Admitted;
-use crate::argument::{Moment, Pem, Pems, certificate_rules, class};
+use crate::argument::{Moment, Pems, certificate_rules, class};
 use crate::error::{detached, in_image};
 use crate::evidence::Claim;
 use crate::filter::FilterArgument;
+use crate::key_rules::KeyRulesArgument;
 use crate::open::{self, Opening, Sidecars};
 use crate::policy::PolicyArgument;
 use crate::record::{Tuple, record};
-use crate::sign;
 
 record! {
     /// The partition table.
@@ -208,7 +208,7 @@ impl Image {
         policy: PolicyArgument,
         now: Option<Moment>,
         certificate_rules: &str,
-        key_rules: Option<Pem>,
+        key_rules: Option<KeyRulesArgument>,
         class_: &str,
         name: Option<String>,
     ) -> PyResult<Admitted> {
@@ -293,7 +293,7 @@ pub(crate) fn verify(
     copies: &str,
     image_filter: FilterArgument,
     certificate_rules: &str,
-    key_rules: Option<Pem>,
+    key_rules: Option<KeyRulesArgument>,
     class_: &str,
     name: Option<String>,
 ) -> PyResult<Admitted> {
@@ -321,13 +321,13 @@ struct Judgement {
 
 /// As what an image is to be used, and by whom it may be signed then.
 struct Role {
-    rules: Pem,
+    rules: KeyRulesArgument,
     class: Class,
     name: Option<String>,
 }
 
 impl Role {
-    fn new(rules: Option<Pem>, class_: &str, name: Option<String>) -> PyResult<Option<Self>> {
+    fn new(rules: Option<KeyRulesArgument>, class_: &str, name: Option<String>) -> PyResult<Option<Self>> {
         let class = class(class_)?;
         match (rules, &name) {
             (None, Some(_)) => Err(PyValueError::new_err("name goes with key_rules: found it alone")),
@@ -344,7 +344,7 @@ impl Role {
 
 impl Judgement {
     fn judge(&self, image: image::Image<File>, path: &Path) -> Result<Admitted, Error> {
-        let rules = self.role.as_ref().map(|role| Ok::<_, Error>((role, sign::key_rules(&role.rules)?)));
+        let rules = self.role.as_ref().map(|role| Ok::<_, Error>((role, role.rules.read()?)));
         let rules = rules.transpose()?;
         let certificates = self.certificates.read()?.certificates(self.now, self.certificate_rules)?;
         let verifier = certificates.as_ref().map(|set: &Certificates| -> &dyn Verifier { set });

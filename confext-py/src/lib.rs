@@ -13,6 +13,7 @@ mod filter;
 mod host;
 mod image;
 mod key;
+mod key_rules;
 mod layer;
 mod open;
 mod origin;
@@ -56,6 +57,8 @@ mod _confext {
     use crate::image::{Image, Partition, Skipped, Table, verify};
     #[pymodule_export]
     use crate::key::{KeyPair, generate_key};
+    #[pymodule_export]
+    use crate::key_rules::{KeyRule, KeyRules};
     #[pymodule_export]
     use crate::layer::{Layer, LayerPartition, Listed, Listing, Rejection};
     #[pymodule_export]

@@ -1,12 +1,10 @@
 //! `confext.sign` and `confext.to_sign`: images that are there, and keys that are somewhere else.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use confext_core::{Error, image_file};
 use confext_ddi::build::{self, Existing, SignOptions, SignedImage};
-use confext_ddi::limits::Limits;
-use confext_ddi::policy::KeyRules;
 use confext_ddi::signature::{Certificate, DigestAlgorithm, Embed, KeyPair, RemoteKey, Sign, ToSign};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -165,14 +163,4 @@ impl From<SignedImage> for Signed {
             fingerprints: Tuple(fingerprints.collect()),
         }
     }
-}
-
-/// Rules for keys: their text, or the path of a file that has it.
-pub(crate) fn key_rules(rules: &Pem) -> Result<KeyRules, Error> {
-    let text = rules.read()?;
-    let name = match rules {
-        Pem::Text(_) => Path::new("key rules"),
-        Pem::File(path) => path,
-    };
-    KeyRules::parse(&text.bytes, &Limits::default()).map_err(in_image(name))
 }

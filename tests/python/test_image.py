@@ -227,3 +227,25 @@ def test_a_file_is_opened_like_any_other(image: Path, vendor: confext.KeyPair) -
     damaged = confext.Image.open(damage(image, CONTENT)).verify(certificates=vendor.certificate)
     with pytest.raises(confext.UnverifiedError):
         damaged.open("etc/app.conf").read()
+
+
+def test_a_host_stands_for_the_certificates_it_trusts(
+    image: Path, vendor: confext.KeyPair, stranger: confext.KeyPair, tmp_path: Path
+) -> None:
+    (tmp_path / "root/etc/verity.d").mkdir(parents=True)
+    host = confext.Host(tmp_path / "root")
+    with pytest.raises(confext.UnverifiedError) as refused:
+        confext.verify(image, certificates=host)
+    assert refused.value.code == "signature-unchecked"
+    assert confext.verify(image, certificates=host, policy="verity").signer is None
+    (tmp_path / "root/etc/verity.d/stranger.crt").write_bytes(stranger.certificate)
+    with pytest.raises(confext.UnverifiedError) as refused:
+        confext.verify(image, certificates=host)
+    assert refused.value.code == "unknown-signer"
+    assert confext.verify(image, certificates=[host, vendor.certificate]).signer is not None
+    # What is trusted is what is there now.
+    (tmp_path / "root/etc/verity.d/vendor.crt").write_bytes(vendor.certificate)
+    assert confext.verify(image, certificates=host).signer is not None
+    assert confext.Image.open(image).verify(certificates=(host,)).signer is not None
+    with pytest.raises(ValueError, match="several hosts"):
+        confext.verify(image, certificates=(host, host))

@@ -11,7 +11,7 @@ from typing import Any
 
 import confext
 import pytest
-from confext import ImageFilter, Policy, Rule, Use
+from confext import ImageFilter, KeyRule, KeyRules, Policy, Rule, Use
 from conftest import Make
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,9 +56,10 @@ def test_rules_are_what_their_words_say(first: str, second: str) -> None:
     assert rule == made(
         *rule.uses, read_only=rule.read_only, growfs=rule.growfs, file_systems=rule.file_systems
     )
-    # The order of rules is that of policies with nothing else.
+    # The order of rules is that of policies that differ in nothing else.
     other = Rule(second)
-    whole, others = (Policy.of({"root": rule, "usr": rule}, otherwise="ignore") for rule in (rule, other))
+    open_for_all = Policy.of(dict.fromkeys(Policy.DESIGNATORS, "open"))
+    whole, others = (open_for_all.with_rule("root", rule).with_rule("usr", rule) for rule in (rule, other))
     assert (rule <= other) == (whole <= others) == (other >= rule)
 
 
@@ -191,9 +192,10 @@ def test_uses_are_words_in_an_order() -> None:
 
 
 def test_what_an_author_may_not_have_meant() -> None:
-    finding = Policy("root=verity+signed").lint()[0]
-    assert (finding.code, finding.level, finding.designator) == ("signed-or-verity", "warning", "root")
-    assert finding.found == "root=verity+signed"
+    findings = {finding.code: finding for finding in Policy("root=verity+signed+absent").lint()}
+    finding = findings["signed-or-verity"]
+    assert (finding.level, finding.designator) == ("warning", "root")
+    assert finding.found == "root=verity+signed+absent"
     assert "`+` means or" in finding.message and "`signed` alone" in finding.hint
     assert Policy("signed").lint() == ()
 
@@ -238,6 +240,59 @@ def test_a_policy_is_taken_where_its_text_is(make: Make, vendor: confext.KeyPair
         confext.verify(image, certificates=vendor.certificate, policy=Policy("root=signed+xfs"))
     assert confext.Host(tmp_path, policy=Policy("verity")).policy == Policy("verity")
     assert confext.Host(tmp_path).policy == Policy("signed")
+
+
+# ---- rules for keys
+
+
+fingerprints = st.binary(min_size=32, max_size=32).map(bytes.hex)
+names = st.text(st.sampled_from("ab*?-._0"), min_size=1, max_size=6)
+demands = st.tuples(st.sampled_from(["<", "<=", "=", ">=", ">"]), st.text(st.sampled_from("0123456789.~^"), min_size=1))
+
+
+@given(fingerprints, st.lists(names, min_size=1, max_size=3), st.lists(demands.map("".join), max_size=3))
+def test_key_rules_are_printed_and_parsed(signer: str, names: list[str], versions: list[str]) -> None:
+    classes: list[Any] = [None, "confext", "sysext"]
+    for class_ in classes:
+        rule = KeyRule(signer, *names, class_=class_, versions=versions)
+        assert (rule.signer, rule.names, rule.class_, rule.versions) == (signer, tuple(names), class_, tuple(versions))
+        rules = KeyRules(rule, KeyRule(signer, "other"))
+        assert KeyRules.parse(str(rules).encode()) == pickle.loads(pickle.dumps(rules)) == copy.copy(rules) == rules
+        assert rules.rules[0] == rule and hash(rules.rules[0]) == hash(rule)
+        assert pickle.loads(pickle.dumps(rule)) == rule
+        assert str(rules).splitlines()[0] == str(rule)
+
+
+def test_key_rules_are_values(make: Make, vendor: confext.KeyPair, tmp_path: Path) -> None:
+    image = make({"etc/a": b"a"})
+    mine = KeyRules(KeyRule(vendor.fingerprint, "app*", class_="confext"))
+    assert confext.verify(image, certificates=vendor.certificate, key_rules=mine).signer is not None
+    # Without a rule nobody may sign anything: that is not the same as no rules.
+    for rules in (KeyRules(), KeyRules(KeyRule(vendor.fingerprint, "other"))):
+        assert rules
+        with pytest.raises(confext.RefusedError) as refused:
+            confext.verify(image, certificates=vendor.certificate, key_rules=rules)
+        assert refused.value.code == "key-rules"
+    assert confext.Host(tmp_path, key_rules=mine).policy == Policy("signed")
+    signer = vendor.fingerprint
+    assert repr(mine) == f"KeyRules(KeyRule(signer='{signer}', names=('app*',), class_='confext', versions=()))"
+    match mine.rules[0]:
+        case KeyRule(found, ("app*",)):
+            assert found == signer
+        case _:
+            pytest.fail(str(mine))
+    with pytest.raises(ValueError, match="signer: found 'CN=vendor', expected 64 lower-case hex digits"):
+        KeyRule("CN=vendor", "app")
+    with pytest.raises(ValueError, match="names: found none"):
+        KeyRule(signer)
+    with pytest.raises(ValueError, match="versions: found '1.2', expected <"):
+        KeyRule(signer, "app", versions=["1.2"])
+    for name, versions in [("a b", ()), ("app class=sysext", ()), ("a,b", ()), ("", ()), ("app", (">=1 2",))]:
+        with pytest.raises(confext.CorruptError) as wrong:
+            KeyRule(signer, name, versions=versions)
+        assert wrong.value.code == "key-rule"
+    with pytest.raises(confext.CorruptError):
+        KeyRules.parse(b"junk")
 
 
 # ---- filters

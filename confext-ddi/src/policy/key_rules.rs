@@ -47,8 +47,16 @@ impl Comparison {
         }
     }
 
-    fn sign(self) -> &'static str {
+    /// Its sign.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
         Self::SIGNS.iter().find(|(_, known)| *known == self).map_or("", |(sign, _)| sign)
+    }
+
+    /// Takes a demand like `>=1.2` apart; `None` when it does not start with a sign. Nothing is said of the version.
+    #[must_use]
+    pub fn split(demand: &str) -> Option<(Self, &str)> {
+        Self::SIGNS.iter().find_map(|(sign, kind)| Some((*kind, demand.strip_prefix(sign)?)))
     }
 }
 
@@ -108,6 +116,30 @@ impl KeyRule {
         }
         self.versions.push((comparison, version.to_owned()));
         Ok(self)
+    }
+
+    /// Whose rule it is.
+    #[must_use]
+    pub const fn signer(&self) -> &Fingerprint {
+        &self.signer
+    }
+
+    /// The patterns of names, of which one must match.
+    #[must_use]
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// The class that is allowed, when it is only one.
+    #[must_use]
+    pub const fn only_class(&self) -> Option<Class> {
+        self.class
+    }
+
+    /// What is demanded of the version.
+    #[must_use]
+    pub fn versions(&self) -> &[(Comparison, String)] {
+        &self.versions
     }
 
     fn is_about(&self, signer: &Signer, name: &str, class: Class) -> bool {
@@ -177,6 +209,12 @@ impl KeyRules {
             }
         }
         Ok(Self { rules })
+    }
+
+    /// The rules, in their order.
+    #[must_use]
+    pub fn rules(&self) -> &[KeyRule] {
+        &self.rules
     }
 
     /// How many rules there are.
@@ -290,8 +328,7 @@ fn parse_rule(line: &str, number: u64) -> Result<KeyRule> {
         rule = rule.class(known.ok_or_else(|| wrong(word, "confext or sysext"))?);
     }
     for demand in versions.into_iter().flat_map(|text: &str| text.split(',')) {
-        let found =
-            Comparison::SIGNS.iter().find_map(|(sign, kind)| Some((*kind, demand.strip_prefix(sign)?)));
+        let found = Comparison::split(demand);
         let (comparison, version) = found.ok_or_else(|| wrong(demand, "<, <=, =, >= or > and a version"))?;
         rule = rule
             .version(comparison, version)
@@ -335,7 +372,7 @@ impl std::fmt::Display for KeyRule {
             write!(f, " class={class}")?;
         }
         for (at, (comparison, version)) in self.versions.iter().enumerate() {
-            write!(f, "{}{}{version}", if at == 0 { " version=" } else { "," }, comparison.sign())?;
+            write!(f, "{}{}{version}", if at == 0 { " version=" } else { "," }, comparison.as_str())?;
         }
         Ok(())
     }

@@ -38,6 +38,8 @@ __all__ = [
     "Image",
     "ImageFilter",
     "KeyPair",
+    "KeyRule",
+    "KeyRules",
     "Layer",
     "LayerPartition",
     "Listed",
@@ -90,6 +92,8 @@ _Path: TypeAlias = str | PathLike[str]
 _ImagePath: TypeAlias = str | bytes | PathLike[str] | PathLike[bytes]
 #: A key or certificate: PEM text as bytes, or the path of its file.
 _Pem: TypeAlias = bytes | _Path
+#: Certificates: one, or any number of them. A host stands for those in its `verity.d` directories.
+_Certificates: TypeAlias = _Pem | Host | Iterable[_Pem | Host]
 #: What owners become: numbers, or ranges of them by what the first becomes.
 _OwnerMap: TypeAlias = Mapping[int, int] | Mapping[range, int] | Mapping[int | range, int]
 _Digest: TypeAlias = Literal["sha256", "sha384", "sha512"]
@@ -640,6 +644,66 @@ class ImageFilter:
     def __getnewargs__(self) -> tuple[str]:
         """For `pickle` and `copy`."""
 
+@final
+class KeyRule:
+    """What one signer may sign: images of these names, classes and versions.
+
+    `signer` is the SHA-256 of the signer's certificate, in hex. In `names`, `*` stands for any characters and `?` for one;
+    one of them must match. `class_` is the only class that is allowed. `versions` are demands on the version that the image
+    says of itself, like `>=1.2`: all must hold.
+    """
+
+    __match_args__ = ("signer", "names", "class_", "versions")
+
+    def __new__(
+        cls, signer: str, /, *names: str, class_: _Class | None = None, versions: Sequence[str] = ()
+    ) -> KeyRule:
+        """Put a rule together."""
+
+    @property
+    def signer(self) -> str:
+        """SHA-256 of the signer's certificate, in hex."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The patterns of names."""
+
+    @property
+    def class_(self) -> _Class | None:
+        """The only class that is allowed; `None`: both."""
+
+    @property
+    def versions(self) -> tuple[str, ...]:
+        """What is demanded of the version."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __getnewargs_ex__(self) -> tuple[tuple[str, ...], dict[str, object]]:
+        """For `pickle` and `copy`."""
+
+@final
+class KeyRules:
+    """Which signer may sign which images: what no rule allows is refused.
+
+    Every function with an argument `key_rules` takes these, the path of a file with rules, or its text as `bytes`.
+    """
+
+    def __new__(cls, *rules: KeyRule) -> KeyRules:
+        """Put rules together. Without any, nobody may sign anything."""
+
+    @staticmethod
+    def parse(text: bytes) -> KeyRules:
+        """Parse the text of a file with rules."""
+
+    @property
+    def rules(self) -> tuple[KeyRule, ...]:
+        """The rules: an image is allowed when one of them allows it."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __getnewargs__(self) -> tuple[KeyRule, ...]:
+        """For `pickle` and `copy`."""
+
 # ---- images
 
 @final
@@ -727,17 +791,17 @@ class Image:
     def verify(
         self,
         *,
-        certificates: _Pem | Iterable[_Pem],
+        certificates: _Certificates,
         policy: Policy | str = "signed",
         now: int | datetime | None = None,
         certificate_rules: str = "",
-        key_rules: _Pem | None = None,
+        key_rules: KeyRules | _Pem | None = None,
         class_: _Class = "confext",
         name: str | None = None,
     ) -> Admitted:
         """Check signature and hash tree as the policy asks for, and admit the image.
 
-        Only signatures of `certificates` count, which have to be valid `now`, and like `certificate_rules` say. With none,
+        Only signatures of `certificates` count, a `Host` standing for those it trusts, which have to be valid `now`, and like `certificate_rules` say. With none,
         `()`, no signature is checked, and the policy has to do with less. Blocks are checked as they are read: what the
         result returns is what was signed.
 
@@ -993,7 +1057,7 @@ class Extracted:
 def verify(
     path: _Path,
     *,
-    certificates: _Pem | Iterable[_Pem],
+    certificates: _Certificates,
     policy: Policy | str = "signed",
     now: int | datetime | None = None,
     architecture: str | None = None,
@@ -1001,7 +1065,7 @@ def verify(
     copies: Literal["any", "both"] = "any",
     image_filter: ImageFilter | str = "",
     certificate_rules: str = "",
-    key_rules: _Pem | None = None,
+    key_rules: KeyRules | _Pem | None = None,
     class_: _Class = "confext",
     name: str | None = None,
 ) -> Admitted:
@@ -1400,13 +1464,13 @@ class Host:
         root: _Path = "/",
         *,
         policy: Policy | str = "signed",
-        certificates: _Pem | Iterable[_Pem] | None = None,
+        certificates: _Certificates | None = None,
         on_bad: Literal["refuse", "skip"] = "refuse",
         attach: Literal["sealed-memory", "plain"] = "sealed-memory",
         host_match: bool = True,
         allow: Sequence[_Allow] | None = None,
         lock_wait: float = 30.0,
-        key_rules: _Pem | None = None,
+        key_rules: KeyRules | _Pem | None = None,
         certificate_rules: str = "",
     ) -> Host:
         """Open a root directory.
@@ -1419,7 +1483,8 @@ class Host:
         - `host_match`: whether an extension must be for this host.
         - `allow`: objections that do not stop a merge, by the codes of `Veto`.
         - `lock_wait`: how many seconds to wait for another program that merges.
-        - `key_rules`: which signer may sign which extensions: the path of a file, or its text as `bytes`.
+        - `key_rules`: which signer may sign which extensions: `KeyRules`, the path of a file, or its text as
+          `bytes`.
         - `certificate_rules`: what certificates must be like, besides being trusted: `usage=required,chain=issued`.
         """
 

@@ -266,3 +266,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_rule_tells_what_it_was_made_of() {
+    let text = format!("signer={} name=app-*,tool class=confext version=>=1.2,<2", "ab".repeat(32));
+    let rules = KeyRules::parse(text.as_bytes(), &Limits::default()).unwrap();
+    let [rule] = rules.rules() else { panic!("{rules}") };
+    assert_eq!(rule.signer(), &Fingerprint::from_bytes([0xab; 32]));
+    let names = ["app-*".to_owned(), "tool".to_owned()];
+    assert_eq!((rule.names(), rule.only_class()), (&names[..], Some(Class::Confext)));
+    let demands = [(Comparison::GreaterOrEqual, "1.2".to_owned()), (Comparison::Less, "2".to_owned())];
+    assert_eq!(rule.versions(), demands);
+    for (sign, kind) in Comparison::SIGNS {
+        assert_eq!((kind.as_str(), Comparison::split(&format!("{sign}1"))), (sign, Some((kind, "1"))));
+    }
+    assert_eq!(Comparison::split("1"), None);
+}
