@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
@@ -15,6 +14,8 @@ use confext_ddi::error::LimitExceeded;
 use confext_ddi::fs::{self, FileSystem, FileType, Metadata};
 use confext_ddi::manifest;
 use confext_ddi::policy::{self, Data};
+use confext_ddi::read::ReadAt as _;
+use confext_ddi::verity;
 use pyo3::prelude::*;
 
 use crate::argument::{ImagePath, text};
@@ -22,6 +23,7 @@ use crate::damage::Damage;
 use crate::error::{detached, in_image, raise};
 use crate::evidence::{Evidence, Signer};
 use crate::files::{Difference, Extracted, Manifest, Other, Owner, Wishes, ignored};
+use crate::progress::Progress;
 use crate::record::{Tuple, record};
 
 record! {
@@ -96,10 +98,14 @@ impl Admitted {
     }
 
     /// Read and check every block once. What is damaged is the attribute `damage` of the exception.
-    pub(crate) fn check(&self, py: Python<'_>) -> PyResult<()> {
-        let found = detached(py, || {
+    ///
+    /// `progress` is called with how many bytes are done and how many there are; what it raises ends the check.
+    #[pyo3(signature = (*, progress=None))]
+    pub(crate) fn check(&self, py: Python<'_>, progress: Option<Py<PyAny>>) -> PyResult<()> {
+        let found = Progress::watch(py, progress, |progress| {
             let Data::Checked(data) = self.admitted.data() else { return Ok(None) };
-            let report = data.check(LISTED, go_on).map_err(in_image(&self.path))?;
+            let tell = |at: verity::Progress| progress.tell(at.done_bytes, at.total_bytes);
+            let report = data.check(LISTED, tell).map_err(in_image(&self.path))?;
             let fault = data.fault(&report).map(in_image(&self.path));
             Ok(fault.map(|error| (Damage::from(&report), error)))
         })?;
@@ -111,12 +117,16 @@ impl Admitted {
 
     /// Read and check every block once, and return what is damaged; `None` when there is no hash tree to check by.
     ///
-    /// Of the ranges of blocks that are wrong, `most` are listed.
-    #[pyo3(signature = (*, most=LISTED), text_signature = "($self, *, most=1000)")]
-    fn damage(&self, py: Python<'_>, most: usize) -> PyResult<Option<Damage>> {
-        detached(py, || match self.admitted.data() {
+    /// Of the ranges of blocks that are wrong, `most` are listed. `progress` is as for `check`.
+    #[pyo3(
+        signature = (*, most=LISTED, progress=None),
+        text_signature = "($self, *, most=1000, progress=None)"
+    )]
+    fn damage(&self, py: Python<'_>, most: usize, progress: Option<Py<PyAny>>) -> PyResult<Option<Damage>> {
+        Progress::watch(py, progress, |progress| match self.admitted.data() {
             Data::Checked(data) => {
-                let report = data.check(most, go_on).map_err(in_image(&self.path))?;
+                let tell = |at: verity::Progress| progress.tell(at.done_bytes, at.total_bytes);
+                let report = data.check(most, tell).map_err(in_image(&self.path))?;
                 Ok(Some(Damage::from(&report)))
             }
             Data::Unchecked(_) => Ok(None),
@@ -248,14 +258,14 @@ impl Admitted {
     /// Files belong to who extracts, unless `owner` is `image`, a user and a group, or a `range` of what the owners 0, 1, …
     /// of the image become. Set-id bits are cleared, unless
     /// `set_id` is `keep`. Of extended attributes those are set whose names begin as one of `xattrs`. With `sync="now"`
-    /// all is on disk afterwards.
+    /// all is on disk afterwards. `progress` is as for `check`; how many bytes there are is about right.
     #[pyo3(
         signature = (
             destination, *, existing="refuse", owner=Owner::Word("caller".to_owned()), devices="refuse",
-            set_id="clear", xattrs=vec!["user.".to_owned()], sync="later"
+            set_id="clear", xattrs=vec!["user.".to_owned()], sync="later", progress=None,
         ),
         text_signature = "($self, destination, *, existing='refuse', owner='caller', devices='refuse', \
-            set_id='clear', xattrs=['user.'], sync='later')"
+            set_id='clear', xattrs=['user.'], sync='later', progress=None)"
     )]
     #[allow(clippy::too_many_arguments, reason = "a call with names for all of them")]
     fn extract(
@@ -268,11 +278,15 @@ impl Admitted {
         set_id: &str,
         xattrs: Vec<String>,
         sync: &str,
+        progress: Option<Py<PyAny>>,
     ) -> PyResult<Extracted> {
         let options = Wishes { existing, owner: &owner, devices, set_id, xattrs, sync }.options()?;
-        detached(py, || {
+        Progress::watch(py, progress, |progress| {
             let files = self.files().map_err(in_image(&self.path))?;
-            let extracted = extract(files, &destination, &options, &self.limits, go_on);
+            // About: holes and compression make contents larger than what holds them.
+            let total = self.admitted.data().size_bytes().map_err(in_image(&self.path))?;
+            let tell = |done: u64| progress.tell(done.min(total), total);
+            let extracted = extract(files, &destination, &options, &self.limits, tell);
             extracted.map(Extracted::from).map_err(|error| match error {
                 Error::Ddi(source) => in_image(&self.path)(source),
                 other => other,
@@ -328,10 +342,6 @@ impl Admitted {
 
 /// How many ranges of damaged blocks are listed.
 const LISTED: usize = 1000;
-
-fn go_on<T>(_: T) -> ControlFlow<()> {
-    ControlFlow::Continue(())
-}
 
 impl From<&Metadata> for Stat {
     fn from(metadata: &Metadata) -> Self {

@@ -271,15 +271,16 @@ impl Image {
 /// Verify an image: open it, check signature and hash tree, and read every block once.
 ///
 /// What `Image.verify` returns is checked block by block as it is read; here all of it has been read already. The arguments
-/// are those of `Image.open` and `Image.verify`.
+/// are those of `Image.open`, `Image.verify` and `Admitted.check`.
 #[pyfunction]
 #[pyo3(
     signature = (
         path, *, certificates, policy=PolicyArgument::default(), now=None, architecture=None, select=None, copies="any",
         image_filter=FilterArgument::default(), certificate_rules="", key_rules=None, class_="confext", name=None,
+        progress=None,
     ),
     text_signature = "(path, *, certificates, policy='signed', now=None, architecture=None, select=None, copies='any', \
-        image_filter='', certificate_rules='', key_rules=None, class_='confext', name=None)"
+        image_filter='', certificate_rules='', key_rules=None, class_='confext', name=None, progress=None)"
 )]
 #[expect(clippy::too_many_arguments, reason = "Python calls it with names")]
 pub(crate) fn verify(
@@ -296,6 +297,7 @@ pub(crate) fn verify(
     key_rules: Option<KeyRulesArgument>,
     class_: &str,
     name: Option<String>,
+    progress: Option<Py<PyAny>>,
 ) -> PyResult<Admitted> {
     let options = Opening { select, copies, image_filter }.options(py, architecture)?;
     let judgement = Judgement {
@@ -306,7 +308,7 @@ pub(crate) fn verify(
         role: Role::new(key_rules, class_, name)?,
     };
     let admitted = detached(py, move || judgement.judge(open::open(&path, &options)?, &path))?;
-    admitted.check(py)?;
+    admitted.check(py, progress)?;
     Ok(admitted)
 }
 

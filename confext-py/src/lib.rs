@@ -21,6 +21,7 @@ mod parity;
 mod pick;
 mod plan;
 mod policy;
+mod progress;
 mod record;
 mod report;
 mod rule;

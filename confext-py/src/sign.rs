@@ -13,6 +13,8 @@ use pyo3::types::PyBytes;
 
 use crate::argument::{Pem, choice};
 use crate::error::{detached, in_image};
+use crate::filter::FilterArgument;
+use crate::open::Opening;
 use crate::record::{Tuple, record};
 
 record! {
@@ -35,11 +37,17 @@ record! {
 /// a signature that does not check with it is refused.
 ///
 /// All of the image's data is checked against its hash tree first. The image, or `output`, is replaced by the signed copy
-/// when that is on disk. Signatures that are there go; `add=True` keeps them, and the new one comes last.
+/// when that is on disk. Signatures that are there go; `add=True` keeps them, and the new one comes last. The other arguments
+/// are those of `Image.open`.
 #[pyfunction]
-#[pyo3(signature = (
-    image, *, certificate, key=None, signature=None, signer=None, output=None, add=false, digest="sha256",
-))]
+#[pyo3(
+    signature = (
+        image, *, certificate, key=None, signature=None, signer=None, output=None, add=false, digest="sha256",
+        select=None, copies="any", image_filter=FilterArgument::default(),
+    ),
+    text_signature = "(image, *, certificate, key=None, signature=None, signer=None, output=None, add=False, \
+        digest='sha256', select=None, copies='any', image_filter='')"
+)]
 #[expect(clippy::too_many_arguments, reason = "Python calls it with names")]
 pub(crate) fn sign(
     py: Python<'_>,
@@ -51,6 +59,9 @@ pub(crate) fn sign(
     output: Option<PathBuf>,
     add: bool,
     digest: &str,
+    select: Option<&str>,
+    copies: &str,
+    image_filter: FilterArgument,
 ) -> PyResult<Signed> {
     let digest = self::digest(digest)?;
     let source = match (key, signature, signer) {
@@ -59,7 +70,9 @@ pub(crate) fn sign(
         (None, None, Some(signer)) => Source::Signer(signer),
         _ => return Err(PyValueError::new_err("expected exactly one of key, signature and signer")),
     };
-    let options = SignOptions::default().existing(if add { Existing::Keep } else { Existing::Replace });
+    let opening = Opening { select, copies, image_filter }.options(py, None)?;
+    let existing = if add { Existing::Keep } else { Existing::Replace };
+    let options = SignOptions::default().existing(existing).open(opening);
     let raised: Raised = Arc::default();
     let stash = Arc::clone(&raised);
     let signed = detached(py, move || {
@@ -79,16 +92,24 @@ pub(crate) fn sign(
 ///
 /// All of the image's data is checked against its hash tree first.
 #[pyfunction]
-#[pyo3(signature = (image, *, digest=None))]
+#[pyo3(
+    signature = (image, *, digest=None, select=None, copies="any", image_filter=FilterArgument::default()),
+    text_signature = "(image, *, digest=None, select=None, copies='any', image_filter='')"
+)]
+#[expect(clippy::too_many_arguments, reason = "Python calls it with names")]
 pub(crate) fn to_sign<'py>(
     py: Python<'py>,
     image: PathBuf,
     digest: Option<&str>,
+    select: Option<&str>,
+    copies: &str,
+    image_filter: FilterArgument,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let digest = digest.map(self::digest).transpose()?;
+    let options = SignOptions::default().open(Opening { select, copies, image_filter }.options(py, None)?);
     let bytes = detached(py, move || {
         let file = image_file::open(&image)?;
-        let to_sign = build::to_sign(file, &SignOptions::default()).map_err(in_image(&image))?;
+        let to_sign = build::to_sign(file, &options).map_err(in_image(&image))?;
         Ok(match digest {
             Some(digest) => to_sign.digest(digest),
             None => to_sign.content().as_bytes().to_vec(),

@@ -106,6 +106,21 @@ def test_parity_is_for_what_is_selected(both: Path, tmp_path: Path) -> None:
     assert new.read_bytes() == both.read_bytes()
 
 
+def test_what_is_selected_is_signed(both: Path, stranger: confext.KeyPair, tmp_path: Path) -> None:
+    with pytest.raises(confext.Error) as refused:
+        confext.to_sign(both)
+    assert refused.value.code == "partitions-ambiguous"
+    newest = confext.to_sign(both, select="newest")
+    assert newest != confext.to_sign(both, image_filter="root=*_9:root-verity=*_9:root-verity-sig=*_9")
+    new = tmp_path / "signed.raw"
+    signed = confext.sign(
+        both, output=new, key=stranger.key, certificate=stranger.certificate, add=True, select="newest", copies="both"
+    )
+    assert signed.root_hash.encode() == newest and signed.fingerprints[1] == stranger.fingerprint
+    admitted = confext.verify(new, certificates=stranger.certificate, select="newest")
+    assert admitted.read("etc/version") == b"10"
+
+
 def test_both_copies_of_the_table_can_be_asked_for(make: Make) -> None:
     image = make({"etc/a": b"a"})
     assert confext.Image.open(image, copies="both").table is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -49,3 +50,62 @@ def test_one_image_can_be_read_by_many_threads(make: Make, vendor: confext.KeyPa
         for _ in range(4):
             found = dict(zip(files, pool.map(admitted.read, files), strict=True))
             assert found == files
+
+
+class Enough(Exception):
+    """Raised by a callback."""
+
+
+def test_long_work_tells_how_far_it_is(make: Make, vendor: confext.KeyPair, tmp_path: Path) -> None:
+    image = make({"etc/big": os.urandom(1 << 20), "etc/small": b"s"})
+    told: list[tuple[int, int]] = []
+
+    def progress(done: int, total: int) -> None:
+        told.append((done, total))
+
+    admitted = confext.verify(image, certificates=vendor.certificate, progress=progress)
+    works: list[Callable[[Callable[[int, int], object]], object]] = [
+        lambda progress: admitted.check(progress=progress),
+        lambda progress: admitted.damage(progress=progress),
+        lambda progress: admitted.extract(tmp_path / "new", progress=progress),
+    ]
+    for work in works:
+        before = len(told)
+        work(progress)
+        assert len(told) > before
+    assert all(0 <= done <= total and total >= 1 << 20 for done, total in told)
+    assert told[0][0] == told[0][1] and (tmp_path / "new/etc/small").read_bytes() == b"s"
+
+    def enough(done: int, total: int) -> None:
+        raise Enough(done)
+
+    works[2] = lambda progress: admitted.extract(tmp_path / "other", progress=progress)
+    works.append(lambda progress: confext.verify(image, certificates=vendor.certificate, progress=progress))
+    for work in works:
+        with pytest.raises(Enough):
+            work(enough)
+    assert not (tmp_path / "other").exists()
+
+
+# The signal comes while the library works: the callback sends it and says nothing.
+INTERRUPTED = """
+import os, signal, sys, confext
+image, certificate = sys.argv[1:]
+calls = []
+def progress(done, total):
+    calls.append(done)
+    os.kill(os.getpid(), signal.SIGINT)
+admitted = confext.Image.open(image).verify(certificates=certificate)
+try:
+    admitted.extract("extracted", progress=progress)
+except KeyboardInterrupt:
+    print("interrupted", len(calls), os.path.exists("extracted"))
+"""
+
+
+def test_an_interrupt_ends_long_work(make: Make, vendor: confext.KeyPair, tmp_path: Path) -> None:
+    image = make({f"etc/{number}": bytes([number]) * 5000 for number in range(1, 50)})
+    (tmp_path / "certificate").write_bytes(vendor.certificate)
+    command = [sys.executable, "-c", INTERRUPTED, str(image), str(tmp_path / "certificate")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path)
+    assert (done.stdout, done.returncode) == ("interrupted 1 False\n", 0), done.stderr

@@ -96,6 +96,8 @@ _Pem: TypeAlias = bytes | _Path
 _Certificates: TypeAlias = _Pem | Host | Iterable[_Pem | Host]
 #: What owners become: numbers, or ranges of them by what the first becomes.
 _OwnerMap: TypeAlias = Mapping[int, int] | Mapping[range, int] | Mapping[int | range, int]
+#: Called with how many bytes are done and how many there are; what it raises ends the work.
+_Progress: TypeAlias = Callable[[int, int], object]
 _Digest: TypeAlias = Literal["sha256", "sha384", "sha512"]
 _Class: TypeAlias = Literal["confext", "sysext"]
 _ImageKind: TypeAlias = Literal["confext", "sysext", "portable", "root", "usr"]
@@ -159,6 +161,9 @@ def sign(
     output: _Path | None = None,
     add: bool = False,
     digest: _Digest = "sha256",
+    select: str | None = None,
+    copies: Literal["any", "both"] = "any",
+    image_filter: ImageFilter | str = "",
 ) -> Signed:
     """Sign an image that is there.
 
@@ -168,10 +173,18 @@ def sign(
     key; a signature that does not check with it is refused.
 
     All of the image's data is checked against its hash tree first. The image, or `output`, is replaced by the signed copy
-    when that is on disk. Signatures that are there go; `add=True` keeps them, and the new one comes last.
+    when that is on disk. Signatures that are there go; `add=True` keeps them, and the new one comes last. The other arguments
+    are those of `Image.open`.
     """
 
-def to_sign(image: _Path, *, digest: _Digest | None = None) -> bytes:
+def to_sign(
+    image: _Path,
+    *,
+    digest: _Digest | None = None,
+    select: str | None = None,
+    copies: Literal["any", "both"] = "any",
+    image_filter: ImageFilter | str = "",
+) -> bytes:
     """The exact bytes that a signature of an image is made over; with `digest`, their digest.
 
     All of the image's data is checked against its hash tree first.
@@ -850,13 +863,16 @@ class Admitted:
     def signers(self) -> tuple[Signer, ...]:
         """Everyone whose signature was checked and counts, in the order of the image."""
 
-    def check(self) -> None:
-        """Read and check every block once. What is damaged is the attribute `damage` of the exception."""
+    def check(self, *, progress: _Progress | None = None) -> None:
+        """Read and check every block once. What is damaged is the attribute `damage` of the exception.
 
-    def damage(self, *, most: int = 1000) -> Damage | None:
+        `progress` is called with how many bytes are done and how many there are; what it raises ends the check.
+        """
+
+    def damage(self, *, most: int = 1000, progress: _Progress | None = None) -> Damage | None:
         """Read and check every block once, and return what is damaged; `None` when there is no hash tree to check by.
 
-        Of the ranges of blocks that are wrong, `most` are listed.
+        Of the ranges of blocks that are wrong, `most` are listed. `progress` is as for `check`.
         """
 
     def listdir(self, path: _ImagePath = "/") -> list[str]:
@@ -899,6 +915,7 @@ class Admitted:
         set_id: Literal["clear", "keep"] = "clear",
         xattrs: Sequence[str] = ["user."],
         sync: Literal["later", "now"] = "later",
+        progress: _Progress | None = None,
     ) -> Extracted:
         """Extract all files to a directory. One that is not there appears when it is complete; on failure nothing stays.
 
@@ -907,7 +924,7 @@ class Admitted:
         Files belong to who extracts, unless `owner` is `image`, a user and a group, or a `range` of what the owners 0, 1, …
         of the image become. Set-id bits are cleared, unless
         `set_id` is `keep`. Of extended attributes those are set whose names begin as one of `xattrs`. With `sync="now"`
-        all is on disk afterwards.
+        all is on disk afterwards. `progress` is as for `check`; how many bytes there are is about right.
         """
 
 @final
@@ -1068,11 +1085,12 @@ def verify(
     key_rules: KeyRules | _Pem | None = None,
     class_: _Class = "confext",
     name: str | None = None,
+    progress: _Progress | None = None,
 ) -> Admitted:
     """Verify an image: open it, check signature and hash tree, and read every block once.
 
     What `Image.verify` returns is checked block by block as it is read; here all of it has been read already. The arguments
-    are those of `Image.open` and `Image.verify`.
+    are those of `Image.open`, `Image.verify` and `Admitted.check`.
     """
 
 def pick(
