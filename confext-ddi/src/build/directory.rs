@@ -7,7 +7,7 @@ use crate::error::{Corrupt, Error, LimitExceeded, Result, ResultExt as _};
 use crate::limits::Limits;
 use crate::units::ByteRange;
 use rustix::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
-use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, SeekFrom, Stat};
+use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, ResolveFlags, SeekFrom, Stat};
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::Path;
@@ -360,6 +360,12 @@ struct DiskFile {
 impl DiskFile {
     /// Opens the file again, from the root down, following no link.
     fn open(&self) -> Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        // One call where there is such a call and the path is not too long for it; else one for each directory.
+        if let Ok(fd) = fs::openat2(&self.root, self.path.as_slice(), flags, Mode::empty(), resolve) {
+            return Ok(fd);
+        }
         let names = super::tree::components(&self.path)?;
         let Some((last, parents)) = names.split_last() else {
             return Err(std::io::Error::from(std::io::ErrorKind::IsADirectory).into());
@@ -370,7 +376,6 @@ impl DiskFile {
             let from = at.as_ref().unwrap_or(&self.root);
             at = Some(fs::openat(from, *name, below, Mode::empty()).map_err(std::io::Error::from)?);
         }
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let from = at.as_ref().unwrap_or(&self.root);
         Ok(fs::openat(from, *last, flags, Mode::empty()).map_err(std::io::Error::from)?)
     }

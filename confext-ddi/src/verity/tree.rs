@@ -7,8 +7,9 @@ use crate::error::{Corrupt, LimitExceeded, Result};
 use crate::read::ReadAt;
 use rayon::prelude::*;
 
-/// Data whose digests are worked out before hash blocks are made of them: enough to keep all processors busy.
-const BATCH_BYTES: u64 = 64 << 20;
+/// Leaves that are worked out before they are handed on, in bytes: those of 512 MiB of data in blocks of 4096 bytes. All
+/// processors wait for the last one at the end of each batch, so that there should be few.
+const BATCH_BYTES: u64 = 4 << 20;
 /// Data that one task reads and hashes: stays in the processor's second cache.
 pub(super) const TASK_BYTES: usize = 256 << 10;
 
@@ -147,7 +148,6 @@ impl<'g> Growing<'g> {
             return Ok(self.hasher.digest(block).to_vec());
         }
         let count = len.div_ceil(self.leaf_data_bytes());
-        // An eighth of the part at most, or one block.
         let bytes = usize::try_from(count).unwrap_or(0).saturating_mul(self.geometry.block_bytes());
         let mut area = vec![0; bytes];
         let first = self.next_byte.checked_div(self.leaf_data_bytes()).unwrap_or(0);
@@ -284,14 +284,17 @@ fn hash_leaves(
     let per_leaf = usize::try_from(geometry.digests_per_block()).unwrap_or(usize::MAX);
     let per_task = TASK_BYTES.checked_div(block_bytes).unwrap_or(0).clamp(1, per_leaf);
     let data_blocks = geometry.superblock().data_blocks;
-    let leaves = area.par_chunks_exact_mut(geometry.block_bytes()).enumerate();
-    let tasks = leaves.flat_map(|(leaf, bytes)| {
+    let mut tasks = Vec::new();
+    for (leaf, bytes) in area.chunks_exact_mut(geometry.block_bytes()).enumerate() {
         let block = first.saturating_add(u64_of(leaf)).saturating_mul(geometry.digests_per_block());
         let (slots, _) = bytes.split_at_mut(per_leaf.saturating_mul(slot_bytes).min(bytes.len()));
-        let tasks = slots.par_chunks_mut(per_task.saturating_mul(slot_bytes)).enumerate();
-        tasks.map(move |(task, slots)| (block.saturating_add(u64_of(task.saturating_mul(per_task))), slots))
-    });
-    tasks.try_for_each_init(Vec::new, |buf, (block, slots)| {
+        let slots = slots.chunks_mut(per_task.saturating_mul(slot_bytes)).enumerate();
+        tasks.extend(
+            slots.map(|(task, slots)| (block.saturating_add(u64_of(task.saturating_mul(per_task))), slots)),
+        );
+    }
+    // One list, not lists in a list: of those each would begin with a buffer of its own.
+    tasks.into_par_iter().try_for_each_init(Vec::new, |buf, (block, slots)| {
         let room = slots.len().checked_div(slot_bytes).unwrap_or(0);
         let count = usize::try_from(data_blocks.saturating_sub(block)).unwrap_or(usize::MAX).min(room);
         if count == 0 {
