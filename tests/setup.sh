@@ -86,6 +86,7 @@ step_tools() {
     want veritysetup cryptsetup-bin
     want mkfs.erofs erofs-utils
     want mksquashfs squashfs-tools
+    want unsquashfs squashfs-tools
     want mke2fs e2fsprogs
     want mkfs.vfat dosfstools
     want mcopy mtools

@@ -1,4 +1,4 @@
-//! Images with other file systems than our own EROFS: made, read, and accepted by systemd and the kernel.
+//! Images with other file systems than our own EROFS: made, read, and accepted by systemd, the kernel and `unsquashfs`.
 
 use confext_core::mkfs::MkfsErofs;
 use confext_ddi::Limits;
@@ -58,6 +58,14 @@ fn accept(place: &Place, class: Class, (image, source): (&str, &str), change: fn
     let text = place.peer(&["systemd-dissect", "--json=short", "--image-policy=root=signed", image]);
     let json: serde_json::Value = serde_json::from_str(text.trim()).unwrap();
     assert_eq!((&json["mounts"][0]["fstype"], &json["mounts"][0]["verity"]), (&fs.into(), &"signed".into()));
+
+    if fs == "squashfs" {
+        let (offset, to) = (range.start().to_string(), place.text("unpacked"));
+        let arguments = ["-quiet", "-no-progress", "-offset", &offset, "-dest", &to, image];
+        confext_tests::tools::run("unsquashfs", &arguments, place.dir());
+        source::assert_same(&prepared(class, source::record(&place.path("unpacked")), change), &expected);
+        std::fs::remove_dir_all(place.path("unpacked")).unwrap();
+    }
 
     let (image, dir) = (place.path(image), place.path("mounted"));
     std::fs::create_dir_all(&dir).unwrap();
