@@ -186,7 +186,7 @@ pub(crate) fn lint(
         Ok(with_base(base, |options| linting::lint(files, kind, name, options))?.iter().collect())
     };
     if let Ok(admitted) = source.cast::<Admitted>() {
-        return admitted.get().with_files(py, look);
+        return admitted.as_super().get().with_files(py, look);
     }
     let source = Source::new(py, source, Path::new(""), Taking::new(None, None, Xattrs::All)?)?;
     detached(py, move || Ok(look(&source.tree()?.files(&Limits::default()))?))

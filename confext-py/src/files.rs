@@ -13,8 +13,8 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyRange;
 
-use crate::admitted::{Admitted, kind};
 use crate::argument::{choice, text};
+use crate::contents::{Files, kind};
 use crate::error::detached;
 use crate::record::{Tuple, record};
 use crate::source::bounds;
@@ -288,21 +288,20 @@ impl From<extract::Extracted> for Extracted {
 
 /// What an image is compared with.
 pub(crate) enum Other<'py> {
-    Image(Bound<'py, Admitted>),
+    Image(Bound<'py, Files>),
     Manifest(Bound<'py, Manifest>),
 }
 
 impl<'py> Other<'py> {
     pub(crate) fn new(object: &Bound<'py, PyAny>) -> PyResult<Self> {
-        if let Ok(image) = object.cast::<Admitted>() {
+        if let Ok(image) = object.cast::<Files>() {
             return Ok(Self::Image(image.clone()));
         }
         match object.cast::<Manifest>() {
             Ok(manifest) => Ok(Self::Manifest(manifest.clone())),
-            Err(_) => Err(PyTypeError::new_err(format!(
-                "found {}, expected Admitted or Manifest",
-                object.get_type()
-            ))),
+            Err(_) => {
+                Err(PyTypeError::new_err(format!("found {}, expected Files or Manifest", object.get_type())))
+            }
         }
     }
 }

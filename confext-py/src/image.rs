@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use confext_core::Error;
+use confext_ddi::dps::Designator;
 use confext_ddi::gpt::{self, BackupState};
 use confext_ddi::image::{self, Foreign};
 use confext_ddi::policy;
@@ -15,8 +16,8 @@ use confext_ddi::signature::{CertificateRules, Certificates, Time, Verifier};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use crate::admitted::Admitted;
-use crate::argument::{Moment, Pems, certificate_rules, class};
+use crate::admitted::{Admitted, AdmittedPartition};
+use crate::argument::{Moment, Pems, certificate_rules, choice, class};
 use crate::error::{detached, in_image};
 use crate::evidence::Claim;
 use crate::filter::FilterArgument;
@@ -211,7 +212,7 @@ impl Image {
         key_rules: Option<KeyRulesArgument>,
         class_: &str,
         name: Option<String>,
-    ) -> PyResult<Admitted> {
+    ) -> PyResult<Py<Admitted>> {
         let Some(image) = self.lock().clone() else {
             return Err(PyValueError::new_err("operation on closed image"));
         };
@@ -222,7 +223,49 @@ impl Image {
             certificate_rules: self::certificate_rules(py, certificate_rules)?,
             role: Role::new(key_rules, class_, name)?,
         };
-        detached(py, move || judgement.judge(image, &self.path))
+        let (admitted, _) = detached(py, move || judgement.judge(image, &self.path, None))?;
+        Admitted::new(py, admitted, self.path.clone())
+    }
+
+    /// Check the image as `verify` does, and let one more of its partitions be used, like `esp`: its files are in the result.
+    ///
+    /// Nothing protects such a partition, so that the policy has to let it be used: `root=signed:esp=unprotected`.
+    #[pyo3(
+        signature = (
+            designator, /, *, certificates, policy=PolicyArgument::default(), now=None, certificate_rules="",
+            key_rules=None, class_="confext", name=None,
+        ),
+        text_signature = "($self, designator, /, *, certificates, policy='signed', now=None, certificate_rules='', \
+            key_rules=None, class_='confext', name=None)"
+    )]
+    #[expect(clippy::too_many_arguments, reason = "Python calls it with names")]
+    fn verify_partition(
+        &self,
+        py: Python<'_>,
+        designator: &str,
+        certificates: Pems,
+        policy: PolicyArgument,
+        now: Option<Moment>,
+        certificate_rules: &str,
+        key_rules: Option<KeyRulesArgument>,
+        class_: &str,
+        name: Option<String>,
+    ) -> PyResult<Py<AdmittedPartition>> {
+        let Some(image) = self.lock().clone() else {
+            return Err(PyValueError::new_err("operation on closed image"));
+        };
+        let used = other_partition(designator)?;
+        let judgement = Judgement {
+            certificates,
+            policy: policy.0,
+            now: Moment::or_now(now.as_ref()),
+            certificate_rules: self::certificate_rules(py, certificate_rules)?,
+            role: Role::new(key_rules, class_, name)?,
+        };
+        let (_, partition) = detached(py, move || judgement.judge(image, &self.path, Some(used)))?;
+        // Only without a designator there is none.
+        let partition = partition.ok_or_else(|| PyValueError::new_err("designator: found none"))?;
+        AdmittedPartition::new(py, partition, self.path.clone())
     }
 
     /// Close the file. What was admitted keeps it open for itself.
@@ -298,7 +341,7 @@ pub(crate) fn verify(
     class_: &str,
     name: Option<String>,
     progress: Option<Py<PyAny>>,
-) -> PyResult<Admitted> {
+) -> PyResult<Py<Admitted>> {
     let options = Opening { select, copies, image_filter }.options(py, architecture)?;
     let judgement = Judgement {
         certificates,
@@ -307,8 +350,10 @@ pub(crate) fn verify(
         certificate_rules: self::certificate_rules(py, certificate_rules)?,
         role: Role::new(key_rules, class_, name)?,
     };
-    let admitted = detached(py, move || judgement.judge(open::open(&path, &options)?, &path))?;
-    admitted.check(py, progress)?;
+    let judge = || judgement.judge(open::open(&path, &options)?, &path, None);
+    let (admitted, _) = detached(py, judge)?;
+    let admitted = Admitted::new(py, admitted, path)?;
+    admitted.get().check(py, progress)?;
     Ok(admitted)
 }
 
@@ -345,18 +390,39 @@ impl Role {
 }
 
 impl Judgement {
-    fn judge(&self, image: image::Image<File>, path: &Path) -> Result<Admitted, Error> {
+    /// Has the image judged, and the use of one more of its partitions.
+    fn judge(
+        &self,
+        image: image::Image<File>,
+        path: &Path,
+        used: Option<Designator>,
+    ) -> Result<(policy::Admitted<File>, Option<policy::AdmittedPartition<File>>), Error> {
         let rules = self.role.as_ref().map(|role| Ok::<_, Error>((role, role.rules.read()?)));
         let rules = rules.transpose()?;
         let certificates = self.certificates.read()?.certificates(self.now, self.certificate_rules)?;
         let verifier = certificates.as_ref().map(|set: &Certificates| -> &dyn Verifier { set });
-        let admitted = self.policy.judge(image, verifier);
-        let admitted = admitted.and_then(|admitted| match rules {
-            Some((role, rules)) => rules.admit(admitted, &role.name(path), role.class, Strictness::default()),
-            None => Ok(admitted),
+        let admitted = match used {
+            None => self.policy.judge(image, verifier).map(|admitted| (admitted, None)),
+            Some(designator) => self
+                .policy
+                .judge_partition(image, designator, verifier)
+                .map(|(admitted, partition)| (admitted, Some(partition))),
+        };
+        let admitted = admitted.and_then(|(admitted, partition)| match rules {
+            Some((role, rules)) => {
+                let name = role.name(path);
+                Ok((rules.admit(admitted, &name, role.class, Strictness::default())?, partition))
+            }
+            None => Ok((admitted, partition)),
         });
-        Ok(Admitted::new(admitted.map_err(in_image(path))?, path.to_path_buf()))
+        admitted.map_err(in_image(path))
     }
+}
+
+/// A partition that is neither root nor usr nor there to protect them.
+fn other_partition(text: &str) -> PyResult<Designator> {
+    let others = Designator::ALL.into_iter().filter(|known| !known.has_architecture());
+    choice("designator", text, &others.map(|known| (known.as_str(), known)).collect::<Vec<_>>())
 }
 
 impl From<&gpt::Table> for Table {

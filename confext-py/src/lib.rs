@@ -4,6 +4,7 @@ mod admitted;
 mod argument;
 mod build;
 mod command;
+mod contents;
 mod damage;
 mod entry;
 mod error;
@@ -37,11 +38,13 @@ mod _confext {
     #[expect(non_upper_case_globals, reason = "Python's name for it")]
     const __version__: &str = env!("CARGO_PKG_VERSION");
     #[pymodule_export]
-    use crate::admitted::{Admitted, Stat};
+    use crate::admitted::{Admitted, AdmittedPartition};
     #[pymodule_export]
     use crate::build::{Built, Finding, build, lint};
     #[pymodule_export]
     use crate::command::main;
+    #[pymodule_export]
+    use crate::contents::{Files, Stat};
     #[pymodule_export]
     use crate::damage::{Damage, DamagedRange};
     #[pymodule_export]

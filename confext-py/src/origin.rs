@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use confext_core::trace::{self, Answer, Presence};
 
-use crate::admitted::kind;
+use crate::contents::kind;
 use crate::evidence::Evidence;
 use crate::layer::{self, LayerPartition};
 use crate::record::{Tuple, record};

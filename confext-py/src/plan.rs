@@ -4,8 +4,8 @@ use std::ffi::OsString;
 
 use confext_core::plan::{self, Effect};
 
-use crate::admitted::kind;
 use crate::argument::text;
+use crate::contents::kind;
 use crate::layer::Rejection;
 use crate::record::{Tuple, record};
 

@@ -239,3 +239,61 @@ def test_further_signatures_are_told(make: Make, vendor: confext.KeyPair, strang
         assert opened.claim.additional == (stranger.fingerprint,)
         admitted = opened.verify(certificates=(stranger.certificate, vendor.certificate))
     assert [signer.subject for signer in admitted.signers] == ["CN=vendor", "CN=stranger"]
+
+
+@pytest.fixture
+def with_srv(make: Make, tmp_path: Path) -> Path:
+    """A signed image with one more partition, which nothing protects."""
+    path = make({"etc/a": b"signed"})
+    other = make({"etc/a": b"of srv", "etc/link": confext.Symlink("a")}, path=tmp_path / "other.raw", unsigned=True)
+    raw, parts = path.read_bytes(), []
+    with confext.Image.open(path) as image, confext.Image.open(other) as unsigned:
+        for entry, partition in zip(entries(raw), image.partitions):
+            parts.append((entry, raw[partition.offset :][: partition.size], "signed"))
+        data = other.read_bytes()[unsigned.data.offset :][: unsigned.data.size]
+    kind = uuid.UUID("3b8f8425-20e0-4f3b-907f-1a25a76f98e8").bytes_le
+    parts.append(((kind + bytes(range(1, 17))).ljust(128, b"\0"), data, "srv"))
+    path.write_bytes(disk(parts))
+    return path
+
+
+def test_another_partition_is_used_where_the_policy_says_so(
+    with_srv: Path, vendor: confext.KeyPair, stranger: confext.KeyPair, tmp_path: Path
+) -> None:
+    policy = "root=signed:srv=unprotected+erofs"
+    with confext.Image.open(with_srv) as image:
+        partition = image.verify_partition("srv", certificates=vendor.certificate, policy=policy)
+        assert isinstance(partition, confext.Files)
+        assert (partition.partition.designator, partition.partition.label) == ("srv", "srv")
+        admitted = image.verify(certificates=vendor.certificate, policy="root=signed")
+        for certificates, wanted, code in [
+            (vendor.certificate, "signed", "policy"),
+            (vendor.certificate, "root=signed:srv=unused", "policy"),
+            (vendor.certificate, "root=signed:srv=unprotected+vfat", "policy-file-system"),
+            (stranger.certificate, policy, "unknown-signer"),
+        ]:
+            with pytest.raises(confext.Error) as refused:
+                image.verify_partition("srv", certificates=certificates, policy=wanted)
+            assert refused.value.code == code
+        with pytest.raises(confext.RefusedError):
+            image.verify(certificates=vendor.certificate, policy=policy)
+        with pytest.raises(confext.FileLookupError) as missing:
+            image.verify_partition("esp", certificates=vendor.certificate, policy="root=signed:esp=unprotected")
+        assert missing.value.code == "no-such-partition"
+        wrong: Any = "root"
+        with pytest.raises(ValueError, match="designator: found 'root', expected 'home' or"):
+            image.verify_partition(wrong, certificates=vendor.certificate)
+    # The image is closed; what was admitted is not.
+    assert partition.path == str(with_srv) and repr(partition) == "<confext.AdmittedPartition srv>"
+    assert partition.read("etc/link") == partition.open("etc/a").read() == b"of srv"
+    assert "a" in partition.listdir("etc") and partition.stat("etc/a").size == 6
+    assert len(partition.manifest()) == len(partition.walk()) + 1
+    assert "/etc/link" in [found.path for found in admitted.diff(partition)]
+    partition.extract(tmp_path / "srv")
+    assert (tmp_path / "srv/etc/a").read_bytes() == b"of srv"
+    assert admitted.read("etc/a") == b"signed"
+    assert not hasattr(partition, "evidence")
+    rules = f"signer={vendor.fingerprint} name=other".encode()
+    with pytest.raises(confext.RefusedError) as refused, confext.Image.open(with_srv) as image:
+        image.verify_partition("srv", certificates=vendor.certificate, policy=policy, key_rules=rules)
+    assert refused.value.code == "key-rules"

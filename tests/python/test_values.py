@@ -36,6 +36,6 @@ def test_entries_can_be_compared() -> None:
 
 
 def test_what_only_the_library_makes_cannot_be_made() -> None:
-    for made in (confext.Admitted, confext.Image, confext.Evidence, confext.Signer):
+    for made in (confext.Admitted, confext.AdmittedPartition, confext.Files, confext.Image, confext.Evidence, confext.Signer):
         with pytest.raises(TypeError):
             made()

@@ -49,6 +49,22 @@ impl<R: ReadAt> AdmittedPartition<R> {
     }
 }
 
+impl<R: ReadAt + 'static> AdmittedPartition<R> {
+    /// As [`AdmittedPartition::file_system`], for who keeps the files longer than a borrow lasts.
+    ///
+    /// # Errors
+    ///
+    /// As [`Admitted::file_system`].
+    pub fn shared_file_system(&self, limits: &Limits) -> Result<Box<dyn FileSystem>> {
+        let open = || {
+            let found = fstype::probe(&self.data)?;
+            let found = found.ok_or(Unsupported::FileSystem { found: "no known magic" })?;
+            fs::open(self.data.clone(), found.fs_type, limits)
+        };
+        open().map_err(|error| within_data(error, self.partition.designator))
+    }
+}
+
 /// Admits a partition of an image that was judged as one of which it is used.
 pub(super) fn admit<R: ReadAt>(
     policy: &Policy,
@@ -189,6 +205,10 @@ mod tests {
         let partition = judge("=open", &parts, Designator::Esp, true).unwrap();
         assert_eq!(partition.partition().designator, Designator::Esp);
         let limits = Limits::default();
+        assert_eq!(
+            partition.shared_file_system(&limits).unwrap().read(b"efi/boot/BOOTX64.efi").unwrap(),
+            b"code"
+        );
         assert_eq!(partition.file_system(&limits).unwrap().read(b"efi/boot/BOOTX64.efi").unwrap(), b"code");
         let unknown = Part { bytes: vec![1; 4096], ..esp() };
         let parts = [sample::signed(NATIVE), vec![unknown]].concat();

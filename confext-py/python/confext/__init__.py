@@ -15,6 +15,7 @@ an `OSError`, too. Arguments of the wrong type or outside of what is listed rais
 from ._confext import (
     __version__,
     Admitted,
+    AdmittedPartition,
     AttributeChange,
     Attributes,
     Built,
@@ -32,6 +33,7 @@ from ._confext import (
     Extracted,
     Fifo,
     File,
+    Files,
     Finding,
     HardLink,
     Hierarchy,
@@ -105,6 +107,7 @@ from ._policy import Use
 
 __all__ = [
     "Admitted",
+    "AdmittedPartition",
     "AttributeChange",
     "Attributes",
     "Built",
@@ -126,6 +129,7 @@ __all__ = [
     "Extracted",
     "Fifo",
     "File",
+    "Files",
     "Finding",
     "FileLookupError",
     "HardLink",

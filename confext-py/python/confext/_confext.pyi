@@ -9,11 +9,14 @@ from types import TracebackType
 from typing import ClassVar, Final, Literal, TypeAlias, final
 from uuid import UUID
 
+from typing_extensions import disjoint_base
+
 from ._files import Readable
 from ._policy import Use
 
 __all__ = [
     "Admitted",
+    "AdmittedPartition",
     "AttributeChange",
     "Attributes",
     "Built",
@@ -31,6 +34,7 @@ __all__ = [
     "Extracted",
     "Fifo",
     "File",
+    "Files",
     "Finding",
     "HardLink",
     "Hierarchy",
@@ -822,6 +826,24 @@ class Image:
         class `class_`. Without `name` that is the name of the file without version and ending.
         """
 
+    def verify_partition(
+        self,
+        designator: Literal["home", "srv", "esp", "xbootldr", "swap", "tmp", "var", "user-home", "linux-generic"],
+        /,
+        *,
+        certificates: _Certificates,
+        policy: Policy | str = "signed",
+        now: int | datetime | None = None,
+        certificate_rules: str = "",
+        key_rules: KeyRules | _Pem | None = None,
+        class_: _Class = "confext",
+        name: str | None = None,
+    ) -> AdmittedPartition:
+        """Check the image as `verify` does, and let one more of its partitions be used, like `esp`.
+
+        Nothing protects such a partition, so that the policy has to let it be used: `root=signed:esp=unprotected`.
+        """
+
     def close(self) -> None:
         """Close the file. What was admitted keeps it open for itself."""
 
@@ -834,18 +856,76 @@ class Image:
         /,
     ) -> None: ...
 
-@final
-class Admitted:
-    """An image that a policy admitted. Only `Image.verify` and `confext.verify` make one.
+@disjoint_base
+class Files:
+    """The files of what a policy admitted: of an image (`Admitted`) or of one more of its partitions (`AdmittedPartition`).
 
-    Every method that reads does so through the hash tree, when the evidence says that there is one: it returns what
-    the root hash promises, or raises `UnverifiedError`. Paths are `str`, `bytes` or path-like, from the image's root;
-    symbolic links are followed inside the image.
+    Paths are `str`, `bytes` or path-like, from the root of the file system; symbolic links are followed inside it.
     """
 
     @property
     def path(self) -> str:
         """The path of the image."""
+
+    def listdir(self, path: _ImagePath = "/") -> list[str]:
+        """The names in a directory, sorted by their bytes."""
+
+    def walk(self, path: _ImagePath = "/") -> list[tuple[str, Stat]]:
+        """Everything below a directory with its `Stat`: a directory before what is in it, names sorted by their bytes."""
+
+    def stat(self, path: _ImagePath, *, follow_symlinks: bool = True) -> Stat:
+        """What a file is."""
+
+    def read(self, path: _ImagePath, *, offset: int = 0, size: int | None = None) -> bytes:
+        """The bytes of a file, or `size` of them from `offset`: fewer only at its end."""
+
+    def open(self, path: _ImagePath) -> BufferedReader:
+        """Open a file for reading, as `open(path, "rb")` does with files that are not in an image."""
+
+    def readlink(self, path: _ImagePath) -> str:
+        """Where a symbolic link leads."""
+
+    def xattrs(self, path: _ImagePath, *, follow_symlinks: bool = True) -> dict[str, bytes]:
+        """The extended attributes of a file, by full name."""
+
+    def manifest(self, *, digests: bool = True) -> Manifest:
+        """Every file with its attributes and, unless `digests` is false, the SHA-256 of its content."""
+
+    def diff(self, other: Files | Manifest, *, ignore: Sequence[_Attribute] = ()) -> list[Difference]:
+        """What `other` has different: another image, or a manifest, which then counts as what was before.
+
+        `ignore` names attributes that may differ: `mode`, `owner`, `mtime`, `content`, `xattrs`, `hard-links`.
+        """
+
+    def extract(
+        self,
+        destination: _Path,
+        *,
+        existing: Literal["refuse", "replace"] = "refuse",
+        owner: Literal["caller", "image"] | tuple[int, int] | range = "caller",
+        devices: Literal["refuse", "leave-out", "make"] = "refuse",
+        set_id: Literal["clear", "keep"] = "clear",
+        xattrs: Sequence[str] = ["user."],
+        sync: Literal["later", "now"] = "later",
+        progress: _Progress | None = None,
+    ) -> Extracted:
+        """Extract all files to a directory. One that is not there appears when it is complete; on failure nothing stays.
+
+        Neither names nor links lead out of it, whether they are in the image or in the directory. What is in the way is
+        refused, unless `existing` is `replace`; device nodes are refused, unless `devices` is `leave-out` or `make`.
+        Files belong to who extracts, unless `owner` is `image`, a user and a group, or a `range` of what the owners 0, 1, …
+        of the image become. Set-id bits are cleared, unless
+        `set_id` is `keep`. Of extended attributes those are set whose names begin as one of `xattrs`. With `sync="now"`
+        all is on disk afterwards. `progress` is as for `check`; how many bytes there are is about right.
+        """
+
+@final
+class Admitted(Files):
+    """An image that a policy admitted. Only `Image.verify` and `confext.verify` make one.
+
+    Every method that reads does so through the hash tree, when the evidence says that there is one: it returns what
+    the root hash promises, or raises `UnverifiedError`.
+    """
 
     @property
     def evidence(self) -> Evidence:
@@ -875,57 +955,16 @@ class Admitted:
         Of the ranges of blocks that are wrong, `most` are listed. `progress` is as for `check`.
         """
 
-    def listdir(self, path: _ImagePath = "/") -> list[str]:
-        """The names in a directory, sorted by their bytes."""
+@final
+class AdmittedPartition(Files):
+    """A partition besides root and usr that a policy lets be used. Only `Image.verify_partition` makes one.
 
-    def walk(self, path: _ImagePath = "/") -> list[tuple[str, Stat]]:
-        """Everything below a directory with its `Stat`: a directory before what is in it, names sorted by their bytes."""
+    Nothing protects it: its files are as they are.
+    """
 
-    def stat(self, path: _ImagePath, *, follow_symlinks: bool = True) -> Stat:
-        """What a file is."""
-
-    def read(self, path: _ImagePath, *, offset: int = 0, size: int | None = None) -> bytes:
-        """The bytes of a file, or `size` of them from `offset`: fewer only at its end."""
-
-    def open(self, path: _ImagePath) -> BufferedReader:
-        """Open a file for reading, as `open(path, "rb")` does with files that are not in an image."""
-
-    def readlink(self, path: _ImagePath) -> str:
-        """Where a symbolic link leads."""
-
-    def xattrs(self, path: _ImagePath, *, follow_symlinks: bool = True) -> dict[str, bytes]:
-        """The extended attributes of a file, by full name."""
-
-    def manifest(self, *, digests: bool = True) -> Manifest:
-        """Every file with its attributes and, unless `digests` is false, the SHA-256 of its content."""
-
-    def diff(self, other: Admitted | Manifest, *, ignore: Sequence[_Attribute] = ()) -> list[Difference]:
-        """What `other` has different: another image, or a manifest, which then counts as what was before.
-
-        `ignore` names attributes that may differ: `mode`, `owner`, `mtime`, `content`, `xattrs`, `hard-links`.
-        """
-
-    def extract(
-        self,
-        destination: _Path,
-        *,
-        existing: Literal["refuse", "replace"] = "refuse",
-        owner: Literal["caller", "image"] | tuple[int, int] | range = "caller",
-        devices: Literal["refuse", "leave-out", "make"] = "refuse",
-        set_id: Literal["clear", "keep"] = "clear",
-        xattrs: Sequence[str] = ["user."],
-        sync: Literal["later", "now"] = "later",
-        progress: _Progress | None = None,
-    ) -> Extracted:
-        """Extract all files to a directory. One that is not there appears when it is complete; on failure nothing stays.
-
-        Neither names nor links lead out of it, whether they are in the image or in the directory. What is in the way is
-        refused, unless `existing` is `replace`; device nodes are refused, unless `devices` is `leave-out` or `make`.
-        Files belong to who extracts, unless `owner` is `image`, a user and a group, or a `range` of what the owners 0, 1, …
-        of the image become. Set-id bits are cleared, unless
-        `set_id` is `keep`. Of extended attributes those are set whose names begin as one of `xattrs`. With `sync="now"`
-        all is on disk afterwards. `progress` is as for `check`; how many bytes there are is about right.
-        """
+    @property
+    def partition(self) -> Partition:
+        """Which one it is."""
 
 @final
 class Manifest:

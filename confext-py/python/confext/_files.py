@@ -8,7 +8,7 @@ import tempfile
 from typing import IO, TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from ._confext import Admitted
+    from ._confext import Files
 
 #: Small reads are served from this much, which is checked once.
 _BUFFER_BYTES = 1 << 17
@@ -20,7 +20,7 @@ _CHUNK_BYTES = 1 << 20
 class _Raw(io.RawIOBase):
     """A file of an image: each read goes through the hash tree."""
 
-    def __init__(self, image: Admitted, path: str | bytes) -> None:
+    def __init__(self, image: Files, path: str | bytes) -> None:
         super().__init__()
         self._image = image
         self._path = path
@@ -75,7 +75,7 @@ def kept(archive: Readable, place: str | os.PathLike[str] | None) -> IO[bytes]:
 
 
 def open_file(
-    image: Admitted, path: str | bytes | os.PathLike[str] | os.PathLike[bytes]
+    image: Files, path: str | bytes | os.PathLike[str] | os.PathLike[bytes]
 ) -> io.BufferedReader:
     """Open a file of an image for reading."""
     return io.BufferedReader(_Raw(image, os.fspath(path)), _BUFFER_BYTES)
