@@ -50,6 +50,8 @@ record! {
 /// The same input, seed and time give the same bytes. The file appears at once when it is complete; one that is there
 /// is replaced.
 ///
+/// `esp` and `xbootldr`, given as `source` is, become boot partitions of an operating system: vfat that nothing protects.
+///
 /// What `lint` finds to be an error is refused unless `allow` names its code, with `strict=True` a warning, too; `base` is
 /// that of `lint`. `file_system` is `erofs`, `squashfs` or `mkfs.erofs`; the latter two are compressed by `compression`.
 ///
@@ -63,7 +65,7 @@ record! {
     name, *, class_="confext", source, output, release=None, key=None, certificate=None, unsigned=false,
     sign_later=false, architecture=None, seed=None, source_date_epoch=None, file_system="erofs", compression=None, allow=None,
     owner=None, exclude=None, drop_xattrs=None, file_contexts=None, whiteouts=None, map_uid=None, map_gid=None,
-    mapped_only=false, xattrs=true, strict=false, base=None,
+    mapped_only=false, xattrs=true, strict=false, base=None, esp=None, xbootldr=None,
 ))]
 #[expect(
     clippy::too_many_arguments,
@@ -98,6 +100,8 @@ pub(crate) fn build(
     xattrs: bool,
     strict: bool,
     base: Option<PathBuf>,
+    esp: Option<&Bound<'_, PyAny>>,
+    xbootldr: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Built> {
     let kind = image_kind(class_)?;
     let allowed = codes(&allow.unwrap_or_default())?;
@@ -133,6 +137,10 @@ pub(crate) fn build(
     }
     let xattrs = if xattrs { Xattrs::All } else { Xattrs::Leave };
     let source = Source::new(py, source, &output, Taking::new(owner, whiteouts, xattrs)?)?;
+    let boot = |source: Option<&Bound<'_, PyAny>>| {
+        source.map(|source| Source::new(py, source, &output, Taking::new(None, None, xattrs)?)).transpose()
+    };
+    let (esp, xbootldr) = (boot(esp)?, boot(xbootldr)?);
     detached(py, move || {
         let signer = match (key, certificate) {
             (Some(key), Some(certificate)) => Some(signer(&key, &certificate)?),
@@ -140,6 +148,12 @@ pub(crate) fn build(
         };
         let signer = signer.as_ref().map(|signer| -> &dyn Sign { signer });
         let mut builder = builder.tree(rules.apply(source.tree()?, kind)?);
+        if let Some(files) = esp {
+            builder = builder.esp(files.tree()?);
+        }
+        if let Some(files) = xbootldr {
+            builder = builder.xbootldr(files.tree()?);
+        }
         let with_host = base.is_some();
         let stops = |severity| strict || with_host && severity == linting::Severity::Error;
         let findings = judged(with_base(base, |options| builder.lint(options))?, &allowed, stops)?;

@@ -18,7 +18,7 @@ mod texts;
 #[path = "targets/whole.rs"]
 mod whole;
 
-use confext_ddi::build::{self, TarOptions, Tree, Whiteouts};
+use confext_ddi::build::{self, Meta, TarOptions, Timestamp, Tree, Whiteouts};
 use confext_ddi::filter::Filter as ImageFilter;
 use confext_ddi::image::{self, Image};
 use confext_ddi::policy::{KeyRules, Policy, Protection, Rule, Use};
@@ -345,14 +345,42 @@ pub fn ext4(bytes: &[u8]) {
     }
 }
 
-/// A vfat image: everything is listed and read. The input is its start; what it does not have is zero, because most of a
-/// volume with 16 or 32 bits is.
+/// A vfat image: everything is listed and read, and what of it our writer takes is read back the same. The input is its
+/// start; what it does not have is zero, because most of a volume with 16 or 32 bits is.
 pub fn vfat(bytes: &[u8]) {
     const BYTES: usize = 4 << 20;
     let mut volume = bytes[..bytes.len().min(BYTES)].to_vec();
     volume.resize(BYTES, 0);
-    if let Some(files) = kept(fs::open(volume, fstype::FsType::Vfat, &limits())) {
-        read_files(&*files);
+    let Some(files) = kept(fs::open(volume, fstype::FsType::Vfat, &limits())) else { return };
+    read_files(&*files);
+    let list = |files: &dyn fs::FileSystem| -> Result<Vec<_>> {
+        let mut budget: u64 = 1 << 20;
+        let entry = |entry: Result<(Vec<u8>, fs::Metadata)>| {
+            let (path, meta) = entry?;
+            let is_small = meta.file_type == fs::FileType::Regular && meta.size_bytes <= budget;
+            budget -= if is_small { meta.size_bytes } else { 0 };
+            let content = if is_small { files.read(&path)? } else { Vec::new() };
+            Ok((path, meta.file_type, meta.mtime_sec, content))
+        };
+        fs::walk(files, b"", &limits())?.map(entry).collect()
+    };
+    let Ok(entries) = list(&*files) else { return };
+    let mut tree = Tree::new();
+    for (path, file_type, mtime, content) in &entries {
+        let meta = Meta::new(0o644).mtime(Timestamp::from_seconds(*mtime));
+        let added = match file_type {
+            fs::FileType::Directory => tree.add_dir(path, meta),
+            _ => tree.add_file(path, content.clone(), meta),
+        };
+        if added.is_err() {
+            return;
+        }
+    }
+    let mut written = Vec::new();
+    // Names that are no names in Windows are read and not written.
+    if build::vfat::write(&tree, &build::vfat::Options::default(), &mut written).is_ok() {
+        let again = fs::open(written, fstype::FsType::Vfat, &limits()).expect("what is written is read");
+        assert_eq!(list(&*again).expect("what is written is read"), entries);
     }
 }
 

@@ -107,6 +107,26 @@ def test_sysext_has_its_own_hierarchies(make: Make, vendor: confext.KeyPair) -> 
     assert refused.value.code == "outside-hierarchy"
 
 
+def test_an_operating_system_has_boot_partitions(make: Make, tmp_path: Path) -> None:
+    boot = {"EFI/BOOT/BOOTX64.EFI": b"MZ"}
+    system: dict[str, Any] = {
+        "class_": "root",
+        "source": {"usr/bin/tool": b"#!"},
+        "output": tmp_path / "os.raw",
+        "release": {"ID": "test"},
+        "unsigned": True,
+    }
+    confext.build("os", **system, esp=boot, xbootldr=boot)
+    found = [(part.designator, part.fs) for part in confext.Image.open(tmp_path / "os.raw").partitions]
+    assert found[:3] == [("esp", "vfat"), ("xbootldr", "vfat"), ("root", "erofs")]
+    with pytest.raises(confext.RefusedError) as refused:
+        make({"etc/a": b""}, esp=boot)
+    assert refused.value.code == "boot-partition"
+    with pytest.raises(confext.UnsupportedError) as unsupported:
+        confext.build("os", **system, esp={"EFI/link": confext.Symlink("BOOT")})
+    assert unsupported.value.code == "vfat-entry"
+
+
 @pytest.mark.parametrize(
     ("change", "error", "text"),
     [

@@ -222,6 +222,8 @@ def build(
     xattrs: bool = True,
     strict: bool = False,
     base: _Path | None = None,
+    esp: _Path | Readable | Mapping[_ImagePath, _Entry] | Mapping[str, _Entry] | Mapping[bytes, _Entry] | None = None,
+    xbootldr: _Path | Readable | Mapping[_ImagePath, _Entry] | Mapping[str, _Entry] | Mapping[bytes, _Entry] | None = None,
 ) -> Built:
     """Build an image from a directory, a tar archive (not compressed), or a mapping of path to entry.
 
@@ -235,6 +237,8 @@ def build(
 
     The same input, seed and time give the same bytes. The file appears at once when it is complete; one that is there
     is replaced.
+
+    `esp` and `xbootldr`, given as `source` is, become boot partitions of an operating system: vfat that nothing protects.
 
     What `lint` finds to be an error is refused unless `allow` names its code, with `strict=True` a warning, too; `base` is
     that of `lint`. `file_system` is `erofs`, `squashfs` or
