@@ -55,11 +55,10 @@ record! {
 /// What `lint` finds to be an error is refused unless `allow` names its code, with `strict=True` a warning, too; `base` is
 /// that of `lint`. `file_system` is `erofs`, `squashfs` or `mkfs.erofs`; the latter two are compressed by `compression`.
 ///
-/// `owner`, `exclude` (patterns as in `.gitignore`),
-/// `xattrs=False`, `drop_xattrs` (names, or beginnings of names and `*`) and `file_contexts` (a list of SELinux labels) change
-/// the entries. `map_uid` and `map_gid` say what owners become: `{range(1000, 2000): 100000, 5: 0}`; the first that fits
-/// counts, others stay, unless they are refused by `mapped_only=True`. `whiteouts` says what the marks of an OCI layer for
-/// deleted files become, `overlay` or an error.
+/// `owner`, `exclude` (patterns as in `.gitignore`), `xattrs=False`, `drop_xattrs` (names, or beginnings of names and `*`) and
+/// `file_contexts` (a list of SELinux labels) change the entries. `map_uid` and `map_gid` say what owners become:
+/// `{range(1000, 2000): 100000, 5: 0}`; the first that fits counts, others stay, unless they are refused by
+/// `mapped_only=True`. `whiteouts` says what the marks of an OCI layer for deleted files become, `overlay` or an error.
 #[pyfunction]
 #[pyo3(signature = (
     name, *, class_="confext", source, output, release=None, key=None, certificate=None, unsigned=false,

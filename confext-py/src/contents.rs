@@ -215,8 +215,9 @@ impl Files {
     /// Neither names nor links lead out of it, whether they are in the image or in the directory. What is in the way is
     /// refused, unless `existing` is `replace`; device nodes are refused, unless `devices` is `leave-out` or `make`.
     /// Files belong to who extracts, unless `owner` is `image`, a user and a group, or a `range` of what the owners 0, 1, …
-    /// of the image become. Set-id bits are cleared, unless `set_id` is `keep`. Of extended attributes those are set whose names begin as one of `xattrs`. With `sync="now"`
-    /// all is on disk afterwards. `progress` is as for `check`; how many bytes there are is about right.
+    /// of the image become. Set-id bits are cleared, unless `set_id` is `keep`. Of extended attributes those are set whose
+    /// names begin as one of `xattrs`. With `sync="now"` all is on disk afterwards. `progress` is called as by
+    /// `Admitted.check`; how many bytes there are is about right.
     #[pyo3(
         signature = (
             destination, *, existing="refuse", owner=Owner::Word("caller".to_owned()), devices="refuse",

@@ -231,9 +231,9 @@ def build(
 
     `class_` says what it is: an extension (`confext`, `sysext`), a `portable` service, or the `root` or `usr` of an
     operating system. `name` is the image's file name without version and ending: a host looks for the release file of an
-    extension by this name. Without `release` the entries must have that file; `{"ID": "_any"}` fits every host. Signing needs `key` and `certificate`;
-    without them, `unsigned=True` says that this is meant, and `sign_later=True` leaves room for a signature that `sign` puts
-    in: until then nobody uses the image.
+    extension by this name. Without `release` the entries must have that file; `{"ID": "_any"}` fits every host.
+    Signing needs `key` and `certificate`; without them, `unsigned=True` says that this is meant, and `sign_later=True` leaves
+    room for a signature that `sign` puts in: until then nobody uses the image.
 
     The same input, seed and time give the same bytes. The file appears at once when it is complete; one that is there
     is replaced.
@@ -241,11 +241,12 @@ def build(
     `esp` and `xbootldr`, given as `source` is, become boot partitions of an operating system: vfat that nothing protects.
 
     What `lint` finds to be an error is refused unless `allow` names its code, with `strict=True` a warning, too; `base` is
-    that of `lint`. `file_system` is `erofs`, `squashfs` or
-    `mkfs.erofs`; the latter two are compressed by `compression`. `owner`, `exclude` (patterns as in `.gitignore`),
-    `xattrs=False`, `drop_xattrs` (names, or beginnings of names and `*`) and `file_contexts` (a list of SELinux labels)
-    change the entries. `map_uid` and `map_gid` say what owners become: `{range(1000, 2000): 100000, 5: 0}`; the first that
-    fits counts, others stay, unless they are refused by `mapped_only=True`. `whiteouts` says what the marks of an OCI layer for deleted files become, `overlay` or an error.
+    that of `lint`. `file_system` is `erofs`, `squashfs` or `mkfs.erofs`; the latter two are compressed by `compression`.
+
+    `owner`, `exclude` (patterns as in `.gitignore`), `xattrs=False`, `drop_xattrs` (names, or beginnings of names and `*`) and
+    `file_contexts` (a list of SELinux labels) change the entries. `map_uid` and `map_gid` say what owners become:
+    `{range(1000, 2000): 100000, 5: 0}`; the first that fits counts, others stay, unless they are refused by
+    `mapped_only=True`. `whiteouts` says what the marks of an OCI layer for deleted files become, `overlay` or an error.
     """
 
 def lint(
@@ -822,9 +823,9 @@ class Image:
     ) -> Admitted:
         """Check signature and hash tree as the policy asks for, and admit the image.
 
-        Only signatures of `certificates` count, a `Host` standing for those it trusts, which have to be valid `now`, and like `certificate_rules` say. With none,
-        `()`, no signature is checked, and the policy has to do with less. Blocks are checked as they are read: what the
-        result returns is what was signed.
+        Only signatures of `certificates` count, a `Host` standing for those it trusts, which have to be valid `now`, and
+        like `certificate_rules` say. With none, `()`, no signature is checked, and the policy has to do with less. Blocks
+        are checked as they are read: what the result returns is what was signed.
 
         With `key_rules` the signer must be allowed to sign what the image is to be used as: the extension `name` of the
         class `class_`. Without `name` that is the name of the file without version and ending.
@@ -920,7 +921,7 @@ class Files:
         Files belong to who extracts, unless `owner` is `image`, a user and a group, or a `range` of what the owners 0, 1, …
         of the image become. Set-id bits are cleared, unless
         `set_id` is `keep`. Of extended attributes those are set whose names begin as one of `xattrs`. With `sync="now"`
-        all is on disk afterwards. `progress` is as for `check`; how many bytes there are is about right.
+        all is on disk afterwards. `progress` is called as by `Admitted.check`; how many bytes there are is about right.
         """
 
 @final
