@@ -48,7 +48,7 @@ record! {
 /// room for a signature that `sign` puts in: until then nobody uses the image.
 ///
 /// The same input, seed and time give the same bytes. The file appears at once when it is complete; one that is there
-/// is replaced.
+/// is refused (`output-exists`), or replaced with `replace=True`.
 ///
 /// `esp` and `xbootldr`, given as `source` is, become boot partitions of an operating system: vfat that nothing protects.
 ///
@@ -64,7 +64,7 @@ record! {
     name, *, class_="confext", source, output, release=None, key=None, certificate=None, unsigned=false,
     sign_later=false, architecture=None, seed=None, source_date_epoch=None, file_system="erofs", compression=None, allow=None,
     owner=None, exclude=None, drop_xattrs=None, file_contexts=None, whiteouts=None, map_uid=None, map_gid=None,
-    mapped_only=false, xattrs=true, strict=false, base=None, esp=None, xbootldr=None,
+    mapped_only=false, xattrs=true, strict=false, base=None, esp=None, xbootldr=None, replace=false,
 ))]
 #[expect(
     clippy::too_many_arguments,
@@ -101,6 +101,7 @@ pub(crate) fn build(
     base: Option<PathBuf>,
     esp: Option<&Bound<'_, PyAny>>,
     xbootldr: Option<&Bound<'_, PyAny>>,
+    replace: bool,
 ) -> PyResult<Built> {
     let kind = image_kind(class_)?;
     let allowed = codes(&allow.unwrap_or_default())?;
@@ -127,6 +128,9 @@ pub(crate) fn build(
     }
     if unsigned {
         builder = builder.unsigned();
+    }
+    if replace {
+        builder = builder.replace_file();
     }
     if sign_later {
         builder = builder.sign_later();

@@ -68,8 +68,8 @@ impl From<Block> for DamagedBlock {
 
 /// Make parity for an image, as `veritysetup` does, after checking every block of it.
 ///
-/// `roots` bytes of parity, 2 to 24, protect up to 255 minus so many bytes of the image. A file that is there is
-/// replaced when the new one is complete.
+/// `roots` bytes of parity, 2 to 24, protect up to 255 minus so many bytes of the image. `output` is a
+/// new file (`output-exists`).
 #[pyfunction]
 #[pyo3(
     signature = (path, *, output, roots=2, select=None, copies="any", image_filter=FilterArgument::default()),

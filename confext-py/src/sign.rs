@@ -36,8 +36,8 @@ record! {
 /// which returns such a signature, and whose exceptions come through. `certificate` is the one that goes with the key;
 /// a signature that does not check with it is refused.
 ///
-/// All of the image's data is checked against its hash tree first. The image, or `output`, is replaced by the signed copy
-/// when that is on disk. Signatures that are there go; `add=True` keeps them, and the new one comes last. The other arguments
+/// All of the image's data is checked against its hash tree first. The image is replaced by the signed copy when that is on
+/// disk; `output`, if it is another path, is a new file (`output-exists`). Signatures that are there go; `add=True` keeps them, and the new one comes last. The other arguments
 /// are those of `Image.open`.
 #[pyfunction]
 #[pyo3(

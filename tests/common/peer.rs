@@ -158,7 +158,7 @@ impl Place {
         let builder = Builder::new(class, NAME).tree(tree).seed(SEED.parse().unwrap());
         let builder = builder.release(ReleaseFields::any()).source_date_epoch(EPOCH);
         // One of everything has a set-id file.
-        let builder = builder.allow([confext_ddi::lint::Code::SetId]);
+        let builder = builder.allow([confext_ddi::lint::Code::SetId]).replace_file();
         match protect {
             Protect::Signed => builder.build_file(self.path(image), Some(&self.key)),
             Protect::Verity => builder.unsigned().build_file(self.path(image), None),

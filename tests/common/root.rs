@@ -74,7 +74,7 @@ impl Root {
         // Extensions that a host must refuse have to be built first.
         let builder = builder.allow(confext_ddi::lint::Code::ALL.iter().copied());
         let builder = if signer.is_some() { builder } else { builder.unsigned() };
-        builder.build_file(&path, signer.map(|key| -> &dyn Sign { key })).unwrap()
+        builder.replace_file().build_file(&path, signer.map(|key| -> &dyn Sign { key })).unwrap()
     }
 
     /// Makes signatures of a key count on this host.

@@ -226,7 +226,7 @@ fn a_directory_becomes_an_esp() {
 #[ignore = "needs root"]
 fn systemd_sees_an_esp() {
     for place in Systemd::ALL.map(Place::of) {
-        let built = builder().build_file(place.path("app.raw"), Some(place.key())).unwrap();
+        let built = builder().replace_file().build_file(place.path("app.raw"), Some(place.key())).unwrap();
         for (policy, accepted) in [
             ("root=signed:esp=unprotected", true),
             ("root=signed:esp=unprotected+vfat", place.systemd() == Systemd::Newest),
@@ -252,7 +252,7 @@ fn systemd_sees_an_esp() {
 #[ignore = "needs root"]
 fn repart_gives_the_same_identifiers() {
     for place in Systemd::ALL.map(Place::of) {
-        let built = builder().build_file(place.path("ours.raw"), Some(place.key())).unwrap();
+        let built = builder().replace_file().build_file(place.path("ours.raw"), Some(place.key())).unwrap();
         std::fs::create_dir(place.path("repart.d")).unwrap();
         let definition = "[Partition]\nType=esp\nFormat=vfat\nSizeMinBytes=64M\n";
         std::fs::write(place.path("repart.d/esp.conf"), definition).unwrap();

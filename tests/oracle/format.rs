@@ -99,7 +99,7 @@ fn squashfs_is_accepted_by_systemd_and_the_kernel() {
         for compression in [Compression::Zstd, Compression::Xz, Compression::Gzip] {
             let image = format!("{class}-{compression:?}.raw");
             let build = || builder(class.into(), tree.clone()).format(Squashfs::new(compression));
-            build().build_file(place.path(&image), Some(place.key())).unwrap();
+            build().replace_file().build_file(place.path(&image), Some(place.key())).unwrap();
             accept(&place, class, (&image, &source), |entry| {
                 // The one that is left out.
                 if entry.content.len() > 255 {
@@ -130,6 +130,7 @@ fn erofs_of_mkfs_is_accepted_by_systemd_and_the_kernel() {
                 MkfsErofs::new(place.dir()).program(of_peer(&place, "mkfs.erofs")).compression(compression);
             builder(ImageKind::Confext, tree.clone())
                 .format(maker)
+                .replace_file()
                 .build_file(place.path(image), Some(place.key()))
         };
         let built = make("app.raw").unwrap();

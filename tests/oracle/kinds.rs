@@ -53,7 +53,7 @@ fn each_kind_is_to_systemd_what_it_was_built_as() {
     for place in Systemd::ALL.map(Place::of) {
         for (kind, tree, files, uses) in CASES {
             let builder = Builder::new(kind, "app").tree(tree()).release(release(kind));
-            let built = builder.build_file(place.path("app.raw"), Some(place.key())).unwrap();
+            let built = builder.replace_file().build_file(place.path("app.raw"), Some(place.key())).unwrap();
             let designator = kind.designator().as_str();
             for (policy, accepted) in [("signed", true), ("verity", true), ("encrypted", false)] {
                 let policy = format!("--image-policy={designator}={policy}");

@@ -195,7 +195,7 @@ fn systemd_merges_the_same_files_from_our_images() {
             let builder = Builder::new(class, "second").tree(second(class)).release(ReleaseFields::any());
             let builder = builder.allow(confext_ddi::lint::Code::ALL.iter().copied());
             let path = place.path(&format!("{}/second.{class}.raw", images(class)));
-            builder.build_file(path, Some(place.key())).unwrap();
+            builder.replace_file().build_file(path, Some(place.key())).unwrap();
             // One of theirs among ours.
             std::fs::create_dir_all(place.path(&format!("third/{}", class.release_directory()))).unwrap();
             let release = format!("third/{}/extension-release.third", class.release_directory());

@@ -39,7 +39,7 @@ def make(tmp_path: Path, vendor: confext.KeyPair) -> Make:
         output = path or tmp_path / "app.raw"
         if not options.get("unsigned"):
             options = {"key": vendor.key, "certificate": vendor.certificate, **options}
-        options = {"allow": ["set-id", "device-node", "brings-certificates"], **options}
+        options = {"allow": ["set-id", "device-node", "brings-certificates"], "replace": True, **options}
         confext.build("app", source=source, output=output, release={"ID": "_any"}, **options)
         return output
 

@@ -95,6 +95,11 @@ def test_an_unsigned_image_is_an_explicit_choice(make: Make, tmp_path: Path) -> 
     with pytest.raises(confext.RefusedError) as refused:
         confext.build("app", source={"etc/a": b""}, output=tmp_path / "app.raw", release={"ID": "_any"})
     assert refused.value.code == "signer-missing"
+    there = make({"etc/a": b""})
+    before = there.read_bytes()
+    with pytest.raises(confext.FileLookupError) as exists:
+        confext.build("app", source={"etc/b": b""}, output=there, release={"ID": "_any"}, unsigned=True)
+    assert exists.value.code == "output-exists" and there.read_bytes() == before
     image = confext.Image.open(make({"etc/a": b""}, unsigned=True))
     assert image.claim.kind == "verity"
 
@@ -115,6 +120,7 @@ def test_an_operating_system_has_boot_partitions(make: Make, tmp_path: Path) -> 
         "output": tmp_path / "os.raw",
         "release": {"ID": "test"},
         "unsigned": True,
+        "replace": True,
     }
     confext.build("os", **system, esp=boot, xbootldr=boot)
     found = [(part.designator, part.fs) for part in confext.Image.open(tmp_path / "os.raw").partitions]
@@ -301,7 +307,7 @@ def test_warnings_are_told_or_stop_a_build(vendor: confext.KeyPair, tmp_path: Pa
     }
     built = confext.build(**arguments)
     assert [(found.code, found.severity) for found in built.findings] == [("release-version", "warning")]
-    assert confext.build(**arguments, allow=["release-version"], strict=True).findings == ()
+    assert confext.build(**arguments, allow=["release-version"], strict=True, replace=True).findings == ()
     (tmp_path / "app.raw").unlink()
     for options in ({"strict": True}, {"base": tmp_path / "host"}):
         with pytest.raises(confext.RefusedError) as refused:

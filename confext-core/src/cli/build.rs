@@ -1,6 +1,5 @@
 //! `build`: a directory becomes a signed image.
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -43,9 +42,12 @@ pub(super) struct Arguments {
     /// The same for the extended boot loader partition.
     #[arg(long, value_name = "DIR")]
     xbootldr: Option<PathBuf>,
-    /// The image to write; one that is there is replaced when the new one is complete.
+    /// The image to write: a new file.
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
+    /// Replaces a file that is there when the new image is complete.
+    #[arg(long)]
+    replace: bool,
     /// The file system: erofs, which is not compressed; squashfs; or mkfs.erofs, made by the program of that name.
     #[arg(long, value_name = "NAME", default_value = "erofs", value_parser = ["erofs", "squashfs", "mkfs.erofs"])]
     file_system: String,
@@ -93,10 +95,11 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure>
     if let Some(finding) = findings.iter().find(stops) {
         return Err(finding.to_error().into());
     }
-    let built = replace(&arguments.output, |file| {
-        let signer = signer.as_ref().map(|signer| -> &dyn Sign { signer });
-        Ok(builder.build(file, signer)?)
-    })?;
+    if arguments.replace {
+        builder = builder.replace_file();
+    }
+    let built =
+        builder.build_file(&arguments.output, signer.as_ref().map(|signer| -> &dyn Sign { signer }))?;
     output.summary(&Summary {
         image: arguments.output.display().to_string(),
         name: &arguments.name,
@@ -182,32 +185,6 @@ impl Arguments {
         };
         (!self.release.is_empty()).then(|| self.release.iter().fold(ReleaseFields::new(id), add))
     }
-}
-
-/// Has `write` make a file next to `path` and puts it there when it is complete.
-///
-/// Programs that look for images pass over names that start with `.#`.
-fn replace<T>(path: &Path, write: impl FnOnce(&mut File) -> Result<T, Error>) -> Result<T, Failure> {
-    let failed = |operation| move |source| Error::os(operation, path.display().to_string(), source);
-    let Some(name) = path.file_name() else {
-        return Err(failed("write")(io::ErrorKind::IsADirectory.into()).into());
-    };
-    let mut partial = std::ffi::OsString::from(".#");
-    partial.push(name);
-    partial.push(format!(".{}", std::process::id()));
-    let partial = path.with_file_name(partial);
-    let mut file =
-        File::options().read(true).write(true).create_new(true).open(&partial).map_err(failed("create"))?;
-    let written = write(&mut file).and_then(|written| {
-        file.sync_all().map_err(failed("write"))?;
-        std::fs::rename(&partial, path).map_err(failed("put in place"))?;
-        Ok(written)
-    });
-    if written.is_err() {
-        // The first failure is the one to report.
-        let _ = std::fs::remove_file(&partial);
-    }
-    Ok(written?)
 }
 
 #[derive(Serialize)]

@@ -207,7 +207,7 @@ fn a_build_is_stopped_by_what_lint_finds() {
     let build = |more: &[&str]| {
         let arguments = ["--json", "build", "--class", "confext", "--name", "app", "--unsigned", "--source"];
         let output = scratch.path("out.raw");
-        let places = [tree.to_str().unwrap(), "--output", output.to_str().unwrap()];
+        let places = [tree.to_str().unwrap(), "--output", output.to_str().unwrap(), "--replace"];
         (confext(arguments.iter().chain(&places).chain(more)), output.exists())
     };
     let (warned, there) = build(&["--release", "ID=debian", "--lint"]);
@@ -440,7 +440,7 @@ fn fec_and_repair() {
     let wrong = run(&["repair", "DAMAGED", "--fec", "FEC", "--output", "OTHER", "--fec-roots", "3"]);
     assert_eq!((wrong.status, &wrong.json()["error"]["code"]), (1, &"fec-area".into()));
     assert_eq!(run(&["fec", "IMAGE", "--output", "FEC", "--fec-roots", "25"]).status, 2);
-    assert_eq!(run(&["fec", "DAMAGED", "--output", "FEC"]).json()["error"]["code"], "data-block");
+    assert_eq!(run(&["fec", "DAMAGED", "--output", "OTHER"]).json()["error"]["code"], "data-block");
 }
 
 /// An unsigned image whose third partition is marked as not to be used.

@@ -119,7 +119,7 @@ impl Scratch {
         std::fs::create_dir_all(image.parent().unwrap()).unwrap();
         let tree = self.tree(1);
         let mut arguments: Vec<&OsStr> =
-            ["--json", "build", "--class", "confext", "--name", "app"].map(OsStr::new).to_vec();
+            ["--json", "build", "--replace", "--class", "confext", "--name", "app"].map(OsStr::new).to_vec();
         arguments.extend([
             OsStr::new("--source"),
             tree.as_os_str(),

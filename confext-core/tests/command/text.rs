@@ -39,7 +39,10 @@ fn quiet_calls_print_no_summary() {
     let paths = [tree.to_str().unwrap(), "--output", image.to_str().unwrap()];
     let loud = confext(fixed.iter().chain(&paths)).ok();
     assert!(loud.text().contains("root hash"), "{}", loud.text());
-    let quiet = confext(["--quiet"].iter().chain(&fixed).chain(&paths)).ok();
+    let again = confext(fixed.iter().chain(&paths));
+    assert_eq!(again.status, 1);
+    assert!(again.stderr.contains("[output-exists]") && again.stderr.contains("a.raw"), "{}", again.stderr);
+    let quiet = confext(["--quiet"].iter().chain(&fixed).chain(&paths).chain(&["--replace"])).ok();
     assert_eq!((quiet.text(), quiet.stderr.as_str()), ("", ""));
 }
 

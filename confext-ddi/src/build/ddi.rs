@@ -54,6 +54,8 @@ pub struct Builder {
     signing: Signing,
     allowed: Vec<lint::Code>,
     format: Option<Arc<dyn MakeFileSystem>>,
+    /// Whether a file that is there may be replaced.
+    pub(super) replace: bool,
 }
 
 /// When an image is signed.
@@ -107,7 +109,15 @@ impl Builder {
             signing: Signing::Now,
             allowed: Vec::new(),
             format: None,
+            replace: false,
         }
+    }
+
+    /// Lets [`Builder::build_file`] replace a file that is there.
+    #[must_use]
+    pub fn replace_file(mut self) -> Self {
+        self.replace = true;
+        self
     }
 
     /// The entries of the image: those of an extension all below its hierarchies, those of `/usr` without `usr/`.

@@ -12,20 +12,28 @@ use std::path::{Path, PathBuf};
 const MAX_TRIES: u32 = 1000;
 
 impl Builder {
-    /// Builds to a file of this path, replacing one that is there.
+    /// Builds to a new file of this path, or, with [`Builder::replace_file`], in place of one that is there.
     ///
-    /// The image grows under another name in the same directory and is renamed when it is complete and on disk: who
+    /// The image grows under another name in the same directory and is put in place when it is complete and on disk: who
     /// opens the path sees the old file or the new one. On failure nothing is left.
     ///
     /// # Errors
     ///
-    /// As [`Builder::build`]; an I/O error with the path.
+    /// As [`Builder::build`]; `output-exists`; an I/O error with the path.
     pub fn build_file(self, path: impl AsRef<Path>, signer: Option<&dyn Sign>) -> Result<Built> {
         let path = path.as_ref();
         let place = path.display().to_string();
+        let replace = self.replace;
+        if !replace {
+            must_be_free(path)?;
+        }
         let mut partial = Partial::create(path).within(place.clone())?;
         let built = self.build(&mut partial.file, signer)?;
-        partial.finish(path).within(place)?;
+        if replace {
+            partial.finish(path).within(place)?
+        } else {
+            partial.finish_new(path).within(place)?
+        }
         Ok(built)
     }
 }

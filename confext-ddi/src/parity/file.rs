@@ -9,17 +9,18 @@ use crate::verity::fec::{Coverage, Roots};
 use std::io::Write as _;
 use std::path::Path;
 
-/// [`encode`] to a file of this path. One that is there is replaced when the new one is complete.
+/// [`encode`] to a file of this path, where nothing may be. It is there when it is complete.
 ///
 /// # Errors
 ///
-/// As [`encode`]; an I/O error with the path.
+/// As [`encode`]; `output-exists`; an I/O error with the path.
 pub fn encode_file<R: ReadAt>(image: &Image<R>, roots: Roots, path: impl AsRef<Path>) -> Result<Coverage> {
     let path = path.as_ref();
     let place = path.display().to_string();
+    must_be_free(path)?;
     let mut partial = Partial::create(path).within(place.clone())?;
     let coverage = encode(image, roots, |bytes| partial.file.write_all(bytes))?;
-    partial.finish(path).within(place)?;
+    partial.finish_new(path).within(place)?;
     Ok(coverage)
 }
 

@@ -176,8 +176,8 @@ def sign(
     digest, which returns such a signature, and whose exceptions come through. `certificate` is the one that goes with the
     key; a signature that does not check with it is refused.
 
-    All of the image's data is checked against its hash tree first. The image, or `output`, is replaced by the signed copy
-    when that is on disk. Signatures that are there go; `add=True` keeps them, and the new one comes last. The other arguments
+    All of the image's data is checked against its hash tree first. The image is replaced by the signed copy when that is on
+    disk; `output`, if it is another path, is a new file (`output-exists`). Signatures that are there go; `add=True` keeps them, and the new one comes last. The other arguments
     are those of `Image.open`.
     """
 
@@ -224,6 +224,7 @@ def build(
     base: _Path | None = None,
     esp: _Path | Readable | Mapping[_ImagePath, _Entry] | Mapping[str, _Entry] | Mapping[bytes, _Entry] | None = None,
     xbootldr: _Path | Readable | Mapping[_ImagePath, _Entry] | Mapping[str, _Entry] | Mapping[bytes, _Entry] | None = None,
+    replace: bool = False,
 ) -> Built:
     """Build an image from a directory, a tar archive (not compressed), or a mapping of path to entry.
 
@@ -236,7 +237,7 @@ def build(
     room for a signature that `sign` puts in: until then nobody uses the image.
 
     The same input, seed and time give the same bytes. The file appears at once when it is complete; one that is there
-    is replaced.
+    is refused (`output-exists`), or replaced with `replace=True`.
 
     `esp` and `xbootldr`, given as `source` is, become boot partitions of an operating system: vfat that nothing protects.
 
@@ -1250,8 +1251,8 @@ def fec(
 ) -> Parity:
     """Make parity for an image, as `veritysetup` does, after checking every block of it.
 
-    `roots` bytes of parity, 2 to 24, protect up to 255 minus so many bytes of the image. A file that is there is
-    replaced when the new one is complete.
+    `roots` bytes of parity, 2 to 24, protect up to 255 minus so many bytes of the image. `output` is a
+    new file (`output-exists`).
     """
 
 def repair(

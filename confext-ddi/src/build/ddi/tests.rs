@@ -359,6 +359,9 @@ fn a_path_gets_the_whole_image_or_nothing() {
     assert_eq!((failing.code(), names().len()), ("signer-missing", 0));
     std::fs::write(&path, "old").unwrap();
     std::fs::write(dir.path().join(".#app.confext.raw.0.partial"), "left over by a crash").unwrap();
+    let there = builder(one_file()).build_file(&path, Some(&FixedSigner(1400))).unwrap_err();
+    assert_eq!((there.code(), std::fs::read(&path).unwrap()), ("output-exists", b"old".to_vec()));
+    let builder = |tree| builder(tree).replace_file();
     let too_large = builder(one_file()).build_file(&path, Some(&FixedSigner(4 << 20))).unwrap_err();
     assert_eq!((too_large.code(), std::fs::read(&path).unwrap()), ("limit-bytes", b"old".to_vec()));
     assert_eq!(names().len(), 2);
