@@ -18,7 +18,7 @@
 #   format-all, verify-all    a hash tree over 1 GiB in the page cache, against veritysetup; ours in all threads
 #   format-one, verify-one    the same in one thread
 #   format-limit, verify-limit, single    ours in all threads against hashing as many bytes of memory that is in the cache:
-#              two blocks in turn, as ours does; and one after the other
+#              several blocks at once, as ours does; and one after the other
 #   pick       one of 10,000 entries of a .v directory, against systemd-vpick
 #   size       bytes of the smallest signed confext
 #   peak       the most memory that a process of ours had
@@ -219,7 +219,7 @@ compare format-all 4 ours_format theirs_format "1 GiB, $(nproc) threads; veritys
 compare verify-all 4 ours_verify theirs_verify "the same"
 compare format-one 2 ours_format_one theirs_format "1 GiB, one thread of each"
 compare verify-one 2 ours_verify_one theirs_verify "the same"
-compare format-limit 0.8 ours_format ceiling "hashing alone, two blocks in turn, by all of it with reading and writing"
+compare format-limit 0.8 ours_format ceiling "hashing alone, several blocks at once, by all of it with reading and writing"
 compare verify-limit 0.8 ours_verify ceiling "the same for verify"
 compare single - ours_format single "hashing alone, one block after the other by sha2, by all of it"
 compare pick 3 ours_pick theirs_pick "one of 10,000 entries"

@@ -3,7 +3,7 @@
 //! ```text
 //! bench-verity format DATA HASH              writes superblock and tree, and prints the root hash
 //! bench-verity verify DATA HASH ROOT-HASH    reads and checks every block
-//! bench-verity ceiling MIB                   hashes as many bytes of memory in the cache, in all threads, two blocks in turn
+//! bench-verity ceiling MIB                   hashes as many bytes of memory in the cache, in all threads, several blocks at once
 //! bench-verity single MIB                    the same by sha2, one block after the other
 //! ```
 //!

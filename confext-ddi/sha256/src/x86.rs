@@ -13,7 +13,7 @@ use std::arch::x86_64::{
     _mm_shuffle_epi32,
 };
 
-type Block = [u8; BLOCK_BYTES];
+pub(crate) type Block = [u8; BLOCK_BYTES];
 
 const ZEROS: Block = [0; BLOCK_BYTES];
 /// Messages hashed in turn. Two fill the unit, and their words fit into the sixteen registers; those of three do not.
@@ -38,6 +38,8 @@ struct State {
 pub(crate) struct Start {
     /// After all whole blocks of them.
     state: State,
+    /// The same as words, A to H.
+    pub(crate) words: [u32; 8],
     /// What is behind the whole blocks, with zeros behind it.
     open: Block,
     /// How many bytes of `open` are in use: less than a block.
@@ -57,7 +59,7 @@ impl Start {
         let [state] = states;
         let mut open = ZEROS;
         put(&mut open, 0, rest);
-        Self { state, open, held: rest.len(), len_bytes: before.len() }
+        Self { state, words: words(state), open, held: rest.len(), len_bytes: before.len() }
     }
 }
 
@@ -79,9 +81,27 @@ pub(crate) fn digest_each(start: &Start, bodies: &[u8], body_bytes: usize, diges
 /// The digests of messages that go on with `bodies`, which are of one length.
 #[inline]
 #[target_feature(enable = "sha,ssse3,sse4.1")]
-fn digest_group<const N: usize>(start: &Start, mut bodies: [&[u8]; N]) -> [[u8; 32]; N] {
-    let body_bytes = bodies.first().map_or(0, |body| body.len());
+fn digest_group<const N: usize>(start: &Start, bodies: [&[u8]; N]) -> [[u8; 32]; N] {
     let mut states = [start.state; N];
+    drive(start, bodies, |blocks| compress(&mut states, blocks));
+    let mut digests = [[0; 32]; N];
+    for (to, state) in digests.iter_mut().zip(states) {
+        for (bytes, word) in to.as_chunks_mut().0.iter_mut().zip(words(state)) {
+            *bytes = word.to_be_bytes();
+        }
+    }
+    digests
+}
+
+/// Has every block of messages compressed that go on with `bodies`, which are of one length: the next of each at a time.
+// Always a part of its caller, so that it is compiled for the caller's instructions.
+#[inline(always)]
+pub(crate) fn drive<const N: usize>(
+    start: &Start,
+    mut bodies: [&[u8]; N],
+    mut compress: impl FnMut(&[&Block; N]),
+) {
+    let body_bytes = bodies.first().map_or(0, |body| body.len());
     let mut open = [start.open; N];
     let mut held = start.held;
     let missing = BLOCK_BYTES.saturating_sub(held);
@@ -91,13 +111,13 @@ fn digest_group<const N: usize>(start: &Start, mut bodies: [&[u8]; N]) -> [[u8; 
             put(block, held, filling);
             *body = rest;
         }
-        compress(&mut states, &open.each_ref());
+        compress(&open.each_ref());
         (open, held) = ([ZEROS; N], 0);
     }
     if held == 0 {
         let mut whole = bodies.map(|body| body.as_chunks().0.iter());
         for _ in 0..whole.first().map_or(0, ExactSizeIterator::len) {
-            compress(&mut states, &whole.each_mut().map(|blocks| blocks.next().unwrap_or(&ZEROS)));
+            compress(&whole.each_mut().map(|blocks| blocks.next().unwrap_or(&ZEROS)));
         }
         bodies = bodies.map(|body| body.as_chunks::<BLOCK_BYTES>().1);
     }
@@ -108,7 +128,7 @@ fn digest_group<const N: usize>(start: &Start, mut bodies: [&[u8]; N]) -> [[u8; 
         put(block, used, &[0x80]);
     }
     if used.saturating_add(END_BYTES) > BLOCK_BYTES {
-        compress(&mut states, &open.each_ref());
+        compress(&open.each_ref());
         open = [ZEROS; N];
     }
     let bytes = u64::try_from(start.len_bytes.saturating_add(body_bytes)).unwrap_or(u64::MAX);
@@ -116,12 +136,7 @@ fn digest_group<const N: usize>(start: &Start, mut bodies: [&[u8]; N]) -> [[u8; 
     for block in &mut open {
         put(block, BLOCK_BYTES.saturating_sub(bits.len()), &bits);
     }
-    compress(&mut states, &open.each_ref());
-    let mut digests = [[0; 32]; N];
-    for (to, state) in digests.iter_mut().zip(states) {
-        *to = digest(state);
-    }
-    digests
+    compress(&open.each_ref());
 }
 
 /// Copies `bytes` into a block; what does not fit is left out.
@@ -205,7 +220,7 @@ fn initial() -> State {
 }
 
 #[target_feature(enable = "sha,ssse3,sse4.1")]
-fn digest(State { abef, cdgh }: State) -> [u8; 32] {
+fn words(State { abef, cdgh }: State) -> [u32; 8] {
     let words = [
         _mm_extract_epi32::<3>(abef),
         _mm_extract_epi32::<2>(abef),
@@ -216,11 +231,7 @@ fn digest(State { abef, cdgh }: State) -> [u8; 32] {
         _mm_extract_epi32::<1>(cdgh),
         _mm_extract_epi32::<0>(cdgh),
     ];
-    let mut digest = [0; 32];
-    for (bytes, word) in digest.as_chunks_mut().0.iter_mut().zip(words) {
-        *bytes = word.to_be_bytes();
-    }
-    digest
+    words.map(i32::cast_unsigned)
 }
 
 /// The words before the first block: FIPS 180-4, section 5.3.3.
@@ -228,7 +239,7 @@ const H: [u32; 8] =
     [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 
 /// One word for each round, four and four together: FIPS 180-4, section 4.2.2.
-const K: [[[u32; 4]; 4]; 4] = [
+pub(crate) const K: [[[u32; 4]; 4]; 4] = [
     [
         [0x428a_2f98, 0x7137_4491, 0xb5c0_fbcf, 0xe9b5_dba5],
         [0x3956_c25b, 0x59f1_11f1, 0x923f_82a4, 0xab1c_5ed5],
