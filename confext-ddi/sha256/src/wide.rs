@@ -12,6 +12,7 @@ use std::arch::x86_64::{
     _mm512_shuffle_i32x4, _mm512_srli_epi32, _mm512_ternarylogic_epi32, _mm512_unpackhi_epi32,
     _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
 };
+use std::sync::OnceLock;
 
 /// Messages side by side.
 pub(crate) const LANES: usize = 16;
@@ -23,7 +24,11 @@ type Words = [__m512i; 16];
 
 /// Whether the processor has what the functions of this file are compiled for, and is one that they are faster on.
 pub(crate) fn is_faster() -> bool {
-    is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw") && crate::is_of_intel()
+    // Asked once: in a virtual machine the host answers, which takes as long as opening an image.
+    static IS_OF_INTEL: OnceLock<bool> = OnceLock::new();
+    is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && *IS_OF_INTEL.get_or_init(crate::is_of_intel)
 }
 
 /// The digests of messages that go on with `bodies`, which are of one length.
