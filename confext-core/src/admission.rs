@@ -13,6 +13,7 @@ use confext_ddi::image;
 use confext_ddi::limits::Limits;
 use confext_ddi::policy::{Admitted, Evidence, KeyRules, Policy, Protection};
 use confext_ddi::release::{self, Class, Strictness};
+use confext_ddi::settings::Mutability;
 use confext_ddi::signature::Verifier;
 
 use crate::attach::Mode;
@@ -105,6 +106,8 @@ pub struct Options {
     pub allow: Vec<VetoKind>,
     /// How long to wait for another writer. Default: 30 seconds.
     pub lock_wait: Duration,
+    /// Whether the merged hierarchies can be written to. Default: no.
+    pub mutability: Mutability,
 }
 
 impl Default for Options {
@@ -121,6 +124,7 @@ impl Default for Options {
             limits: Limits::default(),
             allow: Vec::new(),
             lock_wait: Duration::from_secs(30),
+            mutability: Mutability::default(),
         }
     }
 }

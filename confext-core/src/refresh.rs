@@ -109,7 +109,7 @@ fn compare(found: &[Layer], wanted: &[Layer], changes: &mut Vec<Change>) {
 mod tests {
     use super::*;
     use crate::discover::Kind;
-    use crate::state::{Checked, FORMAT, Identity, SignedBy};
+    use crate::state::{Checked, FORMAT, Identity, Mutable, SignedBy};
     use confext_ddi::RootHash;
 
     fn layer(name: &str, hash: u8) -> Layer {
@@ -135,6 +135,7 @@ mod tests {
             policy: "p".into(),
             created: false,
             layers,
+            mutable: Mutable::default(),
         };
         vec![("etc", Some(record))]
     }

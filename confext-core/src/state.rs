@@ -20,6 +20,7 @@ use confext_ddi::RootHash;
 use confext_ddi::id::Uuid;
 use confext_ddi::policy::Evidence;
 use confext_ddi::release::Class;
+use confext_ddi::settings::Mutability;
 use serde::{Deserialize, Serialize};
 
 use crate::directory;
@@ -51,6 +52,43 @@ pub struct Record {
     pub created: bool,
     /// All extensions of the stack, bottom first; not each has files in this hierarchy.
     pub layers: Vec<Layer>,
+    /// Whether it can be written to; not at all where nothing is said.
+    #[serde(default)]
+    pub mutable: Mutable,
+}
+
+/// Whether a hierarchy can be written to while it is merged. Paths are inside the root, without a slash at the front.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Mutable {
+    /// The mode the stack was merged with.
+    pub mode: Mutability,
+    /// Where writes go: the layer on top of everything.
+    pub writes: Writes,
+    /// The directory with what was written before, where it is seen only: the layer directly below the metadata.
+    pub imported: Option<String>,
+}
+
+/// Where writes to a merged hierarchy go.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(tag = "to", rename_all = "kebab-case")]
+pub enum Writes {
+    /// Nowhere: it is read-only.
+    #[default]
+    Nowhere,
+    /// A directory of the host, above all extensions.
+    Directory {
+        /// The directory, links resolved.
+        path: String,
+        /// The overlay's work directory, beside it.
+        work: String,
+    },
+    /// The host's own directory, which is above all extensions then and not below them.
+    Host {
+        /// The overlay's work directory, beside it.
+        work: String,
+    },
+    /// Memory: they are gone with the stack.
+    Memory,
 }
 
 /// One extension of a merged stack.
@@ -433,6 +471,11 @@ mod tests {
                 partition: Some(Partition { designator: "root".into(), number: Some(1), uuid: None }),
                 hierarchies: vec!["etc".into()],
             }],
+            mutable: Mutable {
+                mode: Mutability::Auto,
+                writes: Writes::Directory { path: "a".into(), work: "b".into() },
+                imported: None,
+            },
         }
     }
 
@@ -459,6 +502,11 @@ mod tests {
     fn a_record_is_read_as_it_was_written() {
         let bytes = serde_json::to_vec(&record()).unwrap();
         assert_eq!(parse(&bytes, Class::Confext, "etc", "/etc").unwrap(), record());
+        let mut value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(value["mutable"]["writes"]["to"], "directory");
+        value.as_object_mut().unwrap().remove("mutable");
+        let older = parse(value.to_string().as_bytes(), Class::Confext, "etc", "/etc").unwrap();
+        assert_eq!(older, Record { mutable: Mutable::default(), ..record() });
     }
 
     #[test]

@@ -68,6 +68,8 @@ pub mod image;
 
 pub mod policy;
 
+pub mod settings;
+
 pub mod build;
 
 pub mod parity;

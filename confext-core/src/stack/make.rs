@@ -6,6 +6,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use confext_ddi::dps::Designator;
 use confext_ddi::fs::{Below, FileSystem};
 use confext_ddi::release::Class;
+use confext_ddi::settings::Mutability;
 
 use super::overlay::{self, Parts};
 use super::submounts::{self, Submount};
@@ -18,12 +19,16 @@ use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::layer::{self, Layer};
 use crate::plan::{Input, LayerFiles, Plan};
-use crate::state::{self, Current, FORMAT, Record};
+use crate::state::{self, Current, FORMAT, Mutable, Record};
 
 impl Stack {
     /// Attaches, mounts, plans and assembles; nothing is put in place.
     pub(crate) fn make(host: &Host, class: Class, options: &Options, selection: Selection) -> Result<Self> {
         host.capabilities().require_stacking()?;
+        if options.mutability != Mutability::No {
+            let why = format!("mode {} is not there yet", options.mutability);
+            return Err(Error::Missing { what: "a stack that can be written to", why });
+        }
         let Selection { extensions, mut refused, matcher } = selection;
         let mut mounted = Vec::new();
         for extension in extensions {
@@ -59,6 +64,7 @@ impl Stack {
                 policy: options.policy.to_string(),
                 created: ground.created,
                 layers: layers.clone(),
+                mutable: Mutable::default(),
             };
             let mount = overlay::assemble(&Parts {
                 class,
