@@ -201,6 +201,8 @@ pub const CONFLICTS: &[(&str, &str)] = &[
     ("layer-unreadable", "build the extension again"),
     // stack
     ("already-merged", "refresh instead, or unmerge first"),
+    ("class-twice", "name each class once"),
+    ("stack-covered", "unmount what is mounted over the stack, then try again"),
     ("locked", "wait for the other program that merges, or pass a longer wait"),
     (
         "stack-metadata",

@@ -53,8 +53,6 @@ pub mod admission;
 
 pub mod stack;
 
-pub mod refresh;
-
 pub mod trace;
 
 #[cfg(feature = "cli")]
@@ -63,7 +61,6 @@ pub mod cli;
 pub use admission::Options;
 pub use error::{Error, Result};
 pub use host::Host;
-pub use refresh::refresh;
-pub use stack::{Stack, list, merge, plan, unmerge};
+pub use stack::{Stack, apply, list, merge, plan, refresh, unmerge};
 pub use state::status;
 pub use trace::trace;

@@ -1,7 +1,9 @@
 //! [`Stack`]: extensions over the directories of a host. Assembled off-tree, put in place by one move; on failure the
 //! running stack stays as it was.
 
+mod apply;
 mod bare;
+mod changes;
 mod lock;
 mod make;
 mod origin;
@@ -23,11 +25,11 @@ use crate::error::{Error, Result};
 use crate::exec::Placement;
 use crate::host::Host;
 use crate::plan::Plan;
-use crate::state::{self, Current};
+use crate::state;
 
+pub use apply::{Verb, apply, merge, refresh, unmerge};
 pub(crate) use bare::look_under;
-pub(crate) use lock::Lock;
-use place::{Step, place, remove};
+use lock::Lock;
 pub use preview::{Listed, Listing, Merged, list, plan};
 pub use select::{Selection, select};
 
@@ -129,6 +131,8 @@ pub enum Change {
         /// Which one.
         hierarchy: String,
     },
+    /// A change did not come to its end: two stacks were left, or a hierarchy without the one it should have.
+    Interrupted,
     /// Another program merged it, or there is no telling.
     Unknown,
     /// The caller asked for it.
@@ -146,65 +150,13 @@ pub struct Report {
     pub outcome: Outcome,
     /// The hierarchies that are merged now.
     pub hierarchies: Vec<String>,
+    /// Of these, the ones that other mount namespaces receive, too: what they are mounted on is shared. The others are
+    /// seen in this mount namespace only.
+    pub propagated: Vec<String>,
     /// The extensions of the stack that is there now, bottom first.
     pub layers: Vec<state::Layer>,
     /// What was found and is not used.
     pub refused: Vec<Rejection>,
-}
-
-/// Merges the extensions of a class.
-///
-/// Everything is opened, judged, attached and assembled first; then the hierarchies are put in place by one move each,
-/// and if a later one fails, the earlier ones are taken back.
-///
-/// # Errors
-///
-/// `already-merged`; whatever keeps an extension from being used (see [`OnBad`](crate::admission::OnBad)); nothing is changed then.
-///
-/// # Needs
-///
-/// `CAP_SYS_ADMIN`, Linux 6.15, `/proc`.
-pub fn merge(host: &Host, class: Class, options: &Options) -> Result<Report> {
-    let _lock = Lock::take(host, options.lock_wait)?;
-    for hierarchy in class.hierarchies() {
-        if let Current::Merged(merged) = state::look(host, class, hierarchy)? {
-            let target = host.display(hierarchy.as_ref());
-            let found = format!("a stack of {}", merged.names.join(", "));
-            return Err(Error::conflict("already-merged", target, found, "no stack"));
-        }
-    }
-    let selection = select(host, class, options)?;
-    if selection.extensions.is_empty() {
-        return Ok(Report::nothing(class, selection.refused));
-    }
-    let stack = Stack::make(host, class, options, selection)?;
-    stack.put(host, class, Outcome::Merged)
-}
-
-/// Takes the stack of a class away, also one that systemd merged. Nothing merged is no error.
-///
-/// # Errors
-///
-/// `os`. The other hierarchies are still unmerged; the first error is returned.
-pub fn unmerge(host: &Host, class: Class, options: &Options) -> Result<Report> {
-    let _lock = Lock::take(host, options.lock_wait)?;
-    unmerge_locked(host, class, Vec::new())
-}
-
-pub(crate) fn unmerge_locked(host: &Host, class: Class, refused: Vec<Rejection>) -> Result<Report> {
-    let mut report = Report::nothing(class, refused);
-    let mut first = Ok(());
-    for hierarchy in class.hierarchies() {
-        match state::look(host, class, hierarchy) {
-            Ok(Current::Merged(_)) => {
-                report.outcome = Outcome::Unmerged;
-                first = first.and(remove(host, class, hierarchy));
-            }
-            Ok(_) => {}
-            Err(error) => first = first.and(Err(error)),
-        }
-    }
-    first.map(|()| report)
 }
 
 impl Stack {
@@ -262,37 +214,10 @@ impl Stack {
         let placement = |tree: Tree| Placement { hierarchy: PathBuf::from(tree.hierarchy), tree: tree.mount };
         self.trees.into_iter().map(placement).collect()
     }
-
-    /// Puts all trees in place, and takes stacks away that this one has no tree for.
-    pub(crate) fn put(self, host: &Host, class: Class, outcome: Outcome) -> Result<Report> {
-        let Self { trees, layers, plan: Plan { refused, .. } } = self;
-        if trees.is_empty() {
-            return unmerge_locked(host, class, refused);
-        }
-        let hierarchies = trees.iter().map(|tree| tree.hierarchy.to_owned()).collect();
-        let mut steps = Vec::new();
-        for hierarchy in class.hierarchies() {
-            let has_tree = trees.iter().any(|tree| tree.hierarchy == *hierarchy);
-            if let (false, Current::Merged(merged)) = (has_tree, state::look(host, class, hierarchy)?) {
-                steps.push(Step::Remove(hierarchy, merged.top));
-            }
-        }
-        if trees.iter().any(|tree| tree.replaces.is_some()) {
-            host.capabilities().require_exchange()?;
-        }
-        let placed = trees.into_iter().map(|tree| match tree.replaces {
-            Some(_) => Step::Exchange(tree),
-            None => Step::Add(tree),
-        });
-        // What goes is taken away last: if anything fails before, nothing of it has changed.
-        let steps: Vec<_> = placed.chain(steps).collect();
-        place(host, class, &steps)?;
-        Ok(Report { class, outcome, hierarchies, layers, refused })
-    }
 }
 
 impl Report {
-    fn nothing(class: Class, refused: Vec<Rejection>) -> Self {
-        Self { class, outcome: Outcome::Nothing, hierarchies: Vec::new(), layers: Vec::new(), refused }
+    fn new(class: Class, outcome: Outcome, refused: Vec<Rejection>) -> Self {
+        Self { class, outcome, hierarchies: Vec::new(), propagated: Vec::new(), layers: Vec::new(), refused }
     }
 }

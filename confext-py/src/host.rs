@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use confext_core::admission::{HostMatch, OnBad, Options, Replace, Trust};
 use confext_core::attach::Mode;
 use confext_core::plan::VetoKind;
+use confext_core::stack::Verb;
 use confext_core::{Error, Host as Root, refresh, stack, state, trace};
 use confext_ddi::policy::{KeyRules, Policy};
 use confext_ddi::release::Class;
@@ -164,6 +165,32 @@ impl Host {
     #[pyo3(signature = (class_="confext"))]
     fn unmerge(&self, py: Python<'_>, class_: &str) -> PyResult<Report> {
         self.with(py, class_, |host, class, options| Ok(Report::from(&stack::unmerge(host, class, options)?)))
+    }
+
+    /// Do it to several classes in one go: all of it is done, or nothing. One report for each class.
+    #[pyo3(
+        signature = (verb, classes=None, *, force=false),
+        text_signature = "($self, verb, classes=('sysext', 'confext'), *, force=False)",
+    )]
+    fn apply(
+        &self,
+        py: Python<'_>,
+        verb: &str,
+        classes: Option<Vec<String>>,
+        force: bool,
+    ) -> PyResult<Tuple<Report>> {
+        let verbs = [("merge", Verb::Merge), ("refresh", Verb::Refresh), ("unmerge", Verb::Unmerge)];
+        let verb = choice("verb", verb, &verbs)?;
+        let replace = if force { Replace::Always } else { Replace::WhenChanged };
+        let classes = match classes {
+            Some(classes) => classes.iter().map(|name| class(name)).collect::<PyResult<Vec<_>>>()?,
+            None => vec![Class::Sysext, Class::Confext],
+        };
+        detached(py, || {
+            let options = self.conditions.options(&self.host, replace)?;
+            let wanted: Vec<_> = classes.iter().map(|class| (*class, &options)).collect();
+            Ok(stack::apply(&self.host, verb, &wanted)?.iter().collect())
+        })
     }
 
     /// How the hierarchies of a class stand.

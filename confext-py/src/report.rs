@@ -8,7 +8,7 @@ use crate::record::{Tuple, record};
 record! {
     /// A difference between a merged stack and what a refresh merges.
     Change {
-        /// `added`, `removed`, `replaced`, `rechecked`, `policy`, `hierarchy`, `unknown` or `asked`.
+        /// `added`, `removed`, `replaced`, `rechecked`, `policy`, `hierarchy`, `interrupted`, `unknown` or `asked`.
         kind: &'static str,
         /// The extension, or the hierarchy.
         name: Option<String>,
@@ -44,6 +44,8 @@ record! {
         decided_by: Tuple<Decision>,
         /// The hierarchies that are merged now.
         hierarchies: Tuple<String>,
+        /// Of these, the ones that other mount namespaces receive, too.
+        propagated: Tuple<String>,
         /// The extensions of the stack that is there now, bottom first.
         layers: Tuple<Layer>,
         /// What was found and is not used.
@@ -66,6 +68,7 @@ impl From<&stack::Report> for Report {
             because: because.iter().collect(),
             decided_by: decided_by.iter().collect(),
             hierarchies: report.hierarchies.iter().cloned().collect(),
+            propagated: report.propagated.iter().cloned().collect(),
             layers: report.layers.iter().collect(),
             refused: report.refused.iter().collect(),
         }
@@ -91,6 +94,7 @@ impl From<&Changed> for Change {
                 Self { found: Some(found.clone()), expected: Some(expected.clone()), ..plain("policy") }
             }
             Changed::Hierarchy { hierarchy } => named("hierarchy", hierarchy),
+            Changed::Interrupted => plain("interrupted"),
             Changed::Asked => plain("asked"),
             _ => plain("unknown"),
         }

@@ -42,8 +42,17 @@ def test_the_whole_story(root: Path, host: confext.Host, put: Any, vendor: confe
     assert (change.path, change.effect) == ("app.conf", "added")
     assert not config.exists(), "a plan changes nothing"
 
+    both = host.apply("refresh")
+    assert [(one.class_, one.outcome) for one in both] == [("sysext", "nothing"), ("confext", "merged")]
+    assert host.apply("unmerge", ["confext"])[0].outcome == "unmerged"
+    with pytest.raises(confext.ConflictError):
+        host.apply("merge", ["confext", "confext"])
+    with pytest.raises(ValueError, match="verb: found 'reload'"):
+        host.apply("reload")  # type: ignore[arg-type]
+
     report = host.merge()
     assert (report.outcome, report.hierarchies) == ("merged", ("etc",))
+    assert set(report.propagated) <= set(report.hierarchies)
     assert config.read_text() == "version = 1\n"
     assert (root / "etc/own.conf").read_text() == "own\n"
     with pytest.raises(confext.ConflictError) as caught:

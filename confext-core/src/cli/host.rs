@@ -30,13 +30,45 @@ impl Arguments {
 #[derive(Debug, Args)]
 #[group(skip)]
 pub(super) struct StackArguments {
-    /// Which extensions: confext (/etc) or sysext (/usr and /opt).
-    #[arg(long, default_value = "confext", value_parser = super::class)]
-    pub(super) class: Class,
     #[command(flatten)]
     pub(super) host: Arguments,
     #[command(flatten)]
     trust: trust::Arguments,
+}
+
+/// One class of extensions.
+#[derive(Debug, Args)]
+#[group(skip)]
+pub(super) struct ClassArgument {
+    /// Which extensions: confext (/etc) or sysext (/usr and /opt).
+    #[arg(long, default_value = "confext", value_parser = super::class)]
+    pub(super) class: Class,
+}
+
+/// One class of extensions, or both.
+#[derive(Debug, Args)]
+#[group(skip)]
+pub(super) struct ClassesArgument {
+    /// Which extensions: confext (/etc), sysext (/usr and /opt), or both in one go.
+    #[arg(long, value_enum, default_value_t = Classes::Confext)]
+    pub(super) class: Classes,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Classes {
+    Confext,
+    Sysext,
+    Both,
+}
+
+impl Classes {
+    pub(super) const fn list(self) -> &'static [Class] {
+        match self {
+            Self::Confext => &[Class::Confext],
+            Self::Sysext => &[Class::Sysext],
+            Self::Both => &[Class::Sysext, Class::Confext],
+        }
+    }
 }
 
 /// How a stack is put together.

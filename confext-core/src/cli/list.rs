@@ -19,12 +19,14 @@ use crate::state::Checked;
 #[group(skip)]
 pub(super) struct Arguments {
     #[command(flatten)]
+    class: host::ClassArgument,
+    #[command(flatten)]
     stack: host::StackArguments,
 }
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
     let (host, options) = arguments.stack.open()?;
-    let class = arguments.stack.class;
+    let class = arguments.class.class;
     let listing = stack::list(&host, class, &options)?;
     output.answer(&Answer { root: host.path().display().to_string(), class, listing })
 }

@@ -4,23 +4,25 @@ use std::io::{self, Write};
 
 use clap::Args;
 use confext_ddi::release::Class;
+use serde::Serialize;
 
 use super::failure::Failure;
-use super::host;
+use super::host::{self, Classes};
 use super::list::{version, write_refused};
 use super::output::{Output, View};
 use super::text::Clean;
 use crate::admission::Options;
 use crate::discover::Severity;
-use crate::refresh::refresh as exchange;
-use crate::stack;
-use crate::stack::{Change, Outcome, Report};
+use crate::host::Host;
+use crate::stack::{self, Change, Outcome, Report, Verb};
 use crate::state::{Checked, Layer};
 
 /// Merges the extensions of a host over its directories.
 #[derive(Debug, Args)]
 #[group(skip)]
 pub(super) struct MergeArguments {
+    #[command(flatten)]
+    classes: host::ClassesArgument,
     #[command(flatten)]
     merge: host::MergeArguments,
 }
@@ -30,6 +32,8 @@ pub(super) struct MergeArguments {
 #[group(skip)]
 pub(super) struct RefreshArguments {
     #[command(flatten)]
+    classes: host::ClassesArgument,
+    #[command(flatten)]
     merge: host::MergeArguments,
 }
 
@@ -37,26 +41,51 @@ pub(super) struct RefreshArguments {
 #[derive(Debug, Args)]
 #[group(skip)]
 pub(super) struct UnmergeArguments {
-    /// Which extensions: confext (/etc) or sysext (/usr and /opt).
-    #[arg(long, default_value = "confext", value_parser = super::class)]
-    class: Class,
+    #[command(flatten)]
+    classes: host::ClassesArgument,
     #[command(flatten)]
     host: host::Arguments,
 }
 
 pub(super) fn merge(arguments: &MergeArguments, output: &Output) -> Result<(), Failure> {
     let (host, options) = arguments.merge.open()?;
-    output.summary(&stack::merge(&host, arguments.merge.stack.class, &options)?)
+    run(Verb::Merge, &host, (arguments.classes.class, &options), output)
 }
 
 pub(super) fn refresh(arguments: &RefreshArguments, output: &Output) -> Result<(), Failure> {
     let (host, options) = arguments.merge.open()?;
-    output.summary(&exchange(&host, arguments.merge.stack.class, &options)?)
+    run(Verb::Refresh, &host, (arguments.classes.class, &options), output)
 }
 
 pub(super) fn unmerge(arguments: &UnmergeArguments, output: &Output) -> Result<(), Failure> {
     let host = arguments.host.open()?;
-    output.summary(&stack::unmerge(&host, arguments.class, &Options::default())?)
+    run(Verb::Unmerge, &host, (arguments.classes.class, &Options::default()), output)
+}
+
+fn run(
+    verb: Verb,
+    host: &Host,
+    (classes, options): (Classes, &Options),
+    output: &Output,
+) -> Result<(), Failure> {
+    let wanted: Vec<(Class, &Options)> = classes.list().iter().map(|class| (*class, options)).collect();
+    let reports = stack::apply(host, verb, &wanted)?;
+    if classes == Classes::Both {
+        return output.summary(&Reports { reports });
+    }
+    reports.iter().try_for_each(|report| output.summary(report))
+}
+
+/// What was done with both classes.
+#[derive(Serialize)]
+struct Reports {
+    reports: Vec<Report>,
+}
+
+impl View for Reports {
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        self.reports.iter().try_for_each(|report| report.text(out))
+    }
 }
 
 impl View for Report {
@@ -79,6 +108,9 @@ impl View for Report {
             Outcome::Unmerged => writeln!(out, "{class} unmerged")?,
             Outcome::Nothing => writeln!(out, "{class}: nothing to do")?,
         }
+        if self.propagated.len() < self.hierarchies.len() {
+            writeln!(out, "  seen in this mount namespace only: mounts there do not propagate")?;
+        }
         for layer in &self.layers {
             write_layer(layer, out)?;
         }
@@ -96,6 +128,7 @@ fn reason(change: &Change) -> String {
         Change::Rechecked { name } => format!("{name} was checked differently, or is elsewhere"),
         Change::Policy { found, expected } => format!("the policy was {found} and is {expected}"),
         Change::Hierarchy { hierarchy } => format!("{hierarchy} is not merged as it should be"),
+        Change::Interrupted => "a change before it did not come to its end".to_owned(),
         Change::Unknown => "another program merged it".to_owned(),
         Change::Asked => "it was asked for".to_owned(),
     }

@@ -20,12 +20,14 @@ use crate::stack;
 #[group(skip)]
 pub(super) struct Arguments {
     #[command(flatten)]
+    class: host::ClassArgument,
+    #[command(flatten)]
     stack: host::StackArguments,
 }
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
     let (host, options) = arguments.stack.open()?;
-    let plan = stack::plan(&host, arguments.stack.class, &options)?;
+    let plan = stack::plan(&host, arguments.class.class, &options)?;
     output.answer(&Preview { root: host.path().display().to_string(), plan })
 }
 

@@ -19,6 +19,8 @@ use crate::stack::Stack;
 #[group(skip)]
 pub(super) struct Arguments {
     #[command(flatten)]
+    class: host::ClassArgument,
+    #[command(flatten)]
     merge: host::MergeArguments,
     /// The command and its arguments, after --.
     #[arg(last = true, required = true)]
@@ -34,7 +36,7 @@ const BY_SIGNAL: i32 = 128;
 /// Runs the command and returns its exit status.
 pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let (host, options) = arguments.merge.open()?;
-    let stack = Stack::assemble(&host, arguments.merge.stack.class, &options)?;
+    let stack = Stack::assemble(&host, arguments.class.class, &options)?;
     let root = match host.path() {
         path if path == Path::new("/") => Root::Host,
         path => Root::Directory(path.to_path_buf()),

@@ -1,25 +1,53 @@
 //! What is under a stack: the host's own directory, which no path leads to while something is mounted over it.
 
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use confext_ddi::release::Class;
 use rustix::io::Errno;
 
-use super::submounts::{self, Submount};
+use super::submounts::{self, Found};
 use crate::directory;
 use crate::error::{Error, Result};
-use crate::host::Host;
+use crate::host::{Host, fd_path};
 use crate::state;
-use crate::sys::{self, Depth, Mode, OFlags, Propagation, ResolveFlags};
+use crate::sys::{self, Depth, Mode, MountId, OFlags, Propagation, ResolveFlags};
 
 /// A hierarchy of the host without the stacks over it.
 #[derive(Debug)]
 pub(crate) struct Bare {
     /// The host's directory: a detached private mount of it, without mounts below.
     pub(crate) directory: OwnedFd,
-    /// The mounts below it.
-    pub(crate) submounts: Vec<Submount>,
+    /// The mounts below it, which the stack hides.
+    pub(crate) hidden: Vec<Found>,
+    /// How many stacks are over it.
+    pub(crate) stacks: usize,
+}
+
+/// What a mount is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Over {
+    /// A directory of the host, on the same mount.
+    Host,
+    /// It is a stack: on the mount that is below it.
+    Stack,
+}
+
+/// Whether other mount namespaces receive what is mounted there.
+pub(super) fn propagates(place: &OwnedFd, over: Over) -> Result<bool> {
+    let failed = |error| Error::os("ask about the mount of", "a hierarchy", error);
+    let info = sys::mount_info(sys::mount_id(place.as_fd()).map_err(failed)?).map_err(failed)?;
+    let below = match over {
+        Over::Host => info,
+        Over::Stack => sys::mount_info(info.parent).map_err(failed)?,
+    };
+    Ok(below.propagation & SHARED != 0)
+}
+
+/// Opens a hierarchy as it is seen now.
+pub(super) fn open(host: &Host, hierarchy: &str) -> Result<OwnedFd> {
+    host.open_path(Path::new(hierarchy), OFlags::DIRECTORY)
+        .map_err(|error| Error::os("open", host.display(Path::new(hierarchy)), error))
 }
 
 /// Copies the directory as it is, when nothing is merged over it.
@@ -30,8 +58,22 @@ pub(crate) fn copy(directory: &OwnedFd) -> Result<OwnedFd> {
     Ok(copy)
 }
 
-/// Looks under the stacks of a class: a thread takes them off in a mount namespace of its own and comes back with what
-/// was below. The host's mounts do not change.
+/// How many stacks there are; `top` is the uppermost.
+pub(super) fn count(host: &Host, class: Class, hierarchy: &str, top: &OwnedFd) -> Result<usize> {
+    if Parent::of(host, top).is_some() {
+        return Ok(1);
+    }
+    let failed = |error| Error::os("ask about the mount of", host.display(Path::new(hierarchy)), error);
+    let info = sys::mount_info(sys::mount_id(top.as_fd()).map_err(failed)?).map_err(failed)?;
+    // Without a mount below there is nothing to ask about.
+    let Ok(below) = sys::mount_info(info.parent) else { return Ok(1) };
+    if below.fs_type != b"overlay" || below.mount_point != info.mount_point {
+        return Ok(1);
+    }
+    Ok(look_under(host, class, hierarchy)?.stacks)
+}
+
+/// Looks under the stacks of a class. The host's mounts do not change.
 ///
 /// # Errors
 ///
@@ -41,12 +83,52 @@ pub(crate) fn copy(directory: &OwnedFd) -> Result<OwnedFd> {
 ///
 /// `CAP_SYS_ADMIN`.
 pub(crate) fn look_under(host: &Host, class: Class, hierarchy: &str) -> Result<Bare> {
+    let top = open(host, hierarchy)?;
+    if let Some(parent) = Parent::of(host, &top) {
+        return parent.look();
+    }
+    // The host's directory is itself a mount point, or there is more than one stack: a thread takes them off in a mount
+    // namespace of its own and comes back with what was below.
     std::thread::scope(|scope| {
-        let thread = scope.spawn(|| look_in_own_namespace(host, class, hierarchy));
-        thread.join().unwrap_or_else(|_| {
-            Err(Error::os("look under", host.display(Path::new(hierarchy)), std::io::Error::from(Errno::IO)))
-        })
+        let thread =
+            std::thread::Builder::new().spawn_scoped(scope, || look_in_own_namespace(host, class, hierarchy));
+        let failed = |error| Error::os("look under", host.display(Path::new(hierarchy)), error);
+        thread.map_err(failed)?.join().unwrap_or_else(|_| Err(failed(Errno::IO.into())))
     })
+}
+
+/// The directory that a stack's mount point is in, when both are on one mount: the stack is over a plain directory then,
+/// and a copy of that mount alone shows it.
+struct Parent {
+    directory: OwnedFd,
+    mount: MountId,
+    /// Where the stack is, as this process sees it.
+    path: PathBuf,
+}
+
+impl Parent {
+    /// `None` when it is not that simple.
+    fn of(host: &Host, top: &OwnedFd) -> Option<Self> {
+        let path = fd_path(top.as_fd()).ok()?;
+        let inside = path.strip_prefix(host.path()).ok()?.parent()?;
+        let directory = host.open_path(inside, OFlags::DIRECTORY).ok()?;
+        let mount = sys::mount_id(directory.as_fd()).ok()?;
+        let below = sys::mount_info(sys::mount_id(top.as_fd()).ok()?).ok()?.parent;
+        (below == mount).then_some(Self { directory, mount, path })
+    }
+
+    fn look(&self) -> Result<Bare> {
+        let target = || self.path.display().to_string();
+        let failed = |operation| move |error: std::io::Error| Error::os(operation, target(), error);
+        let whole = copy(&self.directory)?;
+        let name = self.path.file_name().unwrap_or_default();
+        let directory =
+            sys::open_path(whole.as_fd(), Path::new(name), OFlags::DIRECTORY, ResolveFlags::NO_SYMLINKS)
+                .and_then(|directory| sys::clone_tree(directory.as_fd(), c"", Depth::Single))
+                .map_err(failed("look under"))?;
+        let hidden = submounts::list(self.mount, &self.path).map_err(failed("list the mounts below"))?;
+        Ok(Bare { directory, hidden, stacks: 1 })
+    }
 }
 
 fn look_in_own_namespace(host: &Host, class: Class, hierarchy: &str) -> Result<Bare> {
@@ -60,11 +142,16 @@ fn look_in_own_namespace(host: &Host, class: Class, hierarchy: &str) -> Result<B
     };
     let mut top = open()?;
     stop_propagation(&top, &root).map_err(failed("make private the mounts of"))?;
+    let mut stacks: usize = 0;
     while state::is_stack(top.as_fd(), class).map_err(failed("read the metadata of"))? {
         sys::detach(top.as_fd()).map_err(failed("umount a copy of"))?;
+        stacks = stacks.saturating_add(1);
         top = open()?;
     }
-    Ok(Bare { submounts: submounts::copy(top.as_fd())?, directory: copy(&top)? })
+    let mount = sys::mount_id(top.as_fd()).map_err(failed("ask about the mount of"))?;
+    let path = fd_path(top.as_fd()).map_err(failed("look up"))?;
+    let hidden = submounts::list(mount, &path).map_err(failed("list the mounts below"))?;
+    Ok(Bare { hidden, directory: copy(&top)?, stacks })
 }
 
 /// The root directory as this namespace has it: the descriptor from outside still shows the mounts outside.

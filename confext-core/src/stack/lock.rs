@@ -17,6 +17,9 @@ use crate::sys::{Mode, OFlags};
 /// Only the root user can reach the file, so nobody else can hold writers up; it is gone when nobody holds it.
 const DIRECTORY: &str = "run/confext";
 const FILE: &str = "lock";
+/// Beside it, for each hierarchy whose directory is about to be made or removed, an empty file of this name and its own:
+/// who takes the lock after a killed process knows by it that the directory is nobody's.
+const NOTE: &str = "made-";
 /// Between two attempts. The kernel could wake us, but not with a limit on the time.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -42,7 +45,10 @@ impl Lock {
         let started = Instant::now();
         loop {
             match Self::attempt(host) {
-                Ok(Some(lock)) => return Ok(lock),
+                Ok(Some(lock)) => {
+                    lock.clean_up(host).map_err(failed)?;
+                    return Ok(lock);
+                }
                 // Somebody else removed the file or its directory between two of our calls.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) if error.raw_os_error() == Some(Errno::AGAIN.raw_os_error()) => {
@@ -80,6 +86,38 @@ impl Lock {
             == (named.stx_ino, named.stx_dev_major, named.stx_dev_minor);
         let made_run = if made_run { Some(host.root().try_clone_to_owned()?) } else { None };
         Ok(same.then_some(Self { directory, run, made_run, _file: file }))
+    }
+
+    /// Writes down that the directory of a hierarchy is there only for a stack: it is about to be made, or removed.
+    ///
+    /// # Errors
+    ///
+    /// `os`.
+    pub(crate) fn note(&self, host: &Host, hierarchy: &str) -> Result<()> {
+        let name = format!("{NOTE}{hierarchy}");
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(&self.directory, name.as_str(), flags, Mode::from_raw_mode(0o600))
+            .map(drop)
+            .map_err(|errno| Error::os("write", host.display(&Path::new(DIRECTORY).join(name)), errno))
+    }
+
+    /// The directory is gone, or the stack over it says itself that it was made.
+    pub(crate) fn forget(&self, hierarchy: &str) {
+        let _ = rustix::fs::unlinkat(&self.directory, format!("{NOTE}{hierarchy}"), AtFlags::empty());
+    }
+
+    /// Removes directories that a killed process made and put nothing over. One that is in use is not empty or busy.
+    fn clean_up(&self, host: &Host) -> io::Result<()> {
+        for name in directory::names(self.directory.as_fd())? {
+            let Some(hierarchy) =
+                name.strip_prefix(NOTE.as_bytes()).map(|name| String::from_utf8_lossy(name))
+            else {
+                continue;
+            };
+            let _ = rustix::fs::unlinkat(host.root(), &*hierarchy, AtFlags::REMOVEDIR);
+            self.forget(&hierarchy);
+        }
+        Ok(())
     }
 }
 
@@ -138,5 +176,24 @@ mod tests {
         drop(held);
         drop(Lock::take(&host, Duration::ZERO).unwrap());
         assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_a_killed_process_made_is_removed_unless_it_is_used() {
+        let root = tempfile::tempdir().unwrap();
+        let host = Host::open(root.path()).unwrap();
+        for path in ["run/confext", "opt", "usr/kept"] {
+            std::fs::create_dir_all(root.path().join(path)).unwrap();
+        }
+        for note in ["made-opt", "made-usr", "made-etc", "lock"] {
+            std::fs::write(root.path().join("run/confext").join(note), b"").unwrap();
+        }
+        let lock = Lock::take(&host, Duration::ZERO).unwrap();
+        lock.note(&host, "opt").unwrap();
+        lock.forget("opt");
+        drop(lock);
+        assert!(!root.path().join("run/confext").exists());
+        assert!(!root.path().join("opt").exists());
+        assert!(root.path().join("usr/kept").exists());
     }
 }

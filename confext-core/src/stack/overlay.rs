@@ -79,7 +79,27 @@ fn mount(parts: &Parts<'_>, metadata: &Metadata) -> Result<OwnedFd> {
     }
     context.set_flag("ro")?;
     context.create(Sharing::Shared)?;
-    Ok(context.mount(flags(parts.class))?)
+    Ok(context.mount(flags(parts.class) | kept(parts)?)?)
+}
+
+/// What the host forbids or leaves out on the mount of its directory stays forbidden over it.
+fn kept(parts: &Parts<'_>) -> Result<MountAttrFlags> {
+    use rustix::fs::StatVfsMountFlags as Volume;
+    /// `ST_NOSYMFOLLOW`, which rustix has no name for.
+    const NO_SYMLINKS: Volume = Volume::from_bits_retain(0x2000);
+    const KEPT: [(Volume, MountAttrFlags); 6] = [
+        (Volume::NOSUID, MountAttrFlags::MOUNT_ATTR_NOSUID),
+        (Volume::NODEV, MountAttrFlags::MOUNT_ATTR_NODEV),
+        (Volume::NOEXEC, MountAttrFlags::MOUNT_ATTR_NOEXEC),
+        (Volume::NOATIME, MountAttrFlags::MOUNT_ATTR_NOATIME),
+        (Volume::NODIRATIME, MountAttrFlags::MOUNT_ATTR_NODIRATIME),
+        (NO_SYMLINKS, MountAttrFlags::MOUNT_ATTR_NOSYMFOLLOW),
+    ];
+    let Some(base) = parts.base else { return Ok(MountAttrFlags::empty()) };
+    let found = sys::volume_flags(base)
+        .map_err(|error| Error::os("read the mount flags of", parts.hierarchy, error))?;
+    let kept = KEPT.iter().filter(|(flag, _)| found.contains(*flag)).map(|(_, attribute)| *attribute);
+    Ok(kept.fold(MountAttrFlags::empty(), |all, one| all | one))
 }
 
 /// As systemd has it: nothing of a confext runs.

@@ -9,6 +9,10 @@
 //!
 //! Each step can be undone with what was kept: of an old tree, a copy. When a later hierarchy fails, the earlier ones go
 //! back the same way, without a gap.
+//!
+//! A process that is killed between two steps leaves hierarchies that are each complete, old or new; between the two
+//! calls of a refresh the old tree on top of the new one, which counts as two stacks. What comes next finishes that:
+//! it takes the upper one away before it exchanges the lower one.
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -16,20 +20,29 @@ use std::path::Path;
 use confext_ddi::release::Class;
 
 use super::submounts::{self, Difference};
-use super::{MountPoint, Tree, bare};
+use super::{Lock, MountPoint, Tree, bare};
 use crate::error::{Error, Result};
 use crate::host::{Host, fd_path};
-use crate::state::{self, Current};
-use crate::sys::{self, Depth, Mode, OFlags, Place};
+use crate::state::{self, Merged};
+use crate::sys::{self, Depth, Mode, Place};
 
 /// What is to happen to one hierarchy.
 pub(crate) enum Step {
     /// Put a tree over the bare directory.
     Add(Tree),
     /// Put a tree in place of the one it replaces.
-    Exchange(Tree),
+    Exchange(Class, Tree),
     /// Take away the one that is there.
-    Remove(&'static str, OwnedFd),
+    Remove(Removal),
+}
+
+/// A stack that is to go.
+pub(crate) struct Removal {
+    pub(crate) hierarchy: &'static str,
+    class: Class,
+    top: OwnedFd,
+    /// Whether the directory was made for it.
+    created: bool,
 }
 
 /// How to get back.
@@ -39,7 +52,14 @@ enum Undo<'s> {
     /// Put the copy of the old tree in the new one's place.
     ExchangeBack(&'s Tree, OwnedFd),
     /// Put the copy of the old tree over the bare directory.
-    AddBack(&'static str, OwnedFd),
+    AddBack(&'s Removal, OwnedFd),
+}
+
+impl Removal {
+    pub(crate) fn new(class: Class, hierarchy: &'static str, merged: Merged) -> Self {
+        let created = merged.record.as_ref().is_some_and(|record| record.created);
+        Self { hierarchy, class, top: merged.top, created }
+    }
 }
 
 /// Carries out all steps, or none.
@@ -47,55 +67,91 @@ enum Undo<'s> {
 /// # Errors
 ///
 /// What the failed step says. If even going back fails, that second error is `rollback`: it says where.
-pub(crate) fn place(host: &Host, class: Class, steps: &[Step]) -> Result<()> {
+pub(crate) fn place(host: &Host, lock: &Lock, steps: &[Step]) -> Result<()> {
+    // Made ready before the first change, so that little is left that can fail between it and the last one.
+    let copies = steps.iter().map(|step| copy_of_old(host, step)).collect::<Result<Vec<_>>>()?;
     let mut done: Vec<Undo<'_>> = Vec::new();
-    for step in steps {
-        match take(host, class, step) {
-            Ok(undo) => done.push(undo),
-            Err(error) => {
-                for undo in done.into_iter().rev() {
-                    go_back(host, &undo, &error)?;
-                }
-                for step in steps {
-                    if let Step::Add(Tree { hierarchy, mount_point: MountPoint::Missing, .. }) = step {
-                        unmake(host, hierarchy);
-                    }
-                }
-                return Err(error);
+    for (step, copy) in steps.iter().zip(copies) {
+        if let Err(error) = take(host, lock, (step, copy), &mut done) {
+            for undo in done.into_iter().rev() {
+                go_back(host, &undo, &error)?;
             }
+            for step in steps {
+                if let Step::Add(Tree { hierarchy, mount_point: MountPoint::Missing, .. }) = step {
+                    unmake(host, lock, hierarchy);
+                }
+            }
+            return Err(error);
+        }
+    }
+    for step in steps {
+        match step {
+            // From now on the record in the stack says who made the directory.
+            Step::Add(Tree { hierarchy, mount_point: MountPoint::Missing, .. }) => lock.forget(hierarchy),
+            Step::Remove(Removal { hierarchy, created: true, .. }) => unmake(host, lock, hierarchy),
+            _ => {}
         }
     }
     Ok(())
 }
 
-fn take<'s>(host: &Host, class: Class, step: &'s Step) -> Result<Undo<'s>> {
+/// A copy of the tree that goes, to put it back; the original is gone when it is taken away.
+fn copy_of_old(host: &Host, step: &Step) -> Result<Option<OwnedFd>> {
+    let (hierarchy, old) = match step {
+        Step::Add(..) => return Ok(None),
+        Step::Exchange(_, tree) => match &tree.replaces {
+            Some(old) => (tree.hierarchy, old),
+            None => return Ok(None),
+        },
+        Step::Remove(removal) => (removal.hierarchy, &removal.top),
+    };
+    let failed = |error| Error::os("copy", host.display(Path::new(hierarchy)), error);
+    let copy = sys::clone_tree(old.as_fd(), c"", Depth::Recursive).map_err(failed)?;
+    submounts::make_private(copy.as_fd()).map_err(failed)?;
+    Ok(Some(copy))
+}
+
+/// Takes one step; how to undo it goes to `done` as soon as there is something to undo.
+fn take<'s>(
+    host: &Host,
+    lock: &Lock,
+    (step, copy): (&'s Step, Option<OwnedFd>),
+    done: &mut Vec<Undo<'s>>,
+) -> Result<()> {
     match step {
         Step::Add(tree) => {
             if tree.mount_point == MountPoint::Missing {
-                make(host, tree.hierarchy)?;
+                make(host, lock, tree.hierarchy)?;
             }
-            let target = open(host, tree.hierarchy)?;
+            let target = bare::open(host, tree.hierarchy)?;
             move_tree(host, tree.mount.as_fd(), tree.hierarchy, &target, Place::OnTop)?;
-            Ok(Undo::Detach(tree))
+            done.push(Undo::Detach(tree));
+            Ok(())
         }
-        Step::Exchange(tree) => {
-            let old = match &tree.replaces {
-                Some(old) => old,
-                None => &open(host, tree.hierarchy)?,
-            };
-            let copy = copy(host, tree.hierarchy, old)?;
-            exchange(host, tree.mount.as_fd(), tree.hierarchy, old)?;
-            Ok(Undo::ExchangeBack(tree, copy))
+        Step::Exchange(class, tree) => {
+            let old = uppermost(host, *class, tree.hierarchy)?;
+            exchange(host, tree.mount.as_fd(), tree.hierarchy, &old)?;
+            done.extend(copy.map(|copy| Undo::ExchangeBack(tree, copy)));
+            Ok(())
         }
-        Step::Remove(hierarchy, old) => {
-            let undo = Undo::AddBack(hierarchy, copy(host, hierarchy, old)?);
-            match remove(host, class, hierarchy) {
-                Ok(()) => Ok(undo),
-                // It may be gone although setting the mounts below right failed.
-                Err(error) => match state::look(host, class, hierarchy) {
-                    Ok(Current::Merged(_)) => Err(error),
-                    _ => go_back(host, &undo, &error).and(Err(error)),
-                },
+        Step::Remove(removal) => {
+            let Removal { hierarchy, class, created, .. } = removal;
+            if *created {
+                lock.note(host, hierarchy)?;
+            }
+            let top = bare::open(host, hierarchy)?;
+            is_stack(host, *class, hierarchy, &top)?;
+            // Only now: an earlier step may have changed a stack below this one.
+            let hidden = bare::look_under(host, *class, hierarchy)?.hidden;
+            let difference = Difference::between(top.as_fd(), &hidden)?;
+            detach(host, hierarchy, top.as_fd())?;
+            done.extend(copy.map(|copy| Undo::AddBack(removal, copy)));
+            loop {
+                let below = bare::open(host, hierarchy)?;
+                if is_stack(host, *class, hierarchy, &below).is_err() {
+                    return difference.apply(below.as_fd());
+                }
+                detach(host, hierarchy, below.as_fd())?;
             }
         }
     }
@@ -105,8 +161,7 @@ fn go_back(host: &Host, undo: &Undo<'_>, cause: &Error) -> Result<()> {
     let done = match undo {
         Undo::Detach(tree) => detach(host, tree.hierarchy, tree.mount.as_fd()),
         Undo::ExchangeBack(tree, old) => exchange(host, old.as_fd(), tree.hierarchy, &tree.mount),
-        Undo::AddBack(hierarchy, old) => make(host, hierarchy)
-            .and_then(|()| open(host, hierarchy))
+        Undo::AddBack(Removal { hierarchy, .. }, old) => bare::open(host, hierarchy)
             .and_then(|target| move_tree(host, old.as_fd(), hierarchy, &target, Place::OnTop)),
     };
     done.map_err(|error| {
@@ -115,29 +170,45 @@ fn go_back(host: &Host, undo: &Undo<'_>, cause: &Error) -> Result<()> {
     })
 }
 
-/// A copy of a tree that is in place, to put it back; the original goes when it is taken away.
-fn copy(host: &Host, hierarchy: &str, old: &OwnedFd) -> Result<OwnedFd> {
-    let failed = |error| Error::os("copy", host.display(Path::new(hierarchy)), error);
-    let copy = sys::clone_tree(old.as_fd(), c"", Depth::Recursive).map_err(failed)?;
-    submounts::make_private(copy.as_fd()).map_err(failed)?;
-    Ok(copy)
+/// The stack that is to be exchanged, looked up again: an earlier step may have carried it over to another mount. If an
+/// interrupted exchange left two of them, the lower one, with the upper one taken away.
+fn uppermost(host: &Host, class: Class, hierarchy: &str) -> Result<OwnedFd> {
+    let mut top = bare::open(host, hierarchy)?;
+    is_stack(host, class, hierarchy, &top)?;
+    for _ in 1..bare::count(host, class, hierarchy, &top)? {
+        detach(host, hierarchy, top.as_fd())?;
+        top = bare::open(host, hierarchy)?;
+        is_stack(host, class, hierarchy, &top)?;
+    }
+    Ok(top)
+}
+
+/// Whoever mounts over a stack while it is being changed does not hold our lock.
+fn is_stack(host: &Host, class: Class, hierarchy: &str, top: &OwnedFd) -> Result<()> {
+    let target = || host.display(Path::new(hierarchy));
+    match state::is_stack(top.as_fd(), class) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Error::conflict(
+            "stack-covered",
+            target(),
+            "something else on top",
+            format!("the {class} stack"),
+        )),
+        Err(error) => Err(Error::os("read the metadata of", target(), error)),
+    }
 }
 
 /// Puts `new` beneath `old`, then detaches `old`.
 ///
-/// If the old one cannot be detached it stays on top, and the new one unseen beneath it until the next unmerge takes both:
-/// `old` is mounted on `new` then, so that detaching `new` would take the old one along and leave the host bare.
+/// There is no way back between the two: `old` is mounted on `new` then, so that detaching `new` would take the old one
+/// along and leave the host bare. So the second call is made again if it fails. If that does not help, the old stack
+/// stays on top and the new one unseen beneath it until the next refresh or unmerge.
 fn exchange(host: &Host, new: BorrowedFd<'_>, hierarchy: &str, old: &OwnedFd) -> Result<()> {
     // Detaching goes through /proc: without it the exchange is not begun.
     fd_path(old.as_fd()).map_err(|error| Error::os("look up", host.display(Path::new(hierarchy)), error))?;
     // Before the kernel could put a mount beneath another one there is no way without a gap or a leftover.
     move_tree(host, new, hierarchy, old, Place::Beneath)?;
-    detach(host, hierarchy, old.as_fd())
-}
-
-fn open(host: &Host, hierarchy: &str) -> Result<OwnedFd> {
-    host.open_path(Path::new(hierarchy), OFlags::DIRECTORY)
-        .map_err(|error| Error::os("open", host.display(Path::new(hierarchy)), error))
+    detach(host, hierarchy, old.as_fd()).or_else(|_| detach(host, hierarchy, old.as_fd()))
 }
 
 fn move_tree(
@@ -155,31 +226,9 @@ fn detach(host: &Host, hierarchy: &str, mount: BorrowedFd<'_>) -> Result<()> {
     sys::detach(mount).map_err(|error| Error::os("umount", host.display(Path::new(hierarchy)), error))
 }
 
-/// Takes all stacks of a class off a hierarchy and sets the mounts below right.
-///
-/// # Errors
-///
-/// `os`. The stack is gone or not; mounts below that could not be put back are the first error.
-pub(crate) fn remove(host: &Host, class: Class, hierarchy: &str) -> Result<()> {
-    let Current::Merged(merged) = state::look(host, class, hierarchy)? else { return Ok(()) };
-    let created = merged.record.as_ref().is_some_and(|record| record.created);
-    let seen = submounts::copy(merged.top.as_fd())?;
-    let hidden = bare::look_under(host, class, hierarchy)?.submounts;
-    let difference = Difference::between(seen, &hidden);
-    detach(host, hierarchy, merged.top.as_fd())?;
-    drop(merged);
-    while let Current::Merged(below) = state::look(host, class, hierarchy)? {
-        detach(host, hierarchy, below.top.as_fd())?;
-    }
-    difference.apply(open(host, hierarchy)?.as_fd())?;
-    if created {
-        unmake(host, hierarchy);
-    }
-    Ok(())
-}
-
-/// Makes a hierarchy the host does not have, as a mount point.
-fn make(host: &Host, hierarchy: &str) -> Result<()> {
+/// Makes a hierarchy the host does not have, as a mount point. That it is to be made is written down before.
+fn make(host: &Host, lock: &Lock, hierarchy: &str) -> Result<()> {
+    lock.note(host, hierarchy)?;
     match rustix::fs::mkdirat(host.root(), hierarchy, Mode::from_raw_mode(0o755)) {
         Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
         Err(errno) => Err(Error::os("make", host.display(Path::new(hierarchy)), errno)),
@@ -187,6 +236,7 @@ fn make(host: &Host, hierarchy: &str) -> Result<()> {
 }
 
 /// Removes a mount point that was made; it stays when somebody put something into it.
-fn unmake(host: &Host, hierarchy: &str) {
+pub(super) fn unmake(host: &Host, lock: &Lock, hierarchy: &str) {
     let _ = rustix::fs::unlinkat(host.root(), hierarchy, rustix::fs::AtFlags::REMOVEDIR);
+    lock.forget(hierarchy);
 }

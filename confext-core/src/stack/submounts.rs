@@ -4,8 +4,8 @@
 //! step. What was mounted or unmounted while the stack was there is set right after that: see [`Difference`].
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::host::fd_path;
@@ -21,33 +21,37 @@ pub(crate) struct Submount {
     pub(crate) path: PathBuf,
     /// A detached, private copy.
     pub(crate) tree: OwnedFd,
-    what: What,
 }
 
-/// What is mounted at a place and below it: path, device, and the directory of the device's file system.
-type What = Vec<(PathBuf, (u32, u32), Vec<u8>)>;
+/// A mount directly below a hierarchy.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Found {
+    /// Where it is, relative to the hierarchy.
+    path: PathBuf,
+    /// What is mounted at the place and below it: path, device, and the directory of the device's file system.
+    what: Vec<(PathBuf, (u32, u32), Vec<u8>)>,
+}
 
 /// Copies the mounts that can be seen below a directory.
 pub(crate) fn copy(directory: BorrowedFd<'_>) -> Result<Vec<Submount>> {
-    let target = fd_path(directory).map_err(|error| Error::os("look up", "a hierarchy", error))?;
-    let failed = |operation| {
-        let target = target.display().to_string();
-        move |error| Error::os(operation, target, error)
-    };
-    let mut found: Vec<Submount> = Vec::new();
-    for (path, what) in list(directory).map_err(failed("list the mounts below"))? {
-        // Deeper mounts of one that is copied come along with it.
-        if found.iter().any(|outer| path.starts_with(&outer.path)) {
-            continue;
-        }
-        let place = sys::open_path(directory, path.as_path(), OFlags::NOFOLLOW, ResolveFlags::NO_SYMLINKS)
-            .map_err(failed("open a mount below"))?;
-        let tree =
-            sys::clone_tree(place.as_fd(), c"", Depth::Recursive).map_err(failed("copy a mount below"))?;
-        make_private(tree.as_fd()).map_err(failed("copy a mount below"))?;
-        found.push(Submount { path, tree, what });
-    }
-    Ok(found)
+    seen(directory)?.iter().map(|found| copy_of(directory, found)).collect()
+}
+
+/// The mounts that can be seen below a directory.
+fn seen(directory: BorrowedFd<'_>) -> Result<Vec<Found>> {
+    let failed = |error| Error::os("list the mounts below", "a hierarchy", error);
+    let path = fd_path(directory).map_err(failed)?;
+    list(sys::mount_id(directory).map_err(failed)?, &path).map_err(failed)
+}
+
+fn copy_of(directory: BorrowedFd<'_>, found: &Found) -> Result<Submount> {
+    let path = found.path.clone();
+    let failed = |error| Error::os("copy a mount below", path.display().to_string(), error);
+    let place = sys::open_path(directory, path.as_path(), OFlags::NOFOLLOW, ResolveFlags::NO_SYMLINKS);
+    let tree =
+        place.and_then(|place| sys::clone_tree(place.as_fd(), c"", Depth::Recursive)).map_err(failed)?;
+    make_private(tree.as_fd()).map_err(failed)?;
+    Ok(Submount { path, tree })
 }
 
 /// Without this the copy would stay a peer of the original, and what is unmounted there would vanish here.
@@ -59,31 +63,33 @@ pub(crate) fn make_private(tree: BorrowedFd<'_>) -> std::io::Result<()> {
     sys::set_attributes(tree, &change, Depth::Recursive)
 }
 
-/// Path and content of each mount directly on the directory's mount, below the directory; sorted by path.
-fn list(directory: BorrowedFd<'_>) -> std::io::Result<Vec<(PathBuf, What)>> {
-    let own = sys::mount_id(directory)?;
-    let base = fd_path(directory)?;
+/// What is mounted directly on a mount and below a path, as far as something else does not hide it; sorted by path.
+/// Deeper mounts are part of the one that they are on.
+pub(super) fn list(own: MountId, base: &Path) -> std::io::Result<Vec<Found>> {
     let mut all: Vec<(PathBuf, MountInfo)> = Vec::new();
     for id in sys::list_mounts(own)? {
         let Some(info) = still_there(id)? else { continue };
         let point = PathBuf::from(std::ffi::OsString::from_vec(info.mount_point.clone()));
-        if let Ok(path) = point.strip_prefix(&base) {
-            all.push((path.to_path_buf(), info));
+        match point.strip_prefix(base) {
+            // The stack itself, when the question is what it hides.
+            Ok(path) if path.as_os_str().is_empty() => {}
+            Ok(path) => all.push((path.to_path_buf(), info)),
+            Err(_) => {}
         }
     }
-    let mut found: Vec<(PathBuf, What)> = Vec::new();
-    for (path, info) in &all {
-        let is_root = path.as_os_str().as_bytes().is_empty();
-        if info.parent != own || is_root || !is_visible(directory, path, own)? {
-            continue;
-        }
+    let direct: Vec<&Path> =
+        all.iter().filter(|(_, info)| info.parent == own).map(|(path, _)| path.as_path()).collect();
+    // A mount on a directory above hides it: the way there leads through the other one.
+    let hidden = |path: &Path| direct.iter().any(|outer| *outer != path && path.starts_with(outer));
+    let mut found: Vec<Found> = Vec::new();
+    for path in direct.iter().filter(|path| !hidden(path)) {
         let inside = all.iter().filter(|(inner, _)| inner.starts_with(path));
-        let mut what: What = inside.map(|(p, info)| (p.clone(), info.device, info.root.clone())).collect();
+        let mut what: Vec<_> = inside.map(|(p, info)| (p.clone(), info.device, info.root.clone())).collect();
         what.sort();
-        found.push((path.clone(), what));
+        found.push(Found { path: path.to_path_buf(), what });
     }
     found.sort();
-    found.dedup_by(|a, b| a.0 == b.0);
+    found.dedup_by(|a, b| a.path == b.path);
     Ok(found)
 }
 
@@ -92,18 +98,6 @@ fn still_there(id: MountId) -> std::io::Result<Option<MountInfo>> {
         Ok(info) => Ok(Some(info)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
-    }
-}
-
-/// Whether the path leads to something that is mounted there, and not to a directory that hides the mount.
-fn is_visible(directory: BorrowedFd<'_>, path: &std::path::Path, own: MountId) -> std::io::Result<bool> {
-    match sys::open_path(directory, path, OFlags::NOFOLLOW, ResolveFlags::NO_SYMLINKS) {
-        Ok(place) => {
-            let root = rustix::fs::StatxAttributes::MOUNT_ROOT;
-            let stat = crate::directory::statx(place.as_fd())?;
-            Ok(stat.stx_attributes.contains(root) && sys::mount_id(place.as_fd())? != own)
-        }
-        Err(_) => Ok(false),
     }
 }
 
@@ -140,13 +134,12 @@ pub(crate) struct Difference {
 }
 
 impl Difference {
-    /// Compares what can be seen on the stack with what it hides.
-    pub(crate) fn between(seen: Vec<Submount>, hidden: &[Submount]) -> Self {
-        let same = |a: &Submount, b: &Submount| a.path == b.path && a.what == b.what;
-        let stale =
-            hidden.iter().filter(|h| !seen.iter().any(|s| same(s, h))).map(|h| h.path.clone()).collect();
-        let new = seen.into_iter().filter(|s| !hidden.iter().any(|h| same(s, h))).collect();
-        Self { new, stale }
+    /// Compares what can be seen on a stack with what it hides, and copies what is new.
+    pub(crate) fn between(stack: BorrowedFd<'_>, hidden: &[Found]) -> Result<Self> {
+        let seen = seen(stack)?;
+        let stale = hidden.iter().filter(|hidden| !seen.contains(hidden)).map(|hidden| hidden.path.clone());
+        let new = seen.iter().filter(|seen| !hidden.contains(seen)).map(|seen| copy_of(stack, seen));
+        Ok(Self { stale: stale.collect(), new: new.collect::<Result<_>>()? })
     }
 
     /// Sets the bare hierarchy right; goes on after an error and returns the first.

@@ -184,7 +184,20 @@ fn a_stack_comes_is_exchanged_traced_and_goes() {
     assert_eq!(std::fs::read_to_string(root.join("etc/motd")).unwrap(), "of the host\n");
     assert_eq!((mounts_below(&root), loops_of(&root_hash)), (vec![], vec![]));
 
-    let reports = [merged, unchanged, refreshed, unmerged];
+    let both = ask(&scratch, "merge", &["--class", "both"]);
+    let outcomes = |document: &Value| {
+        let of = |at: usize| {
+            (document["reports"][at]["class"].clone(), document["reports"][at]["outcome"].clone())
+        };
+        [of(0), of(1)]
+    };
+    assert_eq!(outcomes(&both), [("sysext".into(), "nothing".into()), ("confext".into(), "merged".into())]);
+    let gone = ask(&scratch, "unmerge", &["--class", "both"]);
+    assert_eq!(outcomes(&gone)[1], ("confext".into(), "unmerged".into()));
+    check("merge of both", &[both.clone(), gone]);
+
+    let reports =
+        [merged, unchanged, refreshed, unmerged, both["reports"][0].clone(), both["reports"][1].clone()];
     check("merge", &reports);
     check("layer", &all(&reports, "layers"));
     check("status", &[status]);

@@ -1574,6 +1574,15 @@ class Host:
     def unmerge(self, class_: _Class = "confext") -> Report:
         """Take the stack of a class away. Nothing merged is no error."""
 
+    def apply(
+        self,
+        verb: Literal["merge", "refresh", "unmerge"],
+        classes: Sequence[_Class] = ("sysext", "confext"),
+        *,
+        force: bool = False,
+    ) -> tuple[Report, ...]:
+        """Do it to several classes in one go: all of it is done, or nothing. One report for each class."""
+
     def status(self, class_: _Class = "confext") -> tuple[Status, ...]:
         """How the hierarchies of a class stand."""
 
@@ -1809,7 +1818,7 @@ class Veto:
 class Report:
     """What was done, and with what."""
 
-    __match_args__ = ("class_", "outcome", "because", "decided_by", "hierarchies", "layers", "refused")
+    __match_args__ = ("class_", "outcome", "because", "decided_by", "hierarchies", "propagated", "layers", "refused")
     #: `confext` or `sysext`.
     class_: Final[_Class]
     #: `merged`, `refreshed`, `unchanged`, `unmerged` or `nothing` (there was nothing to do).
@@ -1820,6 +1829,8 @@ class Report:
     decided_by: Final[tuple[Decision, ...]]
     #: The hierarchies that are merged now.
     hierarchies: Final[tuple[str, ...]]
+    #: Of these, the ones that other mount namespaces receive, too.
+    propagated: Final[tuple[str, ...]]
     #: The extensions of the stack that is there now, bottom first.
     layers: Final[tuple[Layer, ...]]
     #: What was found and is not used.
@@ -1832,8 +1843,20 @@ class Change:
     """A difference between a merged stack and what a refresh merges."""
 
     __match_args__ = ("kind", "name", "test", "found", "expected")
-    #: `added`, `removed`, `replaced`, `rechecked`, `policy`, `hierarchy`, `unknown` or `asked`.
-    kind: Final[Literal["added", "removed", "replaced", "rechecked", "policy", "hierarchy", "unknown", "asked"]]
+    #: `added`, `removed`, `replaced`, `rechecked`, `policy`, `hierarchy`, `interrupted`, `unknown` or `asked`.
+    kind: Final[
+        Literal[
+            "added",
+            "removed",
+            "replaced",
+            "rechecked",
+            "policy",
+            "hierarchy",
+            "interrupted",
+            "unknown",
+            "asked",
+        ]
+    ]
     #: The extension, or the hierarchy.
     name: Final[str | None]
     #: The test that says that an extension is another one: `root-hash`, `file` or `directory`.

@@ -1,66 +1,43 @@
-//! [`refresh`]: keep, replace or take away a merged stack, with the reasons.
+//! What is different between what is merged and what should be, with the reasons.
 
 use std::collections::BTreeMap;
 
 use confext_ddi::release::Class;
 
-use crate::admission::{Options, Replace};
+use super::{Change, bare};
 use crate::error::Result;
 use crate::host::Host;
-use crate::stack::{Change, Lock, Outcome, Report, Stack, Test, select, unmerge_locked};
-use crate::state::{self, Current, Layer, Record};
+use crate::state::{Layer, Merged, Record};
 
-/// Makes what is merged what should be merged: merges, replaces, takes away or leaves alone.
-///
-/// A stack is replaced without a gap: the new one is assembled, put beneath the old one, and the old one is detached.
-/// A reader of a file that is in both never misses it.
+/// Whether a change did not come to its end: there are two stacks over a hierarchy, or none where its record has one.
 ///
 /// # Errors
 ///
-/// As [`merge`](crate::stack::merge), without `already-merged`. On any of them the stack that was there still is.
-///
-/// # Needs
-///
-/// As [`merge`](crate::stack::merge).
-pub fn refresh(host: &Host, class: Class, options: &Options) -> Result<Report> {
-    let _lock = Lock::take(host, options.lock_wait)?;
-    let selection = select(host, class, options)?;
-    if selection.extensions.is_empty() {
-        return unmerge_locked(host, class, selection.refused);
-    }
-    let mut merged = Vec::new();
-    for hierarchy in class.hierarchies() {
-        if let Current::Merged(stack) = state::look(host, class, hierarchy)? {
-            merged.push((*hierarchy, stack.record));
+/// `os`.
+pub(super) fn interrupted(host: &Host, class: Class, stacks: &[(&'static str, Merged)]) -> Result<bool> {
+    for (hierarchy, merged) in stacks {
+        // Others that leave such things know what they mean by it.
+        let Some(record) = &merged.record else { continue };
+        let mut recorded = record.layers.iter().flat_map(|layer| &layer.hierarchies);
+        if recorded.any(|wanted| !stacks.iter().any(|(there, _)| there == wanted))
+            || bare::count(host, class, hierarchy, &merged.top)? > 1
+        {
+            return Ok(true);
         }
     }
-    if merged.is_empty() {
-        return Stack::make(host, class, options, selection)?.put(host, class, Outcome::Merged);
-    }
-    let wanted: Vec<Layer> = selection.extensions.iter().map(|extension| extension.record()).collect();
-    let mut because = changes(&merged, &wanted, &options.policy.to_string());
-    if options.replace == Replace::Always {
-        because.push(Change::Asked);
-    }
-    if because.is_empty() {
-        let test = |layer: &Layer| Test { name: layer.name.clone(), test: layer.identity.test() };
-        return Ok(Report {
-            class,
-            outcome: Outcome::Unchanged { decided_by: wanted.iter().map(test).collect() },
-            hierarchies: merged.iter().map(|(hierarchy, _)| (*hierarchy).to_owned()).collect(),
-            layers: merged.into_iter().find_map(|(_, record)| record).map_or(wanted, |record| record.layers),
-            refused: selection.refused,
-        });
-    }
-    Stack::make(host, class, options, selection)?.put(host, class, Outcome::Refreshed { because })
+    Ok(false)
 }
 
 /// What is different between the merged hierarchies and the extensions that should be merged.
-fn changes(merged: &[(&str, Option<Record>)], wanted: &[Layer], policy: &str) -> Vec<Change> {
+pub(super) fn changes(
+    merged: &[(&'static str, Option<&Record>)],
+    wanted: &[Layer],
+    policy: &str,
+) -> Vec<Change> {
     let mut records = Vec::new();
     for (_, record) in merged {
         match record {
-            Some(record) => records.push(record),
+            Some(record) => records.push(*record),
             None => return vec![Change::Unknown],
         }
     }
@@ -126,8 +103,8 @@ mod tests {
         }
     }
 
-    fn merged(layers: Vec<Layer>) -> Vec<(&'static str, Option<Record>)> {
-        let record = Record {
+    fn record(layers: Vec<Layer>) -> Record {
+        Record {
             format: FORMAT,
             class: Class::Confext,
             hierarchy: "etc".into(),
@@ -136,20 +113,23 @@ mod tests {
             created: false,
             layers,
             mutable: Mutable::default(),
-        };
-        vec![("etc", Some(record))]
+        }
+    }
+
+    fn found(record: &Record, wanted: &[Layer], policy: &str) -> Vec<Change> {
+        changes(&[("etc", Some(record))], wanted, policy)
     }
 
     #[test]
     fn the_same_extensions_are_no_change() {
         let mut wanted = vec![layer("b", 2), layer("a", 1)];
         wanted[0].hierarchies.clear();
-        assert_eq!(changes(&merged(vec![layer("a", 1), layer("b", 2)]), &wanted, "p"), []);
+        assert_eq!(found(&record(vec![layer("a", 1), layer("b", 2)]), &wanted, "p"), []);
     }
 
     #[test]
     fn each_difference_is_named() {
-        let found = merged(vec![layer("a", 1), layer("b", 2), layer("c", 3), layer("d", 4)]);
+        let before = record(vec![layer("a", 1), layer("b", 2), layer("c", 3), layer("d", 4)]);
         let mut moved = layer("c", 3);
         moved.path = "/elsewhere".into();
         let mut signed = layer("d", 4);
@@ -158,7 +138,7 @@ mod tests {
         let wanted = [layer("b", 9), moved, signed, layer("e", 5)];
         let name = |name: &str| name.to_owned();
         assert_eq!(
-            changes(&found, &wanted, "q"),
+            found(&before, &wanted, "q"),
             [
                 Change::Policy { found: "p".into(), expected: "q".into() },
                 Change::Removed { name: name("a") },
@@ -174,8 +154,8 @@ mod tests {
     fn a_hierarchy_that_lost_its_stack_is_a_change() {
         let mut a = layer("a", 1);
         a.hierarchies.push("opt".into());
-        let found = merged(vec![a.clone()]);
-        assert_eq!(changes(&found, &[a], "p"), [Change::Hierarchy { hierarchy: "opt".into() }]);
+        let before = record(vec![a.clone()]);
+        assert_eq!(found(&before, &[a], "p"), [Change::Hierarchy { hierarchy: "opt".into() }]);
     }
 
     #[test]

@@ -1,0 +1,291 @@
+//! [`apply`]: one class or both are merged, refreshed or unmerged in one go, all or none.
+
+use confext_ddi::release::Class;
+
+use super::changes::{self, changes};
+use super::place::{Removal, Step, place};
+use super::{Change, Lock, Outcome, Report, Selection, Stack, Test, Tree, bare, select};
+use crate::admission::{Options, Replace};
+use crate::discover::Rejection;
+use crate::error::{Error, Result};
+use crate::host::Host;
+use crate::plan::Plan;
+use crate::state::{self, Current, Layer, Merged, Record};
+
+/// What is to be done with the stacks of a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Verb {
+    /// Put a stack where none is.
+    Merge,
+    /// Make what is merged what should be merged: merge, replace, take away or leave alone.
+    Refresh,
+    /// Take away what is merged, also by systemd.
+    Unmerge,
+}
+
+/// The order in which hierarchies are put in place or exchanged; they are taken away in the other direction. Programs
+/// come before the configuration that is for them.
+const ORDER: [&str; 3] = ["usr", "opt", "etc"];
+
+/// Merges, refreshes or unmerges the extensions of one class or of both, each with its own options.
+///
+/// There is one lock. Everything of all classes is found, opened, judged, attached and assembled first, on the host as it
+/// is before any of it is changed: what a sysext brings into `/usr/lib/confexts` is found by the next call. Then `usr`,
+/// `opt` and `etc` are put in place or exchanged, in this order and by one move each; what goes is taken away after that,
+/// in the order `etc`, `opt`, `usr`. If one of these fails, the ones before it are taken back.
+///
+/// The reports are in the order of `classes`.
+///
+/// # Errors
+///
+/// `class-twice`; [`Verb::Merge`]: `already-merged`; whatever keeps an extension from being used (see
+/// [`OnBad`](crate::admission::OnBad)); `os`. The stacks that were there still are. If even going back fails, `rollback`
+/// says what stands.
+///
+/// # Needs
+///
+/// `CAP_SYS_ADMIN`, Linux 6.15, `/proc`.
+pub fn apply(host: &Host, verb: Verb, classes: &[(Class, &Options)]) -> Result<Vec<Report>> {
+    for (at, (class, _)) in classes.iter().enumerate() {
+        if classes.iter().take(at).any(|(before, _)| before == class) {
+            return Err(Error::conflict("class-twice", class.as_str(), "it twice", "each class once"));
+        }
+    }
+    let wait = classes.iter().map(|(_, options)| options.lock_wait).max().unwrap_or_default();
+    let lock = Lock::take(host, wait)?;
+    let intents = classes.iter().map(|(class, options)| Intent::new(host, verb, *class, options));
+    let (mut reports, mut steps) = (Vec::new(), Vec::new());
+    for intent in intents.collect::<Result<Vec<_>>>()? {
+        reports.push(intent.report);
+        steps.extend(intent.steps);
+    }
+    if steps.iter().any(|step| matches!(step, Step::Exchange(..))) {
+        host.capabilities().require_exchange()?;
+    }
+    steps.sort_by_key(rank);
+    place(host, &lock, &steps)?;
+    Ok(reports)
+}
+
+fn rank(step: &Step) -> (Way, usize) {
+    match step {
+        Step::Add(tree) | Step::Exchange(_, tree) => rank_of(Way::In, tree.hierarchy),
+        Step::Remove(removal) => rank_of(Way::Out, removal.hierarchy),
+    }
+}
+
+/// What goes is taken away last: if anything fails before, nothing of it has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Way {
+    In,
+    Out,
+}
+
+fn rank_of(way: Way, hierarchy: &str) -> (Way, usize) {
+    let place = ORDER.iter().position(|known| *known == hierarchy).unwrap_or(ORDER.len());
+    match way {
+        Way::In => (way, place),
+        Way::Out => (way, ORDER.len().saturating_sub(place)),
+    }
+}
+
+/// Merges the extensions of a class: [`apply`] of [`Verb::Merge`].
+///
+/// # Errors
+///
+/// As [`apply`].
+///
+/// # Needs
+///
+/// As [`apply`].
+pub fn merge(host: &Host, class: Class, options: &Options) -> Result<Report> {
+    one(host, Verb::Merge, class, options)
+}
+
+/// Makes what is merged what should be merged: [`apply`] of [`Verb::Refresh`].
+///
+/// A stack is replaced without a gap: the new one is assembled, put beneath the old one, and the old one is detached.
+/// A reader of a file that is in both never misses it.
+///
+/// # Errors
+///
+/// As [`apply`].
+///
+/// # Needs
+///
+/// As [`apply`].
+pub fn refresh(host: &Host, class: Class, options: &Options) -> Result<Report> {
+    one(host, Verb::Refresh, class, options)
+}
+
+/// Takes the stack of a class away, also one that systemd merged: [`apply`] of [`Verb::Unmerge`]. Nothing merged is no
+/// error.
+///
+/// # Errors
+///
+/// As [`apply`].
+///
+/// # Needs
+///
+/// As [`apply`].
+pub fn unmerge(host: &Host, class: Class, options: &Options) -> Result<Report> {
+    one(host, Verb::Unmerge, class, options)
+}
+
+fn one(host: &Host, verb: Verb, class: Class, options: &Options) -> Result<Report> {
+    let reports = apply(host, verb, &[(class, options)])?;
+    // One class in, one report out.
+    reports
+        .into_iter()
+        .next()
+        .ok_or_else(|| Error::conflict("class-twice", class.as_str(), "no report", "one"))
+}
+
+/// What is to happen to one class, all of it assembled.
+struct Intent {
+    steps: Vec<Step>,
+    /// What will have been done when the steps are.
+    report: Report,
+}
+
+/// The hierarchies of a class over which something is merged.
+type Stacks = Vec<(&'static str, Merged)>;
+
+impl Intent {
+    fn new(host: &Host, verb: Verb, class: Class, options: &Options) -> Result<Self> {
+        let stacks = look(host, class)?;
+        if verb == Verb::Unmerge {
+            return Ok(Self::unmerge(class, stacks, Vec::new()));
+        }
+        let left_over = changes::interrupted(host, class, &stacks)?;
+        if let (Verb::Merge, Some((hierarchy, merged)), false) = (verb, stacks.first(), left_over) {
+            let found = format!("a stack of {}", merged.names.join(", "));
+            return Err(Error::conflict(
+                "already-merged",
+                host.display((*hierarchy).as_ref()),
+                found,
+                "no stack",
+            ));
+        }
+        let selection = select(host, class, options)?;
+        if selection.extensions.is_empty() {
+            return Ok(Self::unmerge(class, stacks, selection.refused));
+        }
+        if stacks.is_empty() {
+            return Self::stack(host, class, stacks, (options, selection, Outcome::Merged));
+        }
+        let wanted: Vec<Layer> = selection.extensions.iter().map(|extension| extension.record()).collect();
+        let mut because = changes(&records(&stacks), &wanted, &options.policy.to_string());
+        if left_over {
+            because.push(Change::Interrupted);
+        }
+        if options.replace == Replace::Always {
+            because.push(Change::Asked);
+        }
+        if because.is_empty() {
+            return Self::keep(class, stacks, wanted, selection.refused);
+        }
+        Self::stack(host, class, stacks, (options, selection, Outcome::Refreshed { because }))
+    }
+
+    /// Nothing is to be done.
+    fn keep(class: Class, stacks: Stacks, wanted: Vec<Layer>, refused: Vec<Rejection>) -> Result<Self> {
+        let test = |layer: &Layer| Test { name: layer.name.clone(), test: layer.identity.test() };
+        let outcome = Outcome::Unchanged { decided_by: wanted.iter().map(test).collect() };
+        let mut report = Report::new(class, outcome, refused);
+        for (hierarchy, merged) in &stacks {
+            report.hierarchies.push((*hierarchy).to_owned());
+            if bare::propagates(&merged.top, bare::Over::Stack)? {
+                report.propagated.push((*hierarchy).to_owned());
+            }
+        }
+        let recorded = stacks.into_iter().find_map(|(_, merged)| merged.record);
+        report.layers = recorded.map_or(wanted, |record| record.layers);
+        Ok(Self { steps: Vec::new(), report })
+    }
+
+    /// Everything that is merged goes.
+    fn unmerge(class: Class, stacks: Stacks, refused: Vec<Rejection>) -> Self {
+        let outcome = if stacks.is_empty() { Outcome::Nothing } else { Outcome::Unmerged };
+        let remove = |(hierarchy, merged)| Step::Remove(Removal::new(class, hierarchy, merged));
+        Self { steps: stacks.into_iter().map(remove).collect(), report: Report::new(class, outcome, refused) }
+    }
+
+    /// A stack is put in place; of what is merged, the hierarchies that it has no tree for go.
+    fn stack(
+        host: &Host,
+        class: Class,
+        stacks: Stacks,
+        (options, selection, outcome): (&Options, Selection, Outcome),
+    ) -> Result<Self> {
+        let Stack { trees, layers, plan: Plan { refused, .. } } =
+            Stack::make(host, class, options, selection)?;
+        if trees.is_empty() {
+            return Ok(Self::unmerge(class, stacks, refused));
+        }
+        let mut report = Report { layers, ..Report::new(class, outcome, refused) };
+        let mut steps = Vec::new();
+        for (hierarchy, merged) in stacks {
+            if !trees.iter().any(|tree| tree.hierarchy == hierarchy) {
+                steps.push(Step::Remove(Removal::new(class, hierarchy, merged)));
+            }
+        }
+        for tree in trees {
+            report.hierarchies.push(tree.hierarchy.to_owned());
+            if propagates(host, &tree)? {
+                report.propagated.push(tree.hierarchy.to_owned());
+            }
+            steps.push(match tree.replaces {
+                Some(_) => Step::Exchange(class, tree),
+                None => Step::Add(tree),
+            });
+        }
+        Ok(Self { steps, report })
+    }
+}
+
+fn records(stacks: &Stacks) -> Vec<(&'static str, Option<&Record>)> {
+    stacks.iter().map(|(hierarchy, merged)| (*hierarchy, merged.record.as_ref())).collect()
+}
+
+fn propagates(host: &Host, tree: &Tree) -> Result<bool> {
+    match (&tree.replaces, tree.mount_point) {
+        (Some(top), _) => bare::propagates(top, bare::Over::Stack),
+        (None, super::MountPoint::Missing) => {
+            let root = host.root().try_clone_to_owned();
+            bare::propagates(
+                &root.map_err(|error| Error::os("open", host.path().display().to_string(), error))?,
+                bare::Over::Host,
+            )
+        }
+        (None, super::MountPoint::Present) => {
+            bare::propagates(&bare::open(host, tree.hierarchy)?, bare::Over::Host)
+        }
+    }
+}
+
+fn look(host: &Host, class: Class) -> Result<Stacks> {
+    let mut stacks = Vec::new();
+    for hierarchy in class.hierarchies() {
+        if let Current::Merged(merged) = state::look(host, class, hierarchy)? {
+            stacks.push((*hierarchy, *merged));
+        }
+    }
+    Ok(stacks)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_come_first_and_go_last() {
+        let mut steps = Vec::new();
+        for way in [Way::Out, Way::In] {
+            steps.extend(["etc", "opt", "usr"].map(|hierarchy| (way, hierarchy)));
+        }
+        steps.sort_by_key(|(way, hierarchy)| rank_of(*way, hierarchy));
+        assert_eq!(steps[..3], ["usr", "opt", "etc"].map(|hierarchy| (Way::In, hierarchy)));
+        assert_eq!(steps[3..], ["etc", "opt", "usr"].map(|hierarchy| (Way::Out, hierarchy)));
+    }
+}
