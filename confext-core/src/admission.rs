@@ -1,5 +1,6 @@
 //! [`Gate::admit`]: a candidate is opened once, judged by the policy and matched with the host; only what passes is used.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use crate::directory::{self, Directory};
 use crate::discover::{Candidate, Kind, Severity};
 use crate::error::{Error, Result};
 use crate::host::Host;
-use crate::plan::VetoKind;
+use crate::plan::Allowance;
 use crate::sidecars;
 use crate::state::{self, Checked, Identity};
 use crate::trust;
@@ -49,7 +50,8 @@ impl std::fmt::Debug for Trust {
     }
 }
 
-/// What to do when something is wrong with one of the extensions.
+/// What to do when something is wrong with one of the extensions. What is wrong with one of [`Options::required`] stops
+/// everything in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum OnBad {
     /// Nothing changes and the first fault is the error.
@@ -102,12 +104,23 @@ pub struct Options {
     pub replace: Replace,
     /// Caps for everything that is read. Default: [`Limits::default`].
     pub limits: Limits,
-    /// Objections that do not stop a merge. Default: none.
-    pub allow: Vec<VetoKind>,
+    /// Objections that do not stop a merge, of all extensions or of one. Default: none.
+    pub allow: Vec<Allowance>,
     /// How long to wait for another writer. Default: 30 seconds.
     pub lock_wait: Duration,
     /// Whether the merged hierarchies can be written to. Default: no.
     pub mutability: Mutability,
+    /// Extensions without which nothing is merged, by name: one of them that is missing, bad, for another host, masked
+    /// or objected to is an error, whatever [`Options::on_bad`] says. Default: none.
+    pub required: BTreeSet<String>,
+}
+
+impl Options {
+    /// Whether an extension that is left out leaves all others out.
+    pub(crate) fn is_fatal(&self, name: Option<&str>, severity: Severity) -> bool {
+        let required = name.is_some_and(|name| self.required.contains(name));
+        required || (severity == Severity::Refused && self.on_bad == OnBad::RefuseAll)
+    }
 }
 
 impl Default for Options {
@@ -125,6 +138,7 @@ impl Default for Options {
             allow: Vec::new(),
             lock_wait: Duration::from_secs(30),
             mutability: Mutability::default(),
+            required: BTreeSet::new(),
         }
     }
 }

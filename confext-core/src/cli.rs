@@ -2,6 +2,7 @@
 
 mod build;
 mod diff;
+mod explain;
 mod extract;
 mod failure;
 mod fec;
@@ -78,6 +79,7 @@ enum Verb {
     Extract(extract::Arguments),
     List(list::Arguments),
     Pick(pick::Arguments),
+    Explain(explain::Arguments),
     Plan(plan::Arguments),
     Policy(policy::Arguments),
     Merge(merge::MergeArguments),
@@ -129,6 +131,7 @@ impl Verb {
             Self::Extract(arguments) => extract::run(arguments, output),
             Self::List(arguments) => list::run(arguments, output),
             Self::Pick(arguments) => pick::run(arguments, output),
+            Self::Explain(arguments) => return explain::run(arguments, output),
             Self::Plan(arguments) => plan::run(arguments, output),
             Self::Policy(arguments) => return policy::run(arguments, output),
             Self::Merge(arguments) => merge::merge(arguments, output),

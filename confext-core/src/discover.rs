@@ -84,9 +84,27 @@ pub struct Rejection {
     pub message: String,
     /// What to do about it.
     pub hint: &'static str,
-    /// Found and expected, where the message is made of them.
+    /// The same in parts, for programs.
+    #[serde(flatten)]
+    pub details: Box<Details>,
+}
+
+/// The parts of a rejection.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Details {
+    /// What was found, where the message says it.
+    pub found: Option<String>,
+    /// What was expected, where the message says it.
+    pub expected: Option<String>,
+    /// The field of the release file that is for another host.
+    pub field: Option<&'static str>,
+    /// For an entry that is outranked: the one that has its name.
+    #[serde(serialize_with = "lossy_if_any")]
+    pub by: Option<PathBuf>,
+    /// What it was taken for, where it got that far.
     #[serde(skip)]
-    difference: Option<Box<(String, String)>>,
+    pub(crate) candidate: Option<Candidate>,
 }
 
 impl Rejection {
@@ -98,16 +116,14 @@ impl Rejection {
         expected: impl std::fmt::Display,
     ) -> Self {
         let (found, expected) = (found.to_string(), expected.to_string());
-        let message = format!("found {found}, expected {expected}");
-        let difference = Some(Box::new((found, expected)));
         Self {
             name: None,
             path: path.to_path_buf(),
             severity,
             code,
-            message,
+            message: format!("found {found}, expected {expected}"),
             hint: hint_of(code),
-            difference,
+            details: Box::new(Details { found: Some(found), expected: Some(expected), ..Details::default() }),
         }
     }
 
@@ -120,6 +136,11 @@ impl Rejection {
         Self::new(Severity::Ignored, path, code, found, expected)
     }
 
+    /// Whether it is why its name is not used, and not one entry among others.
+    pub(crate) fn is_for_its_name(&self) -> bool {
+        !matches!(self.code, "shadowed" | "version-rejected" | "version-outranked")
+    }
+
     fn named(mut self, name: &str) -> Self {
         self.name = Some(name.to_owned());
         self
@@ -128,9 +149,9 @@ impl Rejection {
     /// As an error, where one bad extension stops everything.
     #[must_use]
     pub fn into_error(self) -> Error {
-        let (found, expected) = match self.difference {
-            Some(difference) => *difference,
-            None => (self.message, "a usable extension".to_owned()),
+        let (found, expected) = match (self.details.found, self.details.expected) {
+            (Some(found), Some(expected)) => (found, expected),
+            _ => (self.message, "a usable extension".to_owned()),
         };
         Error::conflict(self.code, self.path.display().to_string(), found, expected)
     }
@@ -138,6 +159,7 @@ impl Rejection {
     /// A candidate that an error keeps out.
     #[must_use]
     pub fn of(candidate: &Candidate, severity: Severity, error: &Error) -> Self {
+        let (found, expected) = error.difference().unzip();
         Self {
             name: Some(candidate.name.clone()),
             path: candidate.path.clone(),
@@ -145,8 +167,20 @@ impl Rejection {
             code: error.code(),
             message: error.explain(),
             hint: error.hint(),
-            difference: None,
+            details: Box::new(Details {
+                found,
+                expected,
+                field: error.host_field(),
+                by: None,
+                candidate: Some(candidate.clone()),
+            }),
         }
+    }
+
+    /// A name that the caller asks for, and that nothing has.
+    pub(crate) fn missing(name: &str, place: &Path) -> Self {
+        let expected = format!("an extension called {name}, which is required");
+        Self::new(Severity::Refused, place, "required-missing", "none", expected).named(name)
     }
 }
 
@@ -158,6 +192,28 @@ pub struct Discovery {
     pub candidates: Vec<Candidate>,
     /// Everything else, in the order it was met.
     pub refused: Vec<Rejection>,
+    /// The directories that were looked into, in order of precedence.
+    pub searched: Vec<Searched>,
+}
+
+/// A directory in which extensions are looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Searched {
+    /// Where it is, inside the root.
+    pub path: &'static str,
+    /// Whether it is there.
+    pub state: SearchState,
+}
+
+/// Whether a search directory is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SearchState {
+    /// It was listed.
+    Listed,
+    /// There is none.
+    Missing,
 }
 
 /// The directories of a class, first wins.
@@ -193,11 +249,14 @@ pub const fn search_directories(class: Class, scope: Scope) -> &'static [&'stati
 /// entry is in [`Discovery::refused`].
 pub fn discover(host: &Host, class: Class) -> Result<Discovery> {
     let mut taken: BTreeMap<String, Found> = BTreeMap::new();
-    let mut refused = Vec::new();
-    for directory in search_directories(class, host.scope()) {
-        let directory = Path::new(directory);
+    let (mut refused, mut searched) = (Vec::new(), Vec::new());
+    for path in search_directories(class, host.scope()) {
+        let directory = Path::new(path);
         let mut here = Vec::new();
-        for entry in list(host, directory)? {
+        let listed = list(host, directory)?;
+        let state = if listed.is_some() { SearchState::Listed } else { SearchState::Missing };
+        searched.push(Searched { path, state });
+        for entry in listed.unwrap_or_default() {
             let path = directory.join(std::ffi::OsStr::from_bytes(&entry));
             here.extend(entry::examine(host, class, &path, &entry, &mut refused));
         }
@@ -207,7 +266,9 @@ pub fn discover(host: &Host, class: Class) -> Result<Discovery> {
             if let Some(first) = taken.get(&found.name) {
                 let second = format!("a second {}", found.name);
                 let one = format!("one: {} comes first", first.entry.display());
-                refused.push(Rejection::ignored(&found.entry, "shadowed", second, one).named(&found.name));
+                let mut rejection = Rejection::ignored(&found.entry, "shadowed", second, one);
+                rejection.details.by = Some(first.entry.clone());
+                refused.push(rejection.named(&found.name));
             } else {
                 taken.insert(found.name.clone(), found);
             }
@@ -220,7 +281,7 @@ pub fn discover(host: &Host, class: Class) -> Result<Discovery> {
             Err(rejection) => refused.push(rejection.named(&found.name)),
         }
     }
-    Ok(Discovery { candidates, refused })
+    Ok(Discovery { candidates, refused, searched })
 }
 
 /// An entry that has a name, usable or not: it takes the name either way.
@@ -231,14 +292,14 @@ struct Found {
     result: std::result::Result<Candidate, Rejection>,
 }
 
-/// The names in a directory, sorted by bytes; a missing directory has none.
-fn list(host: &Host, directory: &Path) -> Result<Vec<Vec<u8>>> {
+/// The names in a directory, sorted by bytes; `None` when there is no such directory.
+fn list(host: &Host, directory: &Path) -> Result<Option<Vec<Vec<u8>>>> {
     let failed = |errno: Errno| Error::os("list", host.display(directory), errno);
     let place = match host.open_path(directory, OFlags::DIRECTORY) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         place => place.map_err(|error| Error::os("open", host.display(directory), error))?,
     };
-    directory::names(place.as_fd()).map_err(failed)
+    directory::names(place.as_fd()).map(Some).map_err(failed)
 }
 
 pub(crate) fn lossy<S: serde::Serializer>(
@@ -246,6 +307,13 @@ pub(crate) fn lossy<S: serde::Serializer>(
     serializer: S,
 ) -> std::result::Result<S::Ok, S::Error> {
     serializer.collect_str(&path.display())
+}
+
+pub(crate) fn lossy_if_any<S: serde::Serializer>(
+    path: &Option<PathBuf>,
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    path.as_ref().map(|path| path.display().to_string()).serialize(serializer)
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use confext_ddi::error::{Fault, Refused};
+
 /// The result of everything here.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -110,6 +112,32 @@ impl Error {
         text
     }
 
+    /// What was found and what was expected, where the message says both.
+    pub(crate) fn difference(&self) -> Option<(String, String)> {
+        let fault = match self {
+            Self::Conflict { found, expected, .. } => return Some((found.clone(), expected.clone())),
+            Self::Image { source, .. } | Self::Ddi(source) => source.fault().to_string(),
+            _ => return None,
+        };
+        // All messages are built like this; what they quote is quoted.
+        let (_, rest) = fault.split_once("found ")?;
+        let (found, expected) = rest.rsplit_once(", expected ")?;
+        Some((found.to_owned(), expected.to_owned()))
+    }
+
+    /// The field of a release file that says that the extension is for another host.
+    pub(crate) fn host_field(&self) -> Option<&'static str> {
+        let (Self::Image { source, .. } | Self::Ddi(source)) = self else { return None };
+        let Fault::Refused(refused) = source.fault() else { return None };
+        match refused {
+            Refused::HostScope { field, .. } | Refused::HostLevel { field, .. } => Some(field),
+            Refused::HostArchitecture { .. } => Some("ARCHITECTURE"),
+            Refused::HostOs { .. } => Some("ID"),
+            Refused::HostVersion { .. } => Some("VERSION_ID"),
+            _ => None,
+        }
+    }
+
     /// What is there stands against what was asked; `code` is one of [`CONFLICTS`].
     pub(crate) fn conflict(
         code: &'static str,
@@ -180,6 +208,11 @@ pub const CONFLICTS: &[(&str, &str)] = &[
     ("image-file-type", "pass the file of a disk image, or its block device"),
     // sidecars
     ("sidecar-file", "put the file itself beside the image"),
+    // select
+    (
+        "required-missing",
+        "put the extension into one of the directories that are searched, or do not require it",
+    ),
     // admission
     ("candidate-changed", "try again; something replaced the extension after it was found"),
     // extract

@@ -43,15 +43,17 @@ pub mod sidecars;
 
 pub mod mkfs;
 
-pub mod plan;
-
 pub mod state;
+
+pub mod plan;
 
 pub mod trust;
 
 pub mod admission;
 
 pub mod stack;
+
+pub mod explain;
 
 pub mod trace;
 
@@ -60,6 +62,7 @@ pub mod cli;
 
 pub use admission::Options;
 pub use error::{Error, Result};
+pub use explain::explain;
 pub use host::Host;
 pub use stack::{Stack, apply, list, merge, plan, refresh, unmerge};
 pub use state::status;

@@ -1,9 +1,11 @@
 //! [`Plan`]: what a merge would do, path by path, and what speaks against it. A dry run is a value.
 
 mod veto;
+mod visible;
 
 use std::collections::BTreeMap;
 
+use confext_ddi::error::LimitExceeded;
 use confext_ddi::fs::{self, FileSystem, FileType, Metadata};
 use confext_ddi::limits::Limits;
 use confext_ddi::lint::rules;
@@ -11,10 +13,12 @@ use confext_ddi::release::Class;
 use serde::Serialize;
 
 use crate::directory::{join, lookup};
-use crate::discover::Rejection;
+use crate::discover::{Rejection, Severity};
 use crate::error::{Error, Result};
+use crate::state;
 
-pub use veto::{Veto, VetoKind};
+pub use veto::{Allowance, Veto, VetoKind};
+use visible::{Floors, Seen};
 
 /// What a merge would do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -22,12 +26,30 @@ pub use veto::{Veto, VetoKind};
 pub struct Plan {
     /// The class.
     pub class: Class,
+    /// All extensions that would be stacked, bottom first, also those that something speaks against.
+    pub layers: Vec<state::Layer>,
     /// The hierarchies that would be merged; those no extension has files in are left alone.
     pub hierarchies: Vec<Hierarchy>,
     /// What speaks against it, in the order of layers and paths.
     pub vetoes: Vec<Veto>,
     /// What was found and would not be used.
     pub refused: Vec<Rejection>,
+    /// Why a merge would change nothing and end with an error: the first reason.
+    pub refusal: Option<Refusal>,
+}
+
+/// What would stop a merge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Refusal {
+    /// The extension, as far as it has a name.
+    pub name: Option<String>,
+    /// The stable code.
+    pub code: &'static str,
+    /// What was found and what was expected.
+    pub message: String,
+    /// What to do about it.
+    pub hint: &'static str,
 }
 
 /// What a merge would do to one hierarchy.
@@ -40,6 +62,19 @@ pub struct Hierarchy {
     pub layers: Vec<String>,
     /// Every path that would be different, sorted by bytes.
     pub changes: Vec<Change>,
+    /// Directories with files of several, which stay what they are, sorted by bytes.
+    pub merged: Vec<MergedDirectory>,
+}
+
+/// A directory with files of more than one extension, or of an extension and the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct MergedDirectory {
+    /// Below the hierarchy.
+    #[serde(serialize_with = "lossy")]
+    pub path: Vec<u8>,
+    /// Whose files are in it, topmost first: extensions', or with `None` the host's.
+    pub layers: Vec<Option<String>>,
 }
 
 /// A path that would be different.
@@ -83,6 +118,8 @@ pub enum Effect {
     },
     /// The extension takes away what was there.
     Hidden,
+    /// A directory of the extension is seen instead of the ones below it, and not together with them.
+    Opaque,
 }
 
 /// Owner and mode.
@@ -133,28 +170,71 @@ impl Plan {
     ///
     /// When the host's files cannot be looked at. What keeps an extension from being read is a [`VetoKind::Unreadable`].
     pub fn new(class: Class, inputs: &[Input<'_>], limits: &Limits) -> Result<Self> {
-        let mut plan = Self { class, hierarchies: Vec::new(), vetoes: Vec::new(), refused: Vec::new() };
+        let mut plan = Self {
+            class,
+            layers: Vec::new(),
+            hierarchies: Vec::new(),
+            vetoes: Vec::new(),
+            refused: Vec::new(),
+            refusal: None,
+        };
         for input in inputs {
             let holders = collect(input, limits, &mut plan.vetoes);
-            let mut changes = Vec::new();
+            let mut floors = Floors::default();
+            let (mut changes, mut merged) = (Vec::new(), Vec::new());
             for (path, holders) in &holders {
                 let base = match input.base {
                     Some(base) => lookup(base, path).map_err(|error| error.within(input.hierarchy))?,
                     None => None,
                 };
                 plan.vetoes.extend(veto::of_path(input, path, holders, base.as_ref()));
-                changes.extend(change(input, path, holders, base.as_ref()));
+                let seen = floors.seen(path, holders, base.as_ref());
+                changes.extend(change(input, path, seen));
+                merged.extend(merge_of(input, path, seen));
             }
             let layers = input.layers.iter().map(|layer| layer.name.to_owned()).collect();
-            plan.hierarchies.push(Hierarchy { path: input.hierarchy, layers, changes });
+            plan.hierarchies.push(Hierarchy { path: input.hierarchy, layers, changes, merged });
         }
         Ok(plan)
     }
 
+    /// Says what would stop a merge, when these objections are allowed and this is the first bad extension.
+    pub(crate) fn settle(
+        &mut self,
+        allowed: &[Allowance],
+        is_fatal: impl Fn(Option<&str>, Severity) -> bool,
+    ) {
+        for veto in &mut self.vetoes {
+            veto.allowed = veto.is_allowed_by(allowed);
+        }
+        let bad = self
+            .refused
+            .iter()
+            .find(|bad| bad.is_for_its_name() && is_fatal(bad.name.as_deref(), bad.severity))
+            .map(Refusal::of);
+        let objection = || {
+            let fatal = |veto: &&Veto| !veto.allowed && is_fatal(Some(&veto.layer), Severity::Refused);
+            self.vetoes.iter().find(fatal).map(Refusal::of_veto)
+        };
+        self.refusal = bad.or_else(objection);
+    }
+
     /// The first thing that speaks against it and is not in `allowed`.
     #[must_use]
-    pub fn objection(&self, allowed: &[VetoKind]) -> Option<&Veto> {
-        self.vetoes.iter().find(|veto| !veto.kind.is_allowed_by(allowed))
+    pub fn objection(&self, allowed: &[Allowance]) -> Option<&Veto> {
+        self.vetoes.iter().find(|veto| !veto.is_allowed_by(allowed))
+    }
+}
+
+impl Refusal {
+    fn of(bad: &Rejection) -> Self {
+        Self { name: bad.name.clone(), code: bad.code, message: bad.message.clone(), hint: bad.hint }
+    }
+
+    fn of_veto(veto: &Veto) -> Self {
+        let error = veto.to_error();
+        let name = Some(veto.layer.clone());
+        Self { name, code: error.code(), message: error.explain(), hint: error.hint() }
     }
 }
 
@@ -169,14 +249,18 @@ impl Veto {
 }
 
 /// What an extension has at a path; the index is its place among the layers.
+#[derive(Debug)]
 struct Holder {
     layer: usize,
     metadata: Metadata,
+    /// Whether it is a directory that hides those below it.
+    opaque: bool,
 }
 
 /// Every path any extension has, with all that have it, topmost first.
 fn collect(input: &Input<'_>, limits: &Limits, vetoes: &mut Vec<Veto>) -> BTreeMap<Vec<u8>, Vec<Holder>> {
     let mut found: BTreeMap<Vec<u8>, Vec<Holder>> = BTreeMap::new();
+    let mut count = 0_u64;
     for (layer, files) in input.layers.iter().enumerate().rev() {
         let unreadable = |path: &[u8], error: &confext_ddi::Error| {
             Veto::new(VetoKind::Unreadable, input, layer, path, (error.to_string(), "files that can be read"))
@@ -189,11 +273,19 @@ fn collect(input: &Input<'_>, limits: &Limits, vetoes: &mut Vec<Veto>) -> BTreeM
             }
         };
         for entry in walk {
+            count = count.saturating_add(1);
+            if count > limits.entries {
+                let what = "entries of all extensions";
+                let fault = LimitExceeded::Count { what, found: count, most: limits.entries };
+                vetoes.push(unreadable(b"", &fault.into()));
+                return found;
+            }
             match entry {
                 Ok((path, metadata)) => {
                     let path = below(files.root, path);
-                    vetoes.extend(veto::of_attributes(input, layer, &path, &metadata));
-                    found.entry(path).or_default().push(Holder { layer, metadata });
+                    let (veto, opaque) = veto::of_attributes(input, layer, &path, &metadata);
+                    vetoes.extend(veto);
+                    found.entry(path).or_default().push(Holder { layer, metadata, opaque });
                 }
                 Err(error) => vetoes.push(unreadable(b"", &error)),
             }
@@ -211,7 +303,7 @@ fn below(root: &[u8], path: Vec<u8>) -> Vec<u8> {
     }
 }
 
-fn change(input: &Input<'_>, path: &[u8], holders: &[Holder], base: Option<&Metadata>) -> Option<Change> {
+fn change(input: &Input<'_>, path: &[u8], Seen { holders, base }: Seen<'_>) -> Option<Change> {
     let (top, others) = holders.split_first()?;
     let name = |layer: usize| input.layers.get(layer).map(|layer| layer.name.to_owned());
     let mut shadows: Vec<Shadowed> = others
@@ -222,6 +314,8 @@ fn change(input: &Input<'_>, path: &[u8], holders: &[Holder], base: Option<&Meta
     let file_type = top.metadata.file_type;
     let effect = if rules::is_whiteout(&top.metadata) {
         Effect::Hidden
+    } else if top.opaque && !shadows.is_empty() {
+        Effect::Opaque
     } else if file_type == FileType::Directory && shadows.iter().all(|s| s.file_type == FileType::Directory) {
         // Directories are merged: nothing in them is lost.
         shadows.clear();
@@ -238,6 +332,27 @@ fn change(input: &Input<'_>, path: &[u8], holders: &[Holder], base: Option<&Meta
         }
     };
     Some(Change { path: path.to_vec(), file_type, layer: name(top.layer)?, effect, shadows })
+}
+
+/// Whose files are together in a directory, where they are of more than one.
+fn merge_of(input: &Input<'_>, path: &[u8], Seen { holders, base }: Seen<'_>) -> Option<MergedDirectory> {
+    let mut layers = Vec::new();
+    let mut open = true;
+    for holder in holders {
+        open = holder.metadata.file_type == FileType::Directory;
+        if !open {
+            break;
+        }
+        layers.push(input.layers.get(holder.layer).map(|layer| layer.name.to_owned()));
+        open = !holder.opaque;
+        if !open {
+            break;
+        }
+    }
+    if open && base.is_some_and(|base| base.file_type == FileType::Directory) {
+        layers.push(None);
+    }
+    (layers.len() > 1).then(|| MergedDirectory { path: path.to_vec(), layers })
 }
 
 impl Attributes {

@@ -31,6 +31,7 @@ pub use apply::{Verb, apply, merge, refresh, unmerge};
 pub(crate) use bare::look_under;
 use lock::Lock;
 pub use preview::{Listed, Listing, Merged, list, plan};
+pub(crate) use preview::{MergedStacks, Preview, preview};
 pub use select::{Selection, select};
 
 /// The overlay of one hierarchy, not in place yet.

@@ -1,5 +1,6 @@
 //! `Host`: a root directory and the conditions under which its extensions are used.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,9 +8,9 @@ use std::time::{Duration, SystemTime};
 
 use confext_core::admission::{HostMatch, OnBad, Options, Replace, Trust};
 use confext_core::attach::Mode;
-use confext_core::plan::VetoKind;
+use confext_core::plan::{Allowance, VetoKind};
 use confext_core::stack::Verb;
-use confext_core::{Error, Host as Root, refresh, stack, state, trace};
+use confext_core::{Error, Host as Root, explain, refresh, stack, state, trace};
 use confext_ddi::policy::{KeyRules, Policy};
 use confext_ddi::release::Class;
 use confext_ddi::signature::{CertificateRules, Time};
@@ -18,6 +19,7 @@ use pyo3::prelude::*;
 
 use crate::argument::{Pems, Trusted, certificate_rules, choice, class};
 use crate::error::detached;
+use crate::explain::Explanation;
 use crate::key_rules::KeyRulesArgument;
 use crate::layer::Listing;
 use crate::origin::Origin;
@@ -38,10 +40,11 @@ use crate::status::Status;
 /// - `on_bad`: whether one bad extension stops a merge (`refuse`), or is left out and told of in `refused` (`skip`).
 /// - `attach`: how images reach the kernel. `plain` is only for images without a hash tree.
 /// - `host_match`: whether an extension must be for this host.
-/// - `allow`: objections that do not stop a merge, by the codes of `Veto`.
+/// - `allow`: objections that do not stop a merge, by the codes of `Veto`; `NAME:CODE` of one extension alone.
 /// - `lock_wait`: how many seconds to wait for another program that merges.
 /// - `key_rules`: which signer may sign which extensions: `KeyRules`, the path of a file, or its text as `bytes`.
 /// - `certificate_rules`: what certificates must be like, besides being trusted: `usage=required,chain=issued`.
+/// - `require`: names of extensions without which nothing is merged, whatever `on_bad` says.
 #[pyclass(frozen, module = "confext")]
 pub(crate) struct Host {
     host: Arc<Root>,
@@ -58,8 +61,9 @@ struct Conditions {
     on_bad: OnBad,
     attach: Mode,
     host_match: HostMatch,
-    allow: Vec<VetoKind>,
+    allow: Vec<Allowance>,
     lock_wait: Duration,
+    required: BTreeSet<String>,
 }
 
 #[pymethods]
@@ -70,11 +74,11 @@ impl Host {
         signature = (
             root=PathBuf::from("/"), *, policy=PolicyArgument::default(), certificates=None, on_bad="refuse",
             attach="sealed-memory", host_match=true, allow=None, lock_wait=30.0, key_rules=None,
-            certificate_rules="",
+            certificate_rules="", require=None,
         ),
         text_signature = "(root='/', *, policy='signed', certificates=None, on_bad='refuse', \
             attach='sealed-memory', host_match=True, allow=None, lock_wait=30.0, key_rules=None, \
-            certificate_rules='')",
+            certificate_rules='', require=None)",
     )]
     #[expect(clippy::too_many_arguments, reason = "Python calls it with names")]
     fn new(
@@ -89,12 +93,13 @@ impl Host {
         lock_wait: f64,
         key_rules: Option<KeyRulesArgument>,
         certificate_rules: &str,
+        require: Option<Vec<String>>,
     ) -> PyResult<Self> {
         let on_bad = choice("on_bad", on_bad, &[("refuse", OnBad::RefuseAll), ("skip", OnBad::Skip)])?;
         let modes = [("sealed-memory", Mode::SealedMemory), ("plain", Mode::Plain)];
         let attach = choice("attach", attach, &modes)?;
         let host_match = if host_match { HostMatch::Required } else { HostMatch::Ignored };
-        let allow = allow.unwrap_or_default().iter().map(|kind| veto(kind)).collect::<PyResult<_>>()?;
+        let allow = allow.unwrap_or_default().iter().map(|text| allowance(text)).collect::<PyResult<_>>()?;
         let certificate_rules = self::certificate_rules(py, certificate_rules)?;
         let lock_wait = Duration::try_from_secs_f64(lock_wait)
             .map_err(|error| PyValueError::new_err(format!("lock_wait: {error}")))?;
@@ -112,6 +117,7 @@ impl Host {
                 host_match,
                 allow,
                 lock_wait,
+                required: require.unwrap_or_default().into_iter().collect(),
             };
             let host = Arc::new(Root::open(root)?);
             // What cannot be parsed is reported here, and not when it is needed.
@@ -136,6 +142,14 @@ impl Host {
     #[pyo3(signature = (class_="confext"))]
     fn list(&self, py: Python<'_>, class_: &str) -> PyResult<Listing> {
         self.with(py, class_, |host, class, options| Ok(Listing::from(&stack::list(host, class, options)?)))
+    }
+
+    /// What becomes of every entry that has a name, in all search directories: used, and where in the stack, or why not.
+    #[pyo3(signature = (name, class_="confext"))]
+    fn explain(&self, py: Python<'_>, name: &str, class_: &str) -> PyResult<Explanation> {
+        self.with(py, class_, |host, class, options| {
+            Ok(Explanation::from(&explain(host, class, name, options)?))
+        })
     }
 
     /// What a merge or refresh would do, path by path. Changes nothing.
@@ -255,20 +269,17 @@ impl Conditions {
         options.replace = replace;
         options.allow = self.allow.clone();
         options.lock_wait = self.lock_wait;
+        options.required.clone_from(&self.required);
         Ok(options)
     }
 }
 
-/// An objection by its code.
-fn veto(code: &str) -> PyResult<VetoKind> {
-    let known = [
-        VetoKind::TypeChange,
-        VetoKind::OsRelease,
-        VetoKind::NestedExtensions,
-        VetoKind::TrustStore,
-        VetoKind::Metadata,
-        VetoKind::Whiteout,
-        VetoKind::OverlayAttribute,
-    ];
-    choice("allow", code, &known.map(|kind| (kind.code(), kind)))
+/// An objection by its code, of all extensions or, as `NAME:CODE`, of one.
+fn allowance(text: &str) -> PyResult<Allowance> {
+    Allowance::parse(text).ok_or_else(|| {
+        let known = VetoKind::ALLOWABLE.map(VetoKind::code).join(", ");
+        PyValueError::new_err(format!(
+            "allow: found {text:?}, expected one of {known}, or NAME: and one of them"
+        ))
+    })
 }

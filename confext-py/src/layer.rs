@@ -58,6 +58,14 @@ record! {
         message: String,
         /// What to do about it.
         hint: &'static str,
+        /// What was found, where the message says it.
+        found: Option<String>,
+        /// What was expected, where the message says it.
+        expected: Option<String>,
+        /// The field of the release file that is for another host.
+        field: Option<&'static str>,
+        /// For `shadowed`: the entry that has the name.
+        by: Option<OsString>,
     }
 }
 
@@ -118,26 +126,33 @@ impl From<&Rejected> for Rejection {
             code: rejected.code,
             message: rejected.message.clone(),
             hint: rejected.hint,
+            found: rejected.details.found.clone(),
+            expected: rejected.details.expected.clone(),
+            field: rejected.details.field,
+            by: rejected.details.by.as_ref().map(|path| path.as_os_str().to_owned()),
         }
     }
 }
 
 impl From<&stack::Listed> for Listed {
     fn from(listed: &stack::Listed) -> Self {
-        let merged = match listed.merged {
-            Merged::Yes => "yes",
-            Merged::No => "no",
-            Merged::Other => "other",
-            Merged::Unknown => "unknown",
-        };
         let entry = listed.candidate.entry.as_os_str().to_owned();
-        Self { entry, layer: (&listed.layer).into(), merged }
+        Self { entry, layer: (&listed.layer).into(), merged: merged(listed.merged) }
     }
 }
 
 impl From<&stack::Listing> for Listing {
     fn from(listing: &stack::Listing) -> Self {
         Self { extensions: listing.extensions.iter().collect(), refused: listing.refused.iter().collect() }
+    }
+}
+
+pub(crate) const fn merged(merged: Merged) -> &'static str {
+    match merged {
+        Merged::Yes => "yes",
+        Merged::No => "no",
+        Merged::Other => "other",
+        Merged::Unknown => "unknown",
     }
 }
 

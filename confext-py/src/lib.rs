@@ -9,6 +9,7 @@ mod damage;
 mod entry;
 mod error;
 mod evidence;
+mod explain;
 mod files;
 mod filter;
 mod host;
@@ -52,6 +53,8 @@ mod _confext {
     #[pymodule_export]
     use crate::evidence::{Claim, Evidence, Signer};
     #[pymodule_export]
+    use crate::explain::{Explained, Explanation, Fault, Near, Place, Searched};
+    #[pymodule_export]
     use crate::files::{AttributeChange, Difference, Extracted, Manifest, ManifestEntry};
     #[pymodule_export]
     use crate::filter::ImageFilter;
@@ -74,7 +77,7 @@ mod _confext {
     #[pymodule_export]
     use crate::pick::{Picked, pick};
     #[pymodule_export]
-    use crate::plan::{Attributes, Hierarchy, PathChange, Plan, Shadowed, Veto};
+    use crate::plan::{Attributes, Hierarchy, MergedDirectory, PathChange, Plan, Refusal, Shadowed, Veto};
     #[pymodule_export]
     use crate::policy::{Policy, PolicyFinding};
     #[pymodule_export]

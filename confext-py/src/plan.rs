@@ -6,7 +6,7 @@ use confext_core::plan::{self, Effect};
 
 use crate::argument::text;
 use crate::contents::kind;
-use crate::layer::Rejection;
+use crate::layer::{Layer, Rejection};
 use crate::record::{Tuple, record};
 
 record! {
@@ -40,7 +40,7 @@ record! {
         kind: &'static str,
         /// The extension it would come from.
         layer: String,
-        /// `added`, `shadowed`, `type-changed`, `attributes-changed` or `hidden`.
+        /// `added`, `shadowed`, `type-changed`, `attributes-changed`, `hidden` or `opaque`.
         effect: &'static str,
         /// What was there, of another type.
         found_kind: Option<&'static str>,
@@ -54,6 +54,30 @@ record! {
 }
 
 record! {
+    /// A directory with files of several.
+    MergedDirectory {
+        /// Below the hierarchy.
+        path: OsString,
+        /// Whose files are in it, topmost first: extensions', or with `None` the host's.
+        layers: Tuple<Option<String>>,
+    }
+}
+
+record! {
+    /// Why a merge would end with an error and change nothing.
+    Refusal {
+        /// The extension, as far as it has a name.
+        name: Option<String>,
+        /// The stable code.
+        code: &'static str,
+        /// What was found and what was expected.
+        message: String,
+        /// What to do about it.
+        hint: &'static str,
+    }
+}
+
+record! {
     /// What a merge would do to one hierarchy.
     Hierarchy {
         /// `usr`, `opt` or `etc`.
@@ -62,6 +86,8 @@ record! {
         layers: Tuple<String>,
         /// Every path that would be different, sorted by its bytes.
         changes: Tuple<PathChange>,
+        /// Directories with files of several, sorted by their bytes.
+        merged: Tuple<MergedDirectory>,
     }
 }
 
@@ -80,6 +106,8 @@ record! {
         found: String,
         /// What would be no objection.
         expected: String,
+        /// Whether `Host(allow=…)` lets it pass.
+        allowed: bool,
     }
 }
 
@@ -94,6 +122,10 @@ record! {
         vetoes: Tuple<Veto>,
         /// What was found and would not be used.
         refused: Tuple<Rejection>,
+        /// The extensions of the stack, bottom first.
+        layers: Tuple<Layer>,
+        /// Why a merge would end with an error, if it would.
+        refusal: Option<Refusal>,
     }
 }
 
@@ -104,6 +136,8 @@ impl From<&plan::Plan> for Plan {
             hierarchies: plan.hierarchies.iter().collect(),
             vetoes: plan.vetoes.iter().collect(),
             refused: plan.refused.iter().collect(),
+            layers: plan.layers.iter().collect(),
+            refusal: plan.refusal.as_ref().map(Refusal::from),
         }
     }
 }
@@ -114,6 +148,24 @@ impl From<&plan::Hierarchy> for Hierarchy {
             path: hierarchy.path,
             layers: hierarchy.layers.iter().cloned().collect(),
             changes: hierarchy.changes.iter().collect(),
+            merged: hierarchy.merged.iter().collect(),
+        }
+    }
+}
+
+impl From<&plan::MergedDirectory> for MergedDirectory {
+    fn from(directory: &plan::MergedDirectory) -> Self {
+        Self { path: text(&directory.path), layers: directory.layers.iter().cloned().collect() }
+    }
+}
+
+impl From<&plan::Refusal> for Refusal {
+    fn from(refusal: &plan::Refusal) -> Self {
+        Self {
+            name: refusal.name.clone(),
+            code: refusal.code,
+            message: refusal.message.clone(),
+            hint: refusal.hint,
         }
     }
 }
@@ -134,6 +186,7 @@ impl From<&plan::Change> for PathChange {
                 "attributes-changed"
             }
             Effect::Hidden => "hidden",
+            Effect::Opaque => "opaque",
             _ => "other",
         };
         Self {
@@ -170,6 +223,7 @@ impl From<&plan::Veto> for Veto {
             path: text(&veto.path),
             found: veto.found.clone(),
             expected: veto.expected.clone(),
+            allowed: veto.allowed,
         }
     }
 }

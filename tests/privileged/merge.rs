@@ -382,7 +382,7 @@ fn an_objection_stops_all_or_leaves_one_out() {
         root.unmerge(Class::Sysext);
 
         let mut options = unprotected();
-        options.allow.push(VetoKind::TypeChange);
+        options.allow.push(VetoKind::TypeChange.into());
         assert_eq!(merge(&root.host(), Class::Sysext, &options).unwrap().layers.len(), 2);
         assert_eq!(root.read("usr/sbin/daemon").as_deref(), Some("x"));
         root.unmerge(Class::Sysext);

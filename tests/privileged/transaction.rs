@@ -142,7 +142,7 @@ fn extensions_are_looked_for_on_the_host_as_it_was() {
         root.file("run/x", "").sysext("s", "usr/lib/confexts/c/etc/c", "c");
         root.sysext("s", "usr/lib/confexts/c/etc/extension-release.d/extension-release.c", "ID=_any\n");
         let mut options = unprotected();
-        options.allow.push(VetoKind::NestedExtensions);
+        options.allow.push(VetoKind::NestedExtensions.into());
         let refresh = || apply(&root.host(), Verb::Refresh, &CLASSES.map(|class| (class, &options))).unwrap();
         assert_eq!(refresh()[0].outcome, Outcome::Nothing);
         assert_eq!(refresh()[0].outcome, Outcome::Merged);

@@ -264,3 +264,34 @@ def test_a_host_can_be_looked_at_without_root(tmp_path: Path, make: Make, vendor
 
 
 RELEASE = ["extension-release.d", "extension-release.d/extension-release.app"]
+
+
+def test_explain(root: Path, host: confext.Host, put: Any, vendor: confext.KeyPair) -> None:
+    put(1)
+    put(2)
+    (root / "var/lib/confexts/app.raw").parent.mkdir(parents=True, exist_ok=True)
+    (root / "var/lib/confexts/app.raw").write_bytes(b"")
+    found = host.explain("app")
+    used, shadowed = found.entries
+    assert (found.verdict, found.refusal, found.near) == ("used", None, ())
+    assert (used.reason, used.version, used.kind) == ("used", "2", "raw")
+    assert used.place is not None and (used.place.position, used.place.of, used.place.merged) == (1, 1, "no")
+    assert used.place.evidence.signer is not None
+    assert used.place.evidence.signer.fingerprint == vendor.fingerprint
+    assert [fault.code for fault in used.passed_over] == ["version-outranked"]
+    assert (shadowed.reason, shadowed.by) == ("shadowed", "/run/confexts/app.raw.v")
+    assert [(one.path, one.state) for one in found.searched][:2] == [
+        ("/run/confexts", "listed"),
+        ("/var/lib/confexts", "listed"),
+    ]
+    assert host.explain("apq").near == host.explain("aqp").near != ()
+    nobody = confext.Host(root, certificates=(), on_bad="skip", require=["app"])
+    explained = nobody.explain("app")
+    assert explained.verdict == "not-used" and explained.refusal is not None
+    fault = explained.entries[0].fault
+    assert explained.entries[0].reason == "refused" and fault is not None and fault.found is not None
+    with pytest.raises(confext.Error) as caught:
+        nobody.merge()
+    assert caught.value.code == fault.code == explained.refusal.code
+    with pytest.raises(ValueError, match="allow: "):
+        confext.Host(root, allow=["app:layer-unreadable"])

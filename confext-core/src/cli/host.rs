@@ -10,6 +10,7 @@ use super::trust;
 use crate::admission::{OnBad, Options};
 use crate::attach::Mode;
 use crate::host::Host;
+use crate::plan::{Allowance, VetoKind};
 
 /// Which host.
 #[derive(Debug, Args)]
@@ -71,15 +72,31 @@ impl Classes {
     }
 }
 
+/// What a merge does about extensions that something is wrong with, or speaks against.
+#[derive(Debug, Args)]
+#[group(skip)]
+pub(super) struct ChoiceArguments {
+    /// What to do when something is wrong with one of the extensions.
+    #[arg(long, value_enum, default_value_t = Bad::Refuse)]
+    on_bad: Bad,
+    /// Merges nothing without this extension, whatever keeps it from being used; `confext:NAME` and `sysext:NAME` where
+    /// only one of two classes must have it. Can be given more than once.
+    #[arg(long, value_name = "NAME")]
+    require: Vec<String>,
+    /// An objection of `plan` that is none, like `type-change`: of all extensions, or as NAME:KIND of one. Can be given
+    /// more than once.
+    #[arg(long, value_name = "KIND", value_parser = allowance)]
+    allow: Vec<Allowance>,
+}
+
 /// How a stack is put together.
 #[derive(Debug, Args)]
 #[group(skip)]
 pub(super) struct MergeArguments {
     #[command(flatten)]
     pub(super) stack: StackArguments,
-    /// What to do when something is wrong with one of the extensions.
-    #[arg(long, value_enum, default_value_t = Bad::Refuse)]
-    on_bad: Bad,
+    #[command(flatten)]
+    choice: ChoiceArguments,
     /// How images reach the kernel.
     #[arg(long, value_enum, default_value_t = Attach::SealedMemory)]
     attach: Attach,
@@ -110,14 +127,40 @@ impl StackArguments {
     }
 }
 
-impl MergeArguments {
-    /// The host, and how to merge over it.
-    pub(super) fn open(&self) -> Result<(Host, Options), Failure> {
-        let (host, mut options) = self.stack.open()?;
+impl ChoiceArguments {
+    /// Puts the choices into the options.
+    pub(super) fn apply(&self, options: &mut Options) {
         options.on_bad = match self.on_bad {
             Bad::Refuse => OnBad::RefuseAll,
             Bad::Skip => OnBad::Skip,
         };
+        options.required = self.require.iter().cloned().collect();
+        options.allow.clone_from(&self.allow);
+    }
+}
+
+/// The options for one class: of the required extensions, those that it must have.
+pub(super) fn of_class(options: &Options, class: Class) -> Options {
+    let name = |text: &String| match text.split_once(':') {
+        Some(("confext" | "sysext", name)) => text.starts_with(class.as_str()).then(|| name.to_owned()),
+        _ => Some(text.clone()),
+    };
+    Options { required: options.required.iter().filter_map(name).collect(), ..options.clone() }
+}
+
+/// The argument `--allow`.
+fn allowance(text: &str) -> Result<Allowance, String> {
+    Allowance::parse(text).ok_or_else(|| {
+        let known = VetoKind::ALLOWABLE.map(VetoKind::code).join(", ");
+        format!("expected one of {known}, or NAME: and one of them")
+    })
+}
+
+impl MergeArguments {
+    /// The host, and how to merge over it.
+    pub(super) fn open(&self) -> Result<(Host, Options), Failure> {
+        let (host, mut options) = self.stack.open()?;
+        self.choice.apply(&mut options);
         options.attach = match self.attach {
             Attach::SealedMemory => Mode::SealedMemory,
             Attach::Plain => Mode::Plain,

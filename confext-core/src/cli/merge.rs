@@ -68,7 +68,9 @@ fn run(
     (classes, options): (Classes, &Options),
     output: &Output,
 ) -> Result<(), Failure> {
-    let wanted: Vec<(Class, &Options)> = classes.list().iter().map(|class| (*class, options)).collect();
+    let each: Vec<(Class, Options)> =
+        classes.list().iter().map(|class| (*class, host::of_class(options, *class))).collect();
+    let wanted: Vec<(Class, &Options)> = each.iter().map(|(class, options)| (*class, options)).collect();
     let reports = stack::apply(host, verb, &wanted)?;
     if classes == Classes::Both {
         return output.summary(&Reports { reports });

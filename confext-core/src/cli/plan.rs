@@ -12,7 +12,7 @@ use super::list::write_refused;
 use super::output::{Output, View};
 use super::text::{Clean, Path};
 use crate::discover::Severity;
-use crate::plan::{Attributes, Change, Effect, Plan};
+use crate::plan::{Attributes, Change, Effect, Plan, Veto};
 use crate::stack;
 
 /// Shows what a merge would change, path by path, and what speaks against it. Changes nothing.
@@ -23,11 +23,15 @@ pub(super) struct Arguments {
     class: host::ClassArgument,
     #[command(flatten)]
     stack: host::StackArguments,
+    #[command(flatten)]
+    choice: host::ChoiceArguments,
 }
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
-    let (host, options) = arguments.stack.open()?;
-    let plan = stack::plan(&host, arguments.class.class, &options)?;
+    let (host, mut options) = arguments.stack.open()?;
+    arguments.choice.apply(&mut options);
+    let class = arguments.class.class;
+    let plan = stack::plan(&host, class, &host::of_class(&options, class))?;
     output.answer(&Preview { root: host.path().display().to_string(), plan })
 }
 
@@ -51,13 +55,22 @@ impl View for Preview {
             }
         }
         for veto in &self.plan.vetoes {
-            writeln!(out, "objection [{}] to {}", veto.kind.code(), Clean(&veto.layer))?;
-            writeln!(out, "  path     {}/{}", veto.hierarchy, Path(&veto.path))?;
-            writeln!(out, "  reason   found {}, expected {}", Clean(&veto.found), Clean(&veto.expected))?;
+            write_veto(veto, out)?;
+        }
+        if let Some(refusal) = &self.plan.refusal {
+            writeln!(out, "a merge ends with an error and changes nothing: [{}]", refusal.code)?;
         }
         let bad = self.plan.refused.iter().filter(|rejection| rejection.severity == Severity::Refused);
         write_refused(bad, out)
     }
+}
+
+/// Something that speaks against an extension.
+pub(super) fn write_veto(veto: &Veto, out: &mut dyn Write) -> io::Result<()> {
+    let allowed = if veto.allowed { ", allowed" } else { "" };
+    writeln!(out, "objection [{}] to {}{allowed}", veto.kind.code(), Clean(&veto.layer))?;
+    writeln!(out, "  path     {}/{}", veto.hierarchy, Path(&veto.path))?;
+    writeln!(out, "  reason   found {}, expected {}", Clean(&veto.found), Clean(&veto.expected))
 }
 
 fn write_change(hierarchy: &str, change: &Change, out: &mut dyn Write) -> io::Result<()> {
@@ -69,6 +82,7 @@ fn write_change(hierarchy: &str, change: &Change, out: &mut dyn Write) -> io::Re
         Effect::TypeChanged { .. } => "changes type",
         Effect::AttributesChanged { .. } => "other owner or mode",
         Effect::Hidden => "taken away",
+        Effect::Opaque => "hides what is below",
     };
     write!(out, "  {effect:<20} {hierarchy}/{path}{slash} by {layer}")?;
     match &change.effect {

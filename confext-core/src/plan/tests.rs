@@ -108,7 +108,7 @@ fn directories_and_links_of_the_host_keep_their_type() {
     let error = plan.objection(&[]).unwrap().to_error();
     assert_eq!(error.code(), "type-change");
     assert_eq!(error.to_string(), "a: usr/bin: found regular file, expected directory");
-    assert!(plan.objection(&[VetoKind::TypeChange]).is_none());
+    assert!(plan.objection(&[VetoKind::TypeChange.into()]).is_none());
 }
 
 #[test]
@@ -157,5 +157,84 @@ fn a_tree_that_cannot_be_read_is_an_objection_nobody_can_allow() {
     let layers = vec![LayerFiles { name: "a", files: &files, root: b"missing" }];
     let input = Input { hierarchy: "etc", layers, base: None };
     let plan = Plan::new(Class::Confext, &[input], &Limits::default()).unwrap();
-    assert_eq!(plan.objection(&[VetoKind::Unreadable]).unwrap().kind, VetoKind::Unreadable);
+    assert_eq!(plan.objection(&[VetoKind::Unreadable.into()]).unwrap().kind, VetoKind::Unreadable);
+}
+
+/// The image of a tree made of directories, files and devices 0:0, each path below `etc`.
+fn image(files: &[&str], opaque: &[&str], whiteouts: &[&str]) -> Vec<u8> {
+    use confext_ddi::build::{Device, Meta, Tree, erofs};
+    let mut tree = Tree::new();
+    for path in files {
+        tree.add_file(format!("etc/{path}"), "x", Meta::new(0o644)).unwrap();
+    }
+    for path in whiteouts {
+        let device = Device::Character { major: 0, minor: 0 };
+        tree.add_device(format!("etc/{path}"), device, Meta::new(0)).unwrap();
+    }
+    for path in opaque {
+        tree.set_xattr(format!("etc/{path}"), "trusted.overlay.opaque", "y").unwrap();
+    }
+    let mut bytes = Vec::new();
+    erofs::write(&tree, &erofs::Options::default(), &mut bytes).unwrap();
+    bytes
+}
+
+#[test]
+fn what_is_above_hides_what_is_below() {
+    let base = tempfile::tempdir_in("/var/tmp").unwrap();
+    for path in ["opaque/host", "both/host", "gone", "link-to/host"] {
+        file(base.path(), path);
+    }
+    let below = image(&["opaque/below", "both/below", "file/inside", "gone"], &[], &[]);
+    let above = image(&["opaque/above", "both/above", "file"], &["opaque"], &["gone"]);
+    let open = |bytes: &'static [u8]| {
+        fs::open(bytes, confext_ddi::fstype::FsType::Erofs, &Limits::default()).unwrap()
+    };
+    let (below, above) = (open(below.leak()), open(above.leak()));
+    let layer = |name, files: &'static dyn FileSystem| LayerFiles { name, files, root: b"etc" };
+    let layers = vec![layer("below", Box::leak(below)), layer("above", Box::leak(above))];
+    let base = Directory::new(std::fs::File::open(base.path()).unwrap().into(), &Limits::default());
+    let input = Input { hierarchy: "etc", layers, base: Some(&base) };
+    let plan = Plan::new(Class::Confext, &[input], &Limits::default()).unwrap();
+    let changes: Vec<_> = plan.hierarchies[0]
+        .changes
+        .iter()
+        .map(|change| {
+            let effect = serde_json::to_value(change).unwrap()["effect"].as_str().unwrap().to_owned();
+            (std::str::from_utf8(&change.path).unwrap(), change.layer.as_str(), effect)
+        })
+        .collect();
+    let expected = [
+        ("both/above", "above", "added"),
+        ("both/below", "below", "added"),
+        ("file", "above", "type-changed"),
+        ("gone", "above", "hidden"),
+        ("opaque", "above", "opaque"),
+        ("opaque/above", "above", "added"),
+    ];
+    assert_eq!(changes, expected.map(|(path, layer, effect)| (path, layer, effect.to_owned())));
+    let merged: Vec<_> =
+        plan.hierarchies[0].merged.iter().map(|one| (one.path.as_slice(), &one.layers)).collect();
+    let all = [Some("above".to_owned()), Some("below".to_owned()), None];
+    assert_eq!(merged, [(&b"both"[..], &all.to_vec())]);
+    assert_eq!(plan.vetoes.iter().filter(|veto| veto.kind == VetoKind::OverlayAttribute).count(), 1);
+}
+
+#[test]
+fn entries_of_all_extensions_together_are_bounded() {
+    let trees = Trees::new("etc", &["a", "b"]);
+    for layer in [trees.layer(0), trees.layer(1)] {
+        file(layer, "one");
+        file(layer, "two");
+    }
+    let mut limits = Limits::default();
+    limits.entries = 3;
+    let open = |at: usize| Directory::new(std::fs::File::open(trees.layer(at)).unwrap().into(), &limits);
+    let files = [open(0), open(1)];
+    let layer = |name, files| LayerFiles { name, files, root: b"" };
+    let input =
+        Input { hierarchy: "etc", layers: vec![layer("a", &files[0]), layer("b", &files[1])], base: None };
+    let plan = Plan::new(Class::Confext, &[input], &limits).unwrap();
+    let veto = plan.objection(&[VetoKind::Unreadable.into()]).unwrap();
+    assert_eq!((veto.kind, veto.layer.as_str()), (VetoKind::Unreadable, "a"));
 }

@@ -1,6 +1,6 @@
 //! What speaks against merging an extension, whatever protects it.
 
-use confext_ddi::fs::{FileType, Metadata};
+use confext_ddi::fs::{FileType, Metadata, Xattr};
 use confext_ddi::lint::{Code, rules};
 use serde::Serialize;
 
@@ -24,6 +24,8 @@ pub struct Veto {
     pub found: String,
     /// What would be no objection.
     pub expected: String,
+    /// Whether the caller lets it pass.
+    pub allowed: bool,
 }
 
 /// The kinds of objection. Each stops a merge unless it is explicitly allowed.
@@ -77,12 +79,56 @@ impl VetoKind {
         }
     }
 
-    pub(super) fn is_allowed_by(self, allowed: &[Self]) -> bool {
-        self != Self::Unreadable && allowed.contains(&self)
+    /// Those that can be allowed.
+    pub const ALLOWABLE: [Self; 7] = [
+        Self::TypeChange,
+        Self::OsRelease,
+        Self::NestedExtensions,
+        Self::TrustStore,
+        Self::Metadata,
+        Self::Whiteout,
+        Self::OverlayAttribute,
+    ];
+}
+
+/// An objection that does not stop a merge.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Allowance {
+    /// Which.
+    pub kind: VetoKind,
+    /// Of which extension; `None` for all.
+    pub extension: Option<String>,
+}
+
+impl Allowance {
+    /// Reads `KIND` or `NAME:KIND`, with the kind by its code; `None` when that is no kind that can be allowed.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (extension, code) = match text.rsplit_once(':') {
+            Some((name, code)) => (Some(name.to_owned()), code),
+            None => (None, text),
+        };
+        let kind = VetoKind::ALLOWABLE.into_iter().find(|kind| kind.code() == code)?;
+        Some(Self { kind, extension })
+    }
+}
+
+impl From<VetoKind> for Allowance {
+    fn from(kind: VetoKind) -> Self {
+        Self { kind, extension: None }
     }
 }
 
 impl Veto {
+    /// Whether the caller lets it pass.
+    #[must_use]
+    pub fn is_allowed_by(&self, allowed: &[Allowance]) -> bool {
+        let fits = |one: &Allowance| {
+            one.kind == self.kind && one.extension.as_ref().is_none_or(|name| *name == self.layer)
+        };
+        self.kind != VetoKind::Unreadable && allowed.iter().any(fits)
+    }
+
     pub(super) fn new(
         kind: VetoKind,
         input: &Input<'_>,
@@ -97,6 +143,7 @@ impl Veto {
             path: path.to_vec(),
             found: found.into(),
             expected: expected.into(),
+            allowed: false,
         }
     }
 }
@@ -129,25 +176,35 @@ pub(super) fn of_path(
     vetoes
 }
 
-/// What speaks against the extended attributes of a file.
+/// The attribute of a directory that hides those below it.
+const OPAQUE: &[u8] = b"trusted.overlay.opaque";
+
+/// What speaks against the extended attributes of a file, and whether it is a directory that hides those below it.
 pub(super) fn of_attributes(
     input: &Input<'_>,
     layer: usize,
     path: &[u8],
     metadata: &Metadata,
-) -> Option<Veto> {
+) -> (Option<Veto>, bool) {
     if !matches!(metadata.file_type, FileType::Directory | FileType::Regular) {
-        return None;
+        return (None, false);
     }
-    let (files, inside) = input.in_layer(layer, path)?;
-    let kind_and_text = match files.xattrs(&inside) {
+    let Some((files, inside)) = input.in_layer(layer, path) else { return (None, false) };
+    match files.xattrs(&inside) {
         Ok(xattrs) => {
-            let name = String::from_utf8_lossy(rules::overlay_attribute(&xattrs)?).into_owned();
-            (VetoKind::OverlayAttribute, (name, "no such attribute"))
+            let is_opaque = |(name, value): &Xattr| name == OPAQUE && value == b"y";
+            let opaque = metadata.file_type == FileType::Directory && xattrs.iter().any(is_opaque);
+            let veto = rules::overlay_attribute(&xattrs).map(|name| {
+                let name = String::from_utf8_lossy(name).into_owned();
+                Veto::new(VetoKind::OverlayAttribute, input, layer, path, (name, "no such attribute"))
+            });
+            (veto, opaque)
         }
         // Not every reader can tell; the mounted file system, which a merge looks at, can.
-        Err(error) if error.code() == "xattrs-unreadable" => return None,
-        Err(error) => (VetoKind::Unreadable, (error.to_string(), "extended attributes that can be read")),
-    };
-    Some(Veto::new(kind_and_text.0, input, layer, path, kind_and_text.1))
+        Err(error) if error.code() == "xattrs-unreadable" => (None, false),
+        Err(error) => {
+            let text = (error.to_string(), "extended attributes that can be read");
+            (Some(Veto::new(VetoKind::Unreadable, input, layer, path, text)), false)
+        }
+    }
 }

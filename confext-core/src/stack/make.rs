@@ -11,7 +11,7 @@ use confext_ddi::settings::Mutability;
 use super::overlay::{self, Parts};
 use super::submounts::{self, Submount};
 use super::{MountPoint, Selection, Stack, Tree, bare, origin};
-use crate::admission::{Body, Extension, LeftOut, Matched, Matcher, OnBad, Options};
+use crate::admission::{Body, Extension, LeftOut, Matched, Matcher, Options};
 use crate::attach::attach;
 use crate::directory::{self, Directory};
 use crate::discover::{Candidate, Rejection, Severity};
@@ -29,15 +29,13 @@ impl Stack {
             let why = format!("mode {} is not there yet", options.mutability);
             return Err(Error::Missing { what: "a stack that can be written to", why });
         }
-        let Selection { extensions, mut refused, matcher } = selection;
+        let Selection { extensions, mut refused, matcher, .. } = selection;
         let mut mounted = Vec::new();
         for extension in extensions {
             let candidate = extension.candidate().clone();
             match Mounted::new(host, class, options, extension, matcher.as_ref()) {
                 Ok(layer) => mounted.push(layer),
-                Err(out) if out.severity == Severity::Refused && options.on_bad == OnBad::RefuseAll => {
-                    return Err(out.error);
-                }
+                Err(out) if options.is_fatal(Some(&candidate.name), out.severity) => return Err(out.error),
                 Err(out) => refused.push(Rejection::of(&candidate, out.severity, &out.error)),
             }
         }
@@ -45,6 +43,7 @@ impl Stack {
         let mut plan = settle(class, options, &mut mounted, &grounds, &mut refused)?;
         plan.refused = refused;
         let layers: Vec<_> = mounted.iter().map(|layer| layer.record.clone()).collect();
+        plan.layers.clone_from(&layers);
         let origin = origin::text(&layers)?;
         let mut trees = Vec::new();
         for ground in grounds {
@@ -97,7 +96,7 @@ fn settle(
         let error = veto.to_error();
         let objectionable = mounted.iter().position(|layer| layer.record.name == veto.layer);
         match objectionable {
-            Some(at) if options.on_bad == OnBad::Skip => {
+            Some(at) if !options.is_fatal(Some(&veto.layer), Severity::Refused) => {
                 let layer = mounted.remove(at);
                 refused.push(Rejection::of(&layer.candidate, Severity::Refused, &error));
             }

@@ -1,13 +1,16 @@
 //! What a merge would do and what there is to merge: nothing is changed.
 
+use std::collections::BTreeSet;
+
 use confext_ddi::fs::{FileSystem, FileType};
 use confext_ddi::release::Class;
 use serde::Serialize;
 
+use super::select::{missing, taken};
 use super::{Selection, bare, select};
 use crate::admission::{Extension, OnBad, Options};
 use crate::directory::{Directory, lookup};
-use crate::discover::{Candidate, Rejection, Severity};
+use crate::discover::{Candidate, Rejection, Searched, Severity};
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::plan::{Input, LayerFiles, Plan};
@@ -23,7 +26,23 @@ use crate::state::{self, Current};
 ///
 /// What keeps all extensions from being found, or the host from being looked at.
 pub fn plan(host: &Host, class: Class, options: &Options) -> Result<Plan> {
-    let Selection { extensions, mut refused, .. } = select(host, class, &tolerant(options))?;
+    preview(host, class, options).map(|preview| preview.plan)
+}
+
+/// A plan, and how it came to it.
+pub(crate) struct Preview {
+    pub(crate) plan: Plan,
+    /// What the plan's layers were found as, in the same order.
+    pub(crate) candidates: Vec<Candidate>,
+    /// The directories that were looked into.
+    pub(crate) searched: Vec<Searched>,
+}
+
+pub(crate) fn preview(host: &Host, class: Class, options: &Options) -> Result<Preview> {
+    let Selection { extensions, mut refused, searched, .. } = select(host, class, &tolerant(options))?;
+    let names = extensions.iter().map(|extension| extension.candidate().name.as_str());
+    let missing = missing(host, class, options, names.chain(taken(&refused)));
+    refused.extend(missing);
     let mut readable: Vec<(&Extension, Box<dyn FileSystem + '_>)> = Vec::new();
     for extension in &extensions {
         match extension.files(&options.limits).and_then(|files| check_types(class, extension, files)) {
@@ -42,11 +61,13 @@ pub fn plan(host: &Host, class: Class, options: &Options) -> Result<Plan> {
         bases.push((*hierarchy, base.map(|base| Directory::new(base, &options.limits))));
     }
     let mut inputs = Vec::new();
+    let mut records: Vec<_> = readable.iter().map(|(extension, _)| extension.record()).collect();
     for (hierarchy, base) in &bases {
         let mut layers = Vec::new();
-        for (extension, files) in &readable {
+        for ((extension, files), record) in readable.iter().zip(&mut records) {
             let files = files.as_ref();
             if has_files(files, hierarchy).map_err(|error| in_image(extension, error))? {
+                record.hierarchies.push((*hierarchy).to_owned());
                 layers.push(LayerFiles {
                     name: &extension.candidate().name,
                     files,
@@ -60,8 +81,11 @@ pub fn plan(host: &Host, class: Class, options: &Options) -> Result<Plan> {
         }
     }
     let mut plan = Plan::new(class, &inputs, &options.limits)?;
+    plan.layers = records;
     plan.refused = refused;
-    Ok(plan)
+    plan.settle(&options.allow, |name, severity| options.is_fatal(name, severity));
+    let candidates = readable.iter().map(|(extension, _)| extension.candidate().clone()).collect();
+    Ok(Preview { plan, candidates, searched })
 }
 
 /// Refuses an extension whose hierarchy is no directory, as mounting it would.
@@ -93,7 +117,7 @@ fn in_image(extension: &Extension, source: confext_ddi::Error) -> Error {
 }
 
 fn tolerant(options: &Options) -> Options {
-    Options { on_bad: OnBad::Skip, ..options.clone() }
+    Options { on_bad: OnBad::Skip, required: BTreeSet::new(), ..options.clone() }
 }
 
 /// The extensions of a class on a host.
@@ -132,21 +156,23 @@ pub enum Merged {
     Unknown,
 }
 
-/// Lists what there is, what of it could be merged, and what is.
-///
-/// # Errors
-///
-/// What keeps all extensions from being found.
-pub fn list(host: &Host, class: Class, options: &Options) -> Result<Listing> {
-    let Selection { extensions, refused, .. } = select(host, class, &tolerant(options))?;
-    let mut stacks = Vec::new();
-    for hierarchy in class.hierarchies() {
-        if let Current::Merged(merged) = state::look(host, class, hierarchy)? {
-            stacks.push((merged.names, merged.record));
+/// What is merged of a class: for each hierarchy the names, and our record.
+pub(crate) struct MergedStacks(Vec<(Vec<String>, Option<state::Record>)>);
+
+impl MergedStacks {
+    pub(crate) fn look(host: &Host, class: Class) -> Result<Self> {
+        let mut stacks = Vec::new();
+        for hierarchy in class.hierarchies() {
+            if let Current::Merged(merged) = state::look(host, class, hierarchy)? {
+                stacks.push((merged.names, merged.record));
+            }
         }
+        Ok(Self(stacks))
     }
-    let merged = |layer: &state::Layer| {
-        let Some((_, record)) = stacks.iter().find(|(names, _)| names.contains(&layer.name)) else {
+
+    /// Whether an extension is part of them.
+    pub(crate) fn of(&self, layer: &state::Layer) -> Merged {
+        let Some((_, record)) = self.0.iter().find(|(names, _)| names.contains(&layer.name)) else {
             return Merged::No;
         };
         match record.iter().flat_map(|record| &record.layers).find(|found| found.name == layer.name) {
@@ -154,10 +180,20 @@ pub fn list(host: &Host, class: Class, options: &Options) -> Result<Listing> {
             Some(found) if found.identity == layer.identity => Merged::Yes,
             Some(_) => Merged::Other,
         }
-    };
+    }
+}
+
+/// Lists what there is, what of it could be merged, and what is.
+///
+/// # Errors
+///
+/// What keeps all extensions from being found.
+pub fn list(host: &Host, class: Class, options: &Options) -> Result<Listing> {
+    let Selection { extensions, refused, .. } = select(host, class, &tolerant(options))?;
+    let merged = MergedStacks::look(host, class)?;
     let extensions = extensions.iter().map(|extension| {
         let layer = extension.record();
-        Listed { candidate: extension.candidate().clone(), merged: merged(&layer), layer }
+        Listed { candidate: extension.candidate().clone(), merged: merged.of(&layer), layer }
     });
     Ok(Listing { extensions: extensions.collect(), refused })
 }

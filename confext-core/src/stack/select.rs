@@ -3,8 +3,11 @@
 use confext_ddi::release::Class;
 use confext_ddi::version;
 
-use crate::admission::{Extension, Gate, Matcher, OnBad, Options};
-use crate::discover::{Rejection, Severity, discover};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::admission::{Extension, Gate, Matcher, Options};
+use crate::discover::{Discovery, Rejection, Searched, discover, search_directories};
 use crate::error::Result;
 use crate::host::Host;
 
@@ -16,6 +19,8 @@ pub struct Selection {
     pub extensions: Vec<Extension>,
     /// Those that did not, and everything that is no extension.
     pub refused: Vec<Rejection>,
+    /// The directories that were looked into, in order of precedence.
+    pub searched: Vec<Searched>,
     /// For those that can be matched only when they are mounted.
     pub(crate) matcher: Option<Matcher>,
 }
@@ -24,28 +29,48 @@ pub struct Selection {
 ///
 /// # Errors
 ///
-/// With [`OnBad::RefuseAll`] the first fault of an extension; else only what keeps all of them from being found.
+/// With [`OnBad::RefuseAll`](crate::admission::OnBad) the first fault of an extension; what keeps a required one from
+/// being used, `required-missing` when there is none of its name; what keeps all of them from being found.
 pub fn select(host: &Host, class: Class, options: &Options) -> Result<Selection> {
     let found = discover(host, class)?;
     let gate = Gate::open(host, class, options)?;
-    let mut refused = found.refused;
-    if let (OnBad::RefuseAll, Some(bad)) =
-        (options.on_bad, refused.iter().find(|rejection| rejection.severity == Severity::Refused))
-    {
+    let names = found.candidates.iter().map(|candidate| candidate.name.as_str());
+    let missing = missing(host, class, options, names.chain(taken(&found.refused)));
+    let Discovery { candidates, mut refused, searched } = found;
+    refused.extend(missing);
+    let fatal =
+        |bad: &&Rejection| bad.is_for_its_name() && options.is_fatal(bad.name.as_deref(), bad.severity);
+    if let Some(bad) = refused.iter().find(fatal) {
         return Err(bad.clone().into_error());
     }
     let mut extensions = Vec::new();
-    for candidate in found.candidates {
+    for candidate in candidates {
         match gate.admit(candidate.clone()) {
             Ok(extension) => extensions.push(extension),
-            Err(out) if out.severity == Severity::Refused && options.on_bad == OnBad::RefuseAll => {
-                return Err(out.error);
-            }
+            Err(out) if options.is_fatal(Some(&candidate.name), out.severity) => return Err(out.error),
             Err(out) => refused.push(Rejection::of(&candidate, out.severity, &out.error)),
         }
     }
     extensions.sort_by(|a, b| order(&a.candidate().name, &b.candidate().name));
-    Ok(Selection { extensions, refused, matcher: gate.into_matcher() })
+    Ok(Selection { extensions, refused, searched, matcher: gate.into_matcher() })
+}
+
+/// The required names that nothing has: no candidate, and nothing that would have become one.
+pub(super) fn missing<'a>(
+    host: &Host,
+    class: Class,
+    options: &Options,
+    names: impl Iterator<Item = &'a str>,
+) -> Vec<Rejection> {
+    let place = search_directories(class, host.scope()).first().map_or(Path::new("/"), Path::new);
+    let names: BTreeSet<&str> = names.collect();
+    let missing = options.required.iter().filter(|name| !names.contains(name.as_str()));
+    missing.map(|name| Rejection::missing(name, place)).collect()
+}
+
+/// The names that something has which is not used.
+pub(super) fn taken(refused: &[Rejection]) -> impl Iterator<Item = &str> {
+    refused.iter().filter(|bad| bad.is_for_its_name()).filter_map(|bad| bad.name.as_deref())
 }
 
 /// The order of layers, bottom first: by version comparison of the names, equal ones by their bytes.

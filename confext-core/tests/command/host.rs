@@ -92,6 +92,94 @@ fn a_bad_extension_stops_a_merge_before_anything_is_mounted() {
     );
 }
 
+/// A host with one extension for each reason, all of them directories.
+fn with_every_reason(scratch: &Scratch) {
+    scratch.host();
+    let confext = |path: &str, name: &str, release: &str| {
+        scratch.file(&format!("host/{path}/etc/extension-release.d/extension-release.{name}"), release);
+    };
+    confext("run/confexts/app.v/app_1", "app", "ID=_any\n");
+    scratch.file("host/run/confexts/app.v/README", "x");
+    confext("var/lib/confexts/app", "app", "ID=_any\n");
+    scratch.file("host/run/confexts/app.img", "x");
+    confext("run/confexts/old", "old", "ID=debian\nVERSION_ID=1\n");
+    confext("run/confexts/id", "id", "ID=_any\n");
+    scratch.file("host/run/confexts/id/etc/os-release", "ID=x\n");
+    scratch.file("host/run/confexts/bad.raw", "");
+    std::fs::create_dir_all(scratch.path("host/run/confexts/off")).unwrap();
+}
+
+#[test]
+fn explain_says_of_each_entry_what_becomes_of_it() {
+    let scratch = Scratch::new();
+    with_every_reason(&scratch);
+    let policy = ["--policy", "root=unprotected+absent"];
+    let explain = |name: &str, more: &[&str]| {
+        let call = call(&scratch, "explain", &[&[name][..], &policy, more].concat());
+        (call.status, call.json())
+    };
+    let skip = ["--on-bad", "skip"];
+    let documents: Vec<Value> = [
+        ("app", &skip[..], 0, "used", "used"),
+        ("app", &[], 1, "refused", "used"),
+        ("old", &skip, 1, "not-used", "other-host"),
+        ("id", &skip, 1, "not-used", "vetoed"),
+        ("id", &["--on-bad", "skip", "--allow", "id:replaces-os-release"], 0, "used", "used"),
+        ("bad", &skip, 1, "not-used", "refused"),
+        ("off", &skip, 1, "not-used", "masked"),
+        ("ap", &skip, 1, "unknown", ""),
+    ]
+    .into_iter()
+    .map(|(name, more, status, verdict, reason)| {
+        let (found, document) = explain(name, more);
+        assert_eq!((found, &document["verdict"]), (status, &verdict.into()), "{document:#}");
+        assert_eq!(document["entries"][0]["reason"].as_str().unwrap_or_default(), reason, "{document:#}");
+        document
+    })
+    .collect();
+    let reasons: Vec<_> =
+        all(&documents[..1], "entries").iter().map(|entry| entry["reason"].clone()).collect();
+    assert_eq!(reasons, ["used", "not-an-extension", "shadowed"]);
+    assert_eq!(documents[0]["entries"][0]["passed_over"][0]["code"], "version-rejected");
+    assert_eq!(documents[1]["refusal"]["code"], "image-empty");
+    assert_eq!(documents[7]["near"][0]["name"], "app");
+    check("explain", &documents);
+    let entries = all(&documents, "entries");
+    let faults =
+        entries.iter().filter_map(|entry| entry.get("fault").cloned()).chain(all(&entries, "passed_over"));
+    check("fault", &faults.collect::<Vec<_>>());
+    check("objection", &all(&entries, "vetoes"));
+
+    let root = scratch.path("host");
+    let text = confext(["explain", "old", "--root", root.to_str().unwrap(), policy[0], policy[1]]);
+    assert_eq!((text.status, text.stderr.as_str()), (1, ""));
+    assert!(text.text().starts_with("confext old is not used\n"), "{}", text.text());
+    assert!(text.text().contains("another host, says VERSION_ID\n"), "{}", text.text());
+    assert!(text.text().contains("\nmissing  /usr/lib/confexts\n"), "{}", text.text());
+}
+
+#[test]
+fn a_required_extension_decides_for_all_others() {
+    let scratch = Scratch::new();
+    with_every_reason(&scratch);
+    let fixed = ["--policy", "root=unprotected+absent", "--on-bad", "skip", "--require"];
+    for (name, code, status) in [
+        ("none", "required-missing", 3),
+        ("old", "host-version", 1),
+        ("off", "masked", 3),
+        ("bad", "image-empty", 1),
+    ] {
+        let arguments = [&fixed[..], &[name]].concat();
+        let merge = call(&scratch, "merge", &arguments);
+        assert_eq!((merge.status, &merge.json()["error"]["code"]), (status, &code.into()));
+        let plan = ask(&scratch, "plan", &arguments);
+        assert_eq!((&plan["refusal"]["code"], &plan["refusal"]["name"]), (&code.into(), &name.into()));
+        check("plan", std::slice::from_ref(&plan));
+        check("objection", &all(&[plan], "vetoes"));
+    }
+    assert_eq!(call(&scratch, "plan", &["--allow", "app:unknown"]).status, 2);
+}
+
 #[test]
 fn questions_about_a_host_need_no_privilege() {
     let scratch = Scratch::new();
@@ -103,7 +191,6 @@ fn questions_about_a_host_need_no_privilege() {
     assert_eq!(list["extensions"][0]["merged"], "no");
     assert_eq!(list["extensions"][0]["layer"]["checked"]["kind"], "signed");
     let plan = ask(&scratch, "plan", &[]);
-    check("plan", std::slice::from_ref(&plan));
     let change = |path: &str| {
         let changes = plan["hierarchies"][0]["changes"].as_array().unwrap();
         changes.iter().find(|change| change["path"] == path).unwrap()["effect"].clone()

@@ -135,15 +135,6 @@ _Use: TypeAlias = (
     | Literal["unprotected", "encrypted", "encryptedwithintegrity", "verity", "signed", "unused", "absent"]
 )
 _FileSystem: TypeAlias = Literal["btrfs", "erofs", "ext4", "f2fs", "squashfs", "vfat", "xfs"]
-_Allow: TypeAlias = Literal[
-    "type-change",
-    "replaces-os-release",
-    "nested-extensions",
-    "brings-certificates",
-    "metadata-directory",
-    "whiteout",
-    "overlay-attribute",
-]
 
 __version__: Final[str]
 
@@ -1531,10 +1522,11 @@ class Host:
         on_bad: Literal["refuse", "skip"] = "refuse",
         attach: Literal["sealed-memory", "plain"] = "sealed-memory",
         host_match: bool = True,
-        allow: Sequence[_Allow] | None = None,
+        allow: Sequence[str] | None = None,
         lock_wait: float = 30.0,
         key_rules: KeyRules | _Pem | None = None,
         certificate_rules: str = "",
+        require: Sequence[str] | None = None,
     ) -> Host:
         """Open a root directory.
 
@@ -1544,11 +1536,12 @@ class Host:
         - `on_bad`: whether one bad extension stops a merge, or is left out and told of in `refused`.
         - `attach`: how images reach the kernel. `plain` is only for images without a hash tree.
         - `host_match`: whether an extension must be for this host.
-        - `allow`: objections that do not stop a merge, by the codes of `Veto`.
+        - `allow`: objections that do not stop a merge, by the codes of `Veto`; `NAME:CODE` of one extension alone.
         - `lock_wait`: how many seconds to wait for another program that merges.
         - `key_rules`: which signer may sign which extensions: `KeyRules`, the path of a file, or its text as
           `bytes`.
         - `certificate_rules`: what certificates must be like, besides being trusted: `usage=required,chain=issued`.
+        - `require`: names of extensions without which nothing is merged, whatever `on_bad` says.
         """
 
     @property
@@ -1561,6 +1554,9 @@ class Host:
 
     def list(self, class_: _Class = "confext") -> Listing:
         """The extensions that could be merged, whether they are, and what is left out."""
+
+    def explain(self, name: str, class_: _Class = "confext") -> Explanation:
+        """What becomes of every entry that has a name, in all search directories: used, and where in the stack, or why not."""
 
     def plan(self, class_: _Class = "confext") -> Plan:
         """What a merge or refresh would do, path by path. Changes nothing."""
@@ -1698,7 +1694,7 @@ class LayerPartition:
 class Rejection:
     """Something that was found and is not used, and why."""
 
-    __match_args__ = ("name", "path", "severity", "code", "message", "hint")
+    __match_args__ = ("name", "path", "severity", "code", "message", "hint", "found", "expected", "field", "by")
     #: The extension's name, as far as it has one.
     name: Final[str | None]
     #: Where it is, inside the root.
@@ -1711,6 +1707,14 @@ class Rejection:
     message: Final[str]
     #: What to do about it.
     hint: Final[str]
+    #: What was found, where the message says it.
+    found: Final[str | None]
+    #: What was expected, where the message says it.
+    expected: Final[str | None]
+    #: The field of the release file that is for another host.
+    field: Final[str | None]
+    #: For `shadowed`: the entry that has the name.
+    by: Final[str | None]
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
@@ -1718,7 +1722,7 @@ class Rejection:
 class Plan:
     """What a merge would do."""
 
-    __match_args__ = ("class_", "hierarchies", "vetoes", "refused")
+    __match_args__ = ("class_", "hierarchies", "vetoes", "refused", "layers", "refusal")
     #: `confext` or `sysext`.
     class_: Final[_Class]
     #: The hierarchies that would be merged.
@@ -1727,6 +1731,10 @@ class Plan:
     vetoes: Final[tuple[Veto, ...]]
     #: What was found and would not be used.
     refused: Final[tuple[Rejection, ...]]
+    #: The extensions of the stack, bottom first.
+    layers: Final[tuple[Layer, ...]]
+    #: Why a merge would end with an error, if it would.
+    refusal: Final[Refusal | None]
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
@@ -1734,13 +1742,15 @@ class Plan:
 class Hierarchy:
     """What a merge would do to one hierarchy."""
 
-    __match_args__ = ("path", "layers", "changes")
+    __match_args__ = ("path", "layers", "changes", "merged")
     #: `usr`, `opt` or `etc`.
     path: Final[_Hierarchy]
     #: The extensions with files in it, bottom first.
     layers: Final[tuple[str, ...]]
     #: Every path that would be different, sorted by its bytes.
     changes: Final[tuple[PathChange, ...]]
+    #: Directories with files of several, sorted by their bytes.
+    merged: Final[tuple[MergedDirectory, ...]]
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
@@ -1755,8 +1765,8 @@ class PathChange:
     kind: Final[_Kind]
     #: The extension it would come from.
     layer: Final[str]
-    #: `added`, `shadowed`, `type-changed`, `attributes-changed` or `hidden`.
-    effect: Final[Literal["added", "shadowed", "type-changed", "attributes-changed", "hidden", "other"]]
+    #: `added`, `shadowed`, `type-changed`, `attributes-changed`, `hidden` or `opaque`.
+    effect: Final[Literal["added", "shadowed", "type-changed", "attributes-changed", "hidden", "opaque", "other"]]
     #: What was there, of another type.
     found_kind: Final[_Kind | None]
     #: Owner and mode of the host's directory, where they would change.
@@ -1798,7 +1808,7 @@ class Attributes:
 class Veto:
     """Something that speaks against a merge, and stops it unless `Host(allow=…)` names its code."""
 
-    __match_args__ = ("code", "layer", "hierarchy", "path", "found", "expected")
+    __match_args__ = ("code", "layer", "hierarchy", "path", "found", "expected", "allowed")
     #: The stable code.
     code: Final[str]
     #: The extension.
@@ -1811,6 +1821,154 @@ class Veto:
     found: Final[str]
     #: What would be no objection.
     expected: Final[str]
+    #: Whether `Host(allow=…)` lets it pass.
+    allowed: Final[bool]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class MergedDirectory:
+    """A directory with files of several."""
+
+    __match_args__ = ("path", "layers")
+    #: Below the hierarchy.
+    path: Final[str]
+    #: Whose files are in it, topmost first: extensions', or with `None` the host's.
+    layers: Final[tuple[str | None, ...]]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Refusal:
+    """Why a merge would end with an error and change nothing."""
+
+    __match_args__ = ("name", "code", "message", "hint")
+    #: The extension, as far as it has a name.
+    name: Final[str | None]
+    #: The stable code.
+    code: Final[str]
+    #: What was found and what was expected.
+    message: Final[str]
+    #: What to do about it.
+    hint: Final[str]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Searched:
+    """A directory in which extensions are looked for."""
+
+    __match_args__ = ("path", "state")
+    #: Where it is, inside the root.
+    path: Final[str]
+    #: Whether it is there.
+    state: Final[Literal["listed", "missing"]]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Fault:
+    """Why something is not used."""
+
+    __match_args__ = ("path", "code", "found", "expected", "message", "hint")
+    #: Where, inside the root.
+    path: Final[str]
+    #: The stable code.
+    code: Final[str]
+    #: What was found.
+    found: Final[str | None]
+    #: What was expected.
+    expected: Final[str | None]
+    #: All of it in one sentence.
+    message: Final[str]
+    #: What to do about it.
+    hint: Final[str]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Place:
+    """Where in the stack an extension is."""
+
+    __match_args__ = ("position", "of", "hierarchies", "above", "below", "evidence", "merged")
+    #: Its place, from 1 at the bottom.
+    position: Final[int]
+    #: How many there are.
+    of: Final[int]
+    #: The hierarchies it has files in.
+    hierarchies: Final[tuple[_Hierarchy, ...]]
+    #: The extensions above it, the next one first.
+    above: Final[tuple[str, ...]]
+    #: The extensions below it, the next one first.
+    below: Final[tuple[str, ...]]
+    #: What was checked of it just now.
+    evidence: Final[Evidence]
+    #: Whether it is merged, as in `Listed.merged`.
+    merged: Final[Literal["yes", "no", "other", "unknown"]]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Explained:
+    """One entry of a search directory, and what becomes of it."""
+
+    __match_args__ = ("entry", "reason", "path", "kind", "version", "place", "vetoes", "by", "field", "fault", "passed_over")
+    #: The entry that gives the name, inside the root.
+    entry: Final[str]
+    #: What becomes of it.
+    reason: Final[Literal["used", "vetoed", "shadowed", "masked", "other-host", "not-an-extension", "refused", "undecided"]]
+    #: What it leads to, links resolved and the version chosen, as far as that was found out.
+    path: Final[str | None]
+    #: What that is.
+    kind: Final[Literal["directory", "raw", "block"] | None]
+    #: The version chosen from a `.v/` directory.
+    version: Final[str | None]
+    #: For `used`: where in the stack.
+    place: Final[Place | None]
+    #: For `vetoed`: what speaks against it.
+    vetoes: Final[tuple[Veto, ...]]
+    #: For `shadowed`: the entry that comes first.
+    by: Final[str | None]
+    #: For `other-host`: the field of its release file that says so.
+    field: Final[str | None]
+    #: Code, found and expected, for the other reasons.
+    fault: Final[Fault | None]
+    #: For a `.v/` directory: what in it is passed over.
+    passed_over: Final[tuple[Fault, ...]]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Near:
+    """A name that somebody may have meant."""
+
+    __match_args__ = ("class_", "name")
+    #: The class that has it.
+    class_: Final[_Class]
+    #: The name.
+    name: Final[str]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Explanation:
+    """Everything that has a name, and what becomes of it."""
+
+    __match_args__ = ("class_", "name", "verdict", "entries", "searched", "refusal", "near")
+    #: `confext` or `sysext`.
+    class_: Final[_Class]
+    #: The name that was asked for.
+    name: Final[str]
+    #: What it comes to; `refused`: it would be used, but nothing is merged.
+    verdict: Final[Literal["used", "not-used", "refused", "unknown"]]
+    #: Every entry of the name in all search directories, in order of precedence.
+    entries: Final[tuple[Explained, ...]]
+    #: The search directories, in order of precedence.
+    searched: Final[tuple[Searched, ...]]
+    #: Why a merge would end with an error, if it would.
+    refusal: Final[Refusal | None]
+    #: Where nothing has the name: names that are nearly the same.
+    near: Final[tuple[Near, ...]]
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 

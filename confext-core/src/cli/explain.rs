@@ -1,0 +1,155 @@
+//! `explain`: why an extension of a name is used, or why it is not
+
+use std::io::{self, Write};
+
+use clap::Args;
+use serde::Serialize;
+
+use super::failure::Failure;
+use super::host;
+use super::list::version;
+use super::output::{Output, View};
+use super::plan::write_veto;
+use super::text::Clean;
+use crate::discover::SearchState;
+use crate::explain::{Explained, Explanation, Fault, Place, Reason, Verdict, explain};
+use crate::stack::Merged;
+use crate::state::Checked;
+
+/// Says whether an extension would be used and where in the stack, or why not: every entry of its name in all search
+/// directories. Ends with 0 when it would be used, with 1 when not.
+#[derive(Debug, Args)]
+#[group(skip)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    class: host::ClassArgument,
+    #[command(flatten)]
+    stack: host::StackArguments,
+    #[command(flatten)]
+    choice: host::ChoiceArguments,
+    /// The extension's name, without version and endings.
+    #[arg(value_name = "NAME")]
+    name: String,
+}
+
+/// The exit status for a name that would not be used.
+const NOT_USED: u8 = 1;
+
+pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<u8, Failure> {
+    let (host, mut options) = arguments.stack.open()?;
+    arguments.choice.apply(&mut options);
+    let class = arguments.class.class;
+    let options = host::of_class(&options, class);
+    let explanation = explain(&host, class, &arguments.name, &options)?;
+    let used = explanation.verdict == Verdict::Used;
+    output.answer(&Answer { root: host.path().display().to_string(), explanation })?;
+    Ok(if used { 0 } else { NOT_USED })
+}
+
+#[derive(Serialize)]
+struct Answer {
+    root: String,
+    #[serde(flatten)]
+    explanation: Explanation,
+}
+
+impl View for Answer {
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let Explanation { class, name, verdict, refusal, searched, entries, near, .. } = &self.explanation;
+        let name = Clean(name);
+        match (verdict, refusal) {
+            (Verdict::Used, _) => writeln!(out, "{class} {name} is used")?,
+            (Verdict::NotUsed, _) => writeln!(out, "{class} {name} is not used")?,
+            (Verdict::Unknown, _) => writeln!(out, "no {class} is called {name}")?,
+            (Verdict::Refused, _) => writeln!(out, "{class} {name} would be used, but nothing is merged")?,
+        }
+        if let Some(refusal) = refusal {
+            writeln!(out, "a merge ends with an error")?;
+            writeln!(out, "  reason   [{}] {}", refusal.code, Clean(&refusal.message))?;
+            writeln!(out, "  hint     {}", refusal.hint)?;
+        }
+        for entry in entries {
+            write_entry(entry, out)?;
+        }
+        for directory in searched {
+            let state = match directory.state {
+                SearchState::Listed => "searched",
+                SearchState::Missing => "missing",
+            };
+            writeln!(out, "{state:<8} {}", directory.path)?;
+        }
+        for near in near {
+            writeln!(out, "near     {} ({})", Clean(&near.name), near.class)?;
+        }
+        Ok(())
+    }
+}
+
+fn write_entry(entry: &Explained, out: &mut dyn Write) -> io::Result<()> {
+    let version = version(entry.version.as_deref());
+    writeln!(out, "{}{version}", Clean(&entry.entry.to_string_lossy()))?;
+    if let Some(path) = entry.path.as_ref().filter(|path| **path != entry.entry) {
+        writeln!(out, "  leads to {}", Clean(&path.to_string_lossy()))?;
+    }
+    match &entry.reason {
+        Reason::Used(place) => write_place(place, out)?,
+        Reason::Vetoed { vetoes } => {
+            writeln!(out, "  not used: something speaks against it")?;
+            for veto in vetoes {
+                write_veto(veto, out)?;
+            }
+        }
+        Reason::Shadowed { by } => {
+            writeln!(out, "  not used: {} comes first", Clean(&by.to_string_lossy()))?;
+        }
+        Reason::Masked => writeln!(out, "  not used: an empty directory masks the name")?,
+        Reason::OtherHost { field, fault } => {
+            writeln!(out, "  not used: it is for another host, says {field}")?;
+            write_fault(fault, out)?;
+        }
+        Reason::NotAnExtension { fault } => {
+            writeln!(out, "  not used: it is no extension")?;
+            write_fault(fault, out)?;
+        }
+        Reason::Refused { fault } => {
+            writeln!(out, "  not used: something is wrong with it")?;
+            write_fault(fault, out)?;
+        }
+        Reason::Undecided { fault } => {
+            writeln!(out, "  decided when it is mounted: only the kernel can read it")?;
+            write_fault(fault, out)?;
+        }
+    }
+    for passed_over in &entry.passed_over {
+        writeln!(out, "  passed over {}", Clean(&passed_over.path.to_string_lossy()))?;
+        write_fault(passed_over, out)?;
+    }
+    Ok(())
+}
+
+fn write_place(place: &Place, out: &mut dyn Write) -> io::Result<()> {
+    let names = |names: &[String]| if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
+    writeln!(out, "  used     {} of {} from the bottom", place.position, place.of)?;
+    writeln!(out, "  merges   {}", names(&place.hierarchies))?;
+    writeln!(out, "  above    {}", Clean(&names(&place.above)))?;
+    writeln!(out, "  below    {}", Clean(&names(&place.below)))?;
+    match &place.checked {
+        Checked::None => writeln!(out, "  checked  nothing")?,
+        Checked::Verity { root_hash } => writeln!(out, "  checked  root hash {root_hash}, no signature")?,
+        Checked::Signed { root_hash, by } => {
+            writeln!(out, "  checked  root hash {root_hash}, signed by {}", Clean(&by.subject))?;
+        }
+    }
+    let merged = match place.merged {
+        Merged::No => "no",
+        Merged::Other => "another one of this name",
+        Merged::Yes => "yes",
+        Merged::Unknown => "one of this name, by another program",
+    };
+    writeln!(out, "  merged   {merged}")
+}
+
+fn write_fault(fault: &Fault, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "    reason [{}] {}", fault.code, Clean(&fault.message))?;
+    writeln!(out, "    hint   {}", fault.hint)
+}
