@@ -6,10 +6,9 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use confext_ddi::digest::{self, RootHash};
 use confext_ddi::dps::Designator;
 use confext_ddi::error::Refused;
-use confext_ddi::fs::{self, FileSystem};
+use confext_ddi::fs::FileSystem;
 use confext_ddi::image;
 use confext_ddi::limits::Limits;
 use confext_ddi::policy::{Admitted, Evidence, KeyRules, Policy, Protection};
@@ -22,6 +21,7 @@ use crate::directory::{self, Directory};
 use crate::discover::{Candidate, Kind, Severity};
 use crate::error::{Error, Result};
 use crate::host::Host;
+use crate::identity::{self, Seen};
 use crate::plan::Allowance;
 use crate::sidecars;
 use crate::state::{self, Checked, Identity};
@@ -81,6 +81,16 @@ pub enum Replace {
     Always,
 }
 
+/// How it is told whether an extension that no hash tree identifies is still the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Detect {
+    /// By what the file system says of it: of an image the file, of a directory everything in it. Nothing is read.
+    #[default]
+    Identity,
+    /// By what it contains: it may be touched or copied, and an edit that puts the times back is seen. All of it is read.
+    Content,
+}
+
 /// How to merge.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -113,6 +123,8 @@ pub struct Options {
     /// Extensions without which nothing is merged, by name: one of them that is missing, bad, for another host, masked
     /// or objected to is an error, whatever [`Options::on_bad`] says. Default: none.
     pub required: BTreeSet<String>,
+    /// How a refresh tells whether an extension is still the same. Default: by its identity.
+    pub detect: Detect,
 }
 
 impl Options {
@@ -139,6 +151,7 @@ impl Default for Options {
             lock_wait: Duration::from_secs(30),
             mutability: Mutability::default(),
             required: BTreeSet::new(),
+            detect: Detect::default(),
         }
     }
 }
@@ -151,6 +164,7 @@ pub struct Extension {
     evidence: Evidence,
     matched: Matched,
     body: Body,
+    seen: Seen,
 }
 
 /// Whether an extension is known to be for the host.
@@ -232,6 +246,11 @@ impl Extension {
 
     pub(crate) fn matched(&self) -> Matched {
         self.matched
+    }
+
+    /// What systemd would write down of it.
+    pub(crate) fn seen(&self) -> &Seen {
+        &self.seen
     }
 
     pub(crate) fn into_parts(self) -> (Candidate, Body) {
@@ -320,7 +339,7 @@ impl<'a> Gate<'a> {
         }
         let mut extension = match candidate.kind {
             Kind::Directory => self.admit_directory(candidate, fd)?,
-            Kind::Raw | Kind::Block => self.admit_image(candidate, fd.into(), &stat)?,
+            Kind::Raw | Kind::Block => self.admit_image(candidate, fd.into())?,
         };
         if let Some(matcher) = &self.matcher {
             extension.matched = matcher.match_extension(&extension)?;
@@ -341,21 +360,27 @@ impl<'a> Gate<'a> {
             let fault = Refused::KeyRulesUnsigned { found: "none: it is a directory" };
             return Err(in_image(&candidate, fault.into()));
         }
+        let (seen, _) = self.look_at(&candidate, fd.as_fd())?;
         // Without the mounts below it: they are no part of the extension. Who may not copy mounts may still look.
         let fd = crate::sys::clone_tree(fd.as_fd(), c"", crate::sys::Depth::Single).unwrap_or(fd);
         let files = open_directory(&candidate, fd.as_fd(), &self.options.limits)?;
-        let identity =
-            directory_identity(&files, &self.options.limits).map_err(|e| in_image(&candidate, e))?;
+        let identity = match self.options.detect {
+            Detect::Identity => identity::of_directory(&files, &self.options.limits),
+            Detect::Content => identity::of_directory_content(&files, &self.options.limits),
+        };
+        let identity = identity.map_err(|error| in_image(&candidate, error))?;
         Ok(Extension {
             candidate,
             identity,
             evidence: Evidence::None,
             matched: Matched::Yes,
             body: Body::Directory(fd),
+            seen,
         })
     }
 
-    fn admit_image(&self, candidate: Candidate, file: File, stat: &crate::sys::Statx) -> Result<Extension> {
+    fn admit_image(&self, candidate: Candidate, file: File) -> Result<Extension> {
+        let (seen, stat) = self.look_at(&candidate, file.as_fd())?;
         let mut open = image::Options::default().limits(self.options.limits.clone());
         open.architecture = self.host.architecture();
         let image = sidecars::open_below(self.host, &candidate.path, file, &open)?;
@@ -369,7 +394,10 @@ impl<'a> Gate<'a> {
         let evidence = admitted.evidence().clone();
         let identity = match evidence.root_hash() {
             Some(root_hash) => Identity::RootHash { root_hash: *root_hash },
-            None => file_identity(stat),
+            None if self.options.detect == Detect::Content => {
+                identity::of_image_content(admitted.data()).map_err(|error| in_image(&candidate, error))?
+            }
+            None => identity::of_file(&stat),
         };
         Ok(Extension {
             candidate,
@@ -377,7 +405,15 @@ impl<'a> Gate<'a> {
             evidence,
             matched: Matched::Yes,
             body: Body::Image(Box::new(admitted)),
+            seen,
         })
+    }
+
+    /// What the file system says of a candidate that was opened by its path.
+    fn look_at(&self, candidate: &Candidate, fd: BorrowedFd<'_>) -> Result<(Seen, crate::sys::Statx)> {
+        let failed = |error| Error::os("stat", self.host.display(&candidate.path), error);
+        let seen = Seen::of(fd, candidate.kind).map_err(failed)?;
+        Ok((seen, directory::statx(fd).map_err(failed)?))
     }
 
     /// What extensions are matched with; `None` when nobody asked.
@@ -425,30 +461,4 @@ fn open_directory(candidate: &Candidate, fd: BorrowedFd<'_>, limits: &Limits) ->
 
 fn in_image(candidate: &Candidate, source: confext_ddi::Error) -> Error {
     Error::Image { image: candidate.path.display().to_string(), source }
-}
-
-/// A file is the same when it was not written to, replaced or given away.
-pub(crate) fn file_identity(stat: &crate::sys::Statx) -> Identity {
-    Identity::File {
-        device: (stat.stx_dev_major, stat.stx_dev_minor),
-        inode: stat.stx_ino,
-        size_bytes: stat.stx_size,
-        modified: (stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec),
-        changed: (stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec),
-    }
-}
-
-/// A directory is the same when nothing that `stat` tells of anything in it is different.
-pub(crate) fn directory_identity(files: &Directory, limits: &Limits) -> confext_ddi::Result<Identity> {
-    let stat = directory::statx(files.fd())?;
-    let mut listing = [0; 32];
-    for entry in fs::walk(files, b"", limits)? {
-        let (path, metadata) = entry?;
-        listing = digest::sha256(&[&listing, &path, b"\0", format!("{metadata:?}").as_bytes()]);
-    }
-    Ok(Identity::Directory {
-        device: (stat.stx_dev_major, stat.stx_dev_minor),
-        inode: stat.stx_ino,
-        listing: RootHash::from_bytes(listing).to_hex(),
-    })
 }

@@ -45,6 +45,8 @@ pub mod mkfs;
 
 pub mod state;
 
+mod identity;
+
 pub mod plan;
 
 pub mod trust;

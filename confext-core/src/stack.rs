@@ -89,7 +89,7 @@ pub enum Outcome {
 pub struct Test {
     /// The extension.
     pub name: String,
-    /// `root-hash`, `file` or `directory`.
+    /// `root-hash`, `file`, `directory` or `content`.
     pub test: &'static str,
 }
 
@@ -112,7 +112,7 @@ pub enum Change {
     Replaced {
         /// Its name.
         name: String,
-        /// `root-hash`, `file` or `directory`.
+        /// `root-hash`, `file`, `directory` or `content`.
         test: &'static str,
     },
     /// The same extension, but something else was checked of it or it is elsewhere.

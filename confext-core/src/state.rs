@@ -155,16 +155,23 @@ pub enum Identity {
         /// SHA-256 over all that, in hex.
         listing: String,
     },
+    /// What the extension contains, wherever it is: of an image every byte of its file system, of a directory every
+    /// file with its content and attributes, without times.
+    Content {
+        /// A digest of all that, in hex.
+        sha256: String,
+    },
 }
 
 impl Identity {
-    /// The name of the test: `root-hash`, `file` or `directory`.
+    /// The name of the test: `root-hash`, `file`, `directory` or `content`.
     #[must_use]
     pub const fn test(&self) -> &'static str {
         match self {
             Self::RootHash { .. } => "root-hash",
             Self::File { .. } => "file",
             Self::Directory { .. } => "directory",
+            Self::Content { .. } => "content",
         }
     }
 }
@@ -491,6 +498,7 @@ mod tests {
                 changed: (5, 6),
             },
             Identity::Directory { device: (1, 2), inode: 4, listing: "00".into() },
+            Identity::Content { sha256: "00".into() },
         ] {
             record.layers[0].identity = identity;
             let bytes = serde_json::to_vec(&record).unwrap();

@@ -7,6 +7,7 @@
 //! Kernel versions a call needs are noted at each function; who calls decides what to do without it.
 
 mod fscontext;
+mod handle;
 mod loopctl;
 mod memory;
 mod mount;
@@ -15,6 +16,7 @@ mod path;
 mod statmount;
 
 pub use fscontext::{ContextError, FsContext, Sharing};
+pub use handle::{FileHandle, file_handle};
 pub use loopctl::{
     LoopConfig, LoopFlags, LoopStatus, device_bytes, disk_sequence, loop_clear, loop_configure,
     loop_free_number, loop_status,

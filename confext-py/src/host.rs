@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use confext_core::admission::{HostMatch, OnBad, Options, Replace, Trust};
+use confext_core::admission::{Detect, HostMatch, OnBad, Options, Replace, Trust};
 use confext_core::attach::Mode;
 use confext_core::plan::{Allowance, VetoKind};
 use confext_core::stack::Verb;
@@ -45,6 +45,8 @@ use crate::status::Status;
 /// - `key_rules`: which signer may sign which extensions: `KeyRules`, the path of a file, or its text as `bytes`.
 /// - `certificate_rules`: what certificates must be like, besides being trusted: `usage=required,chain=issued`.
 /// - `require`: names of extensions without which nothing is merged, whatever `on_bad` says.
+/// - `detect`: whether an extension without a hash tree is the same by its `identity` (inode, size and times), or by its
+///   `content`, all of which is read then.
 #[pyclass(frozen, module = "confext")]
 pub(crate) struct Host {
     host: Arc<Root>,
@@ -64,6 +66,7 @@ struct Conditions {
     allow: Vec<Allowance>,
     lock_wait: Duration,
     required: BTreeSet<String>,
+    detect: Detect,
 }
 
 #[pymethods]
@@ -74,11 +77,11 @@ impl Host {
         signature = (
             root=PathBuf::from("/"), *, policy=PolicyArgument::default(), certificates=None, on_bad="refuse",
             attach="sealed-memory", host_match=true, allow=None, lock_wait=30.0, key_rules=None,
-            certificate_rules="", require=None,
+            certificate_rules="", require=None, detect="identity",
         ),
         text_signature = "(root='/', *, policy='signed', certificates=None, on_bad='refuse', \
             attach='sealed-memory', host_match=True, allow=None, lock_wait=30.0, key_rules=None, \
-            certificate_rules='', require=None)",
+            certificate_rules='', require=None, detect='identity')",
     )]
     #[expect(clippy::too_many_arguments, reason = "Python calls it with names")]
     fn new(
@@ -94,10 +97,13 @@ impl Host {
         key_rules: Option<KeyRulesArgument>,
         certificate_rules: &str,
         require: Option<Vec<String>>,
+        detect: &str,
     ) -> PyResult<Self> {
         let on_bad = choice("on_bad", on_bad, &[("refuse", OnBad::RefuseAll), ("skip", OnBad::Skip)])?;
         let modes = [("sealed-memory", Mode::SealedMemory), ("plain", Mode::Plain)];
         let attach = choice("attach", attach, &modes)?;
+        let detect =
+            choice("detect", detect, &[("identity", Detect::Identity), ("content", Detect::Content)])?;
         let host_match = if host_match { HostMatch::Required } else { HostMatch::Ignored };
         let allow = allow.unwrap_or_default().iter().map(|text| allowance(text)).collect::<PyResult<_>>()?;
         let certificate_rules = self::certificate_rules(py, certificate_rules)?;
@@ -118,6 +124,7 @@ impl Host {
                 allow,
                 lock_wait,
                 required: require.unwrap_or_default().into_iter().collect(),
+                detect,
             };
             let host = Arc::new(Root::open(root)?);
             // What cannot be parsed is reported here, and not when it is needed.
@@ -270,6 +277,7 @@ impl Conditions {
         options.allow = self.allow.clone();
         options.lock_wait = self.lock_wait;
         options.required.clone_from(&self.required);
+        options.detect = self.detect;
         Ok(options)
     }
 }

@@ -38,7 +38,7 @@ record! {
         partition: Option<LayerPartition>,
         /// The hierarchies it has files in.
         hierarchies: Tuple<String>,
-        /// What tells it from another one of its name: `root-hash`, `file` or `directory`.
+        /// What tells it from another one of its name: `root-hash`, `file`, `directory` or `content`.
         identity: &'static str,
     }
 }

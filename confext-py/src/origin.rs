@@ -24,8 +24,8 @@ record! {
         partition: Option<LayerPartition>,
         /// What was checked when it was merged. A signer stands here only if the signature was checked then.
         evidence: Evidence,
-        /// How it was made sure that the image opened for this answer is the one that is merged: `root-hash`, `file`
-        /// or `directory`.
+        /// How it was made sure that the image opened for this answer is the one that is merged: `root-hash`, `file`,
+        /// `directory` or `content`.
         confirmed_by: &'static str,
     }
 }

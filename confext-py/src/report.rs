@@ -12,7 +12,7 @@ record! {
         kind: &'static str,
         /// The extension, or the hierarchy.
         name: Option<String>,
-        /// The test that says that an extension is another one: `root-hash`, `file` or `directory`.
+        /// The test that says that an extension is another one: `root-hash`, `file`, `directory` or `content`.
         test: Option<&'static str>,
         /// The policy before.
         found: Option<String>,
@@ -26,7 +26,7 @@ record! {
     Decision {
         /// The extension.
         name: String,
-        /// `root-hash`, `file` or `directory`.
+        /// `root-hash`, `file`, `directory` or `content`.
         test: &'static str,
     }
 }

@@ -1,5 +1,6 @@
 //! What several test tiers share: images made by code, scratch places, and the sweep for leaked kernel objects.
 
+pub mod beside;
 pub mod fat;
 pub mod images;
 pub mod namespace;

@@ -90,6 +90,33 @@ def test_the_whole_story(root: Path, host: confext.Host, put: Any, vendor: confe
     assert host.status()[0].state == "bare"
 
 
+def test_what_is_the_same_is_told_by_identity_or_by_content(root: Path) -> None:
+    tree = root / "run/confexts/tree"
+    release = tree / "etc/extension-release.d/extension-release.tree"
+    release.parent.mkdir(parents=True)
+    release.write_text("ID=_any\n")
+    config = tree / "etc/tree.conf"
+    config.write_text("1234\n")
+
+    def because(host: confext.Host) -> list[tuple[str, str | None]]:
+        return [(change.kind, change.test) for change in host.refresh().because]
+
+    host = confext.Host(root, policy="unprotected", detect="content")
+    assert host.merge().layers[0].identity == "content"
+    os.utime(config, (1, 1))
+    assert because(host) == []
+    config.write_text("1235\n")
+    os.utime(config, (1, 1))
+    assert because(host) == [("replaced", "content")]
+    assert because(confext.Host(root, policy="unprotected")) == [("replaced", "directory")]
+    os.utime(config, (2, 2))
+    assert because(confext.Host(root, policy="unprotected")) == [("replaced", "directory")]
+    host.unmerge()
+    wrong: Any = "times"
+    with pytest.raises(ValueError, match="detect"):
+        confext.Host(root, detect=wrong)
+
+
 def test_a_reader_never_misses_a_file(root: Path, host: confext.Host, put: Any) -> None:
     """Also shows that other threads run during a refresh."""
     put(1)

@@ -7,7 +7,7 @@ use confext_ddi::release::Class;
 
 use super::failure::Failure;
 use super::trust;
-use crate::admission::{OnBad, Options};
+use crate::admission::{Detect, OnBad, Options, Replace};
 use crate::attach::Mode;
 use crate::host::Host;
 use crate::plan::{Allowance, VetoKind};
@@ -100,6 +100,19 @@ pub(super) struct MergeArguments {
     /// How images reach the kernel.
     #[arg(long, value_enum, default_value_t = Attach::SealedMemory)]
     attach: Attach,
+    /// How it is told whether an extension without a hash tree is still the same.
+    #[arg(long, value_enum, default_value_t = DetectBy::Identity)]
+    detect: DetectBy,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum DetectBy {
+    /// By what the file system says of it: inode, size and times.
+    Identity,
+    /// By what it contains; all of it is read.
+    Content,
+    /// Not at all: a refresh always replaces the stack.
+    Always,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -165,6 +178,11 @@ impl MergeArguments {
             Attach::SealedMemory => Mode::SealedMemory,
             Attach::Plain => Mode::Plain,
         };
+        match self.detect {
+            DetectBy::Identity => {}
+            DetectBy::Content => options.detect = Detect::Content,
+            DetectBy::Always => options.replace = Replace::Always,
+        }
         Ok((host, options))
     }
 }

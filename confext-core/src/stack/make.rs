@@ -17,6 +17,7 @@ use crate::directory::{self, Directory};
 use crate::discover::{Candidate, Rejection, Severity};
 use crate::error::{Error, Result};
 use crate::host::Host;
+use crate::identity::Seen;
 use crate::layer::{self, Layer};
 use crate::plan::{Input, LayerFiles, Plan};
 use crate::state::{self, Current, FORMAT, Mutable, Record};
@@ -44,7 +45,7 @@ impl Stack {
         plan.refused = refused;
         let layers: Vec<_> = mounted.iter().map(|layer| layer.record.clone()).collect();
         plan.layers.clone_from(&layers);
-        let origin = origin::text(&layers)?;
+        let origin = origin::text(mounted.iter().map(|layer| (&layer.record, &layer.seen)))?;
         let mut trees = Vec::new();
         for ground in grounds {
             let directories: Vec<_> = mounted
@@ -110,6 +111,7 @@ struct Mounted {
     candidate: Candidate,
     record: state::Layer,
     directories: BTreeMap<&'static str, Directory>,
+    seen: Seen,
     /// Held until the overlay has its own hold on the mount.
     _layer: Layer,
 }
@@ -123,6 +125,7 @@ impl Mounted {
         matcher: Option<&Matcher>,
     ) -> Result<Self, LeftOut> {
         let (mut record, matched) = (extension.record(), extension.matched());
+        let seen = extension.seen().clone();
         let (candidate, body) = extension.into_parts();
         let layer_options =
             layer::Options::new(candidate.name.as_str(), class, host.display(&candidate.path));
@@ -146,7 +149,7 @@ impl Mounted {
                 directories.insert(found.path, Directory::new(found.directory, &options.limits));
             }
         }
-        Ok(Self { candidate, record, directories, _layer: layer })
+        Ok(Self { candidate, record, directories, seen, _layer: layer })
     }
 }
 

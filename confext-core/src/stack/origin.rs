@@ -5,43 +5,74 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+use crate::identity::Seen;
 use crate::state::{Identity, Layer};
 
 #[derive(Serialize)]
 struct Origin<'a> {
     mutable: Mutable,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     extensions: BTreeMap<&'a str, Entry<'a>>,
 }
 
 #[derive(Serialize)]
 struct Mutable {
     mode: &'static str,
-    #[serde(rename = "mutableDirs")]
+    #[serde(rename = "mutableDirs", skip_serializing_if = "BTreeMap::is_empty")]
     directories: BTreeMap<&'static str, &'static str>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Default)]
 #[serde(rename_all = "camelCase")]
 struct Entry<'a> {
     path: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     verity_hash: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    on_mount_id: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file_handle: Option<Handle>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     inode: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    crtime: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mtime: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Handle {
+    #[serde(rename = "type")]
+    kind: i32,
+    handle: String,
+}
+
+impl<'a> Entry<'a> {
+    fn new(layer: &'a Layer, seen: &Seen) -> Self {
+        let path = layer.path.as_str();
+        if let Identity::RootHash { root_hash } = &layer.identity {
+            let verity_hash = Some(root_hash.to_hex());
+            return Self { path, verity_hash, ..Self::default() };
+        }
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let handle = seen.handle.as_ref();
+        Self {
+            path,
+            verity_hash: None,
+            on_mount_id: seen.mount,
+            file_handle: handle.map(|handle| Handle { kind: handle.kind, handle: hex(&handle.bytes) }),
+            inode: handle.is_none().then_some(seen.inode),
+            crtime: Some(seen.created_usec),
+            mtime: Some(seen.modified_usec),
+        }
+    }
 }
 
 /// The text of the `origin` file: JSON indented with tabs.
 ///
-/// systemd compares the whole; without a hash tree it also records mount and file handle, which only it can compare, so
-/// that it takes such a stack of ours for changed and replaces it. That is safe; the other way round would not be.
-pub(super) fn text(layers: &[Layer]) -> Result<String> {
-    let extensions = layers.iter().map(|layer| {
-        let (verity_hash, inode) = match &layer.identity {
-            Identity::RootHash { root_hash } => (Some(root_hash.to_hex()), None),
-            Identity::File { inode, .. } | Identity::Directory { inode, .. } => (None, Some(*inode)),
-        };
-        (layer.name.as_str(), Entry { path: &layer.path, verity_hash, inode })
-    });
+/// systemd compares the whole as JSON: where nothing has changed it leaves the stack alone.
+pub(super) fn text<'a>(layers: impl Iterator<Item = (&'a Layer, &'a Seen)>) -> Result<String> {
+    let extensions = layers.map(|(layer, seen)| (layer.name.as_str(), Entry::new(layer, seen)));
     let mutable = Mutable { mode: "no", directories: BTreeMap::new() };
     let origin = Origin { mutable, extensions: extensions.collect() };
     let mut bytes = Vec::new();
@@ -60,24 +91,45 @@ mod tests {
     use crate::state::Checked;
     use confext_ddi::RootHash;
 
-    #[test]
-    fn it_is_written_like_systemd_writes_it() {
-        let root_hash = RootHash::from_bytes([0xab; 32]);
-        let layer = Layer {
-            name: "a".into(),
-            path: "/run/confexts/a.raw".into(),
+    fn layer(name: &str, identity: Identity) -> Layer {
+        Layer {
+            name: name.into(),
+            path: format!("/run/confexts/{name}"),
             kind: Kind::Raw,
             version: None,
-            identity: Identity::RootHash { root_hash },
-            checked: Checked::Verity { root_hash },
+            identity,
+            checked: Checked::None,
             partition: None,
             hierarchies: vec![],
-        };
-        let expected = format!(
-            "{{\n\t\"mutable\": {{\n\t\t\"mode\": \"no\",\n\t\t\"mutableDirs\": {{}}\n\t}},\n\t\"extensions\": {{\n\t\t\"a\": \
-             {{\n\t\t\t\"path\": \"/run/confexts/a.raw\",\n\t\t\t\"verityHash\": \"{}\"\n\t\t}}\n\t}}\n}}\n",
-            "ab".repeat(32)
-        );
-        assert_eq!(text(&[layer]).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn it_says_what_systemd_says() {
+        let hashed = layer("a", Identity::RootHash { root_hash: RootHash::from_bytes([0xab; 32]) });
+        let directory = Identity::Directory { device: (1, 2), inode: 3, listing: String::new() };
+        let (handled, numbered) = (layer("b", directory.clone()), layer("c", directory));
+        let handle = Some(crate::sys::FileHandle { kind: 1, bytes: vec![0x0a, 0xf0] });
+        let seen = Seen { mount: Some(4), handle, inode: 3, created_usec: 5, modified_usec: 0 };
+        let without = Seen { handle: None, ..seen.clone() };
+        let layers = [(&hashed, &seen), (&handled, &seen), (&numbered, &without)];
+        let found: serde_json::Value = serde_json::from_str(&text(layers.into_iter()).unwrap()).unwrap();
+        let expected = serde_json::json!({
+            "mutable": { "mode": "no" },
+            "extensions": {
+                "a": { "path": "/run/confexts/a", "verityHash": "ab".repeat(32) },
+                "b": {
+                    "path": "/run/confexts/b",
+                    "onMountId": 4,
+                    "fileHandle": { "type": 1, "handle": "0af0" },
+                    "crtime": 5,
+                    "mtime": 0,
+                },
+                "c": { "path": "/run/confexts/c", "onMountId": 4, "inode": 3, "crtime": 5, "mtime": 0 },
+            },
+        });
+        assert_eq!(found, expected);
+        let none = text(std::iter::empty()).unwrap();
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&none).unwrap().as_object().unwrap().len(), 1);
     }
 }

@@ -9,10 +9,11 @@ use confext_ddi::image::{self, Image};
 use confext_ddi::limits::Limits;
 use confext_ddi::policy::Policy;
 
-use crate::admission::{directory_identity, file_identity};
 use crate::directory::{self, Directory, lookup};
+use crate::discover::Kind;
 use crate::error::{Error, Result};
 use crate::host::Host;
+use crate::identity;
 use crate::sidecars;
 use crate::state::{Identity, Layer};
 use crate::sys::{self, Depth};
@@ -27,18 +28,28 @@ pub(super) fn look(host: &Host, layer: &Layer, path: &[u8], limits: &Limits) -> 
     let in_image = |source| Error::Image { image: layer.path.clone(), source };
     let file = host.open_file(place).map_err(|error| Error::os("open", host.display(place), error))?;
     match &layer.identity {
-        Identity::Directory { .. } => {
+        Identity::Directory { .. } | Identity::Content { .. } if layer.kind == Kind::Directory => {
             // As it was merged: without the mounts below it, where that can be had.
             let file = sys::clone_tree(file.as_fd(), c"", Depth::Single).unwrap_or(file);
             let files = Directory::new(file, limits);
-            let found = directory_identity(&files, limits).map_err(in_image)?;
-            same(layer, &found)?;
+            let found = match &layer.identity {
+                Identity::Content { .. } => identity::of_directory_content(&files, limits),
+                _ => identity::of_directory(&files, limits),
+            };
+            same(layer, &found.map_err(in_image)?)?;
             lookup(&files, path).map_err(in_image)
         }
-        Identity::File { .. } => {
+        Identity::Content { .. } => {
+            let image = open(host, place, file.into(), limits)?;
+            let admitted = Policy::unprotected().judge(image, None).map_err(in_image)?;
+            same(layer, &identity::of_image_content(admitted.data()).map_err(in_image)?)?;
+            let files = admitted.file_system(limits).map_err(in_image)?;
+            lookup(files.as_ref(), path).map_err(in_image)
+        }
+        Identity::File { .. } | Identity::Directory { .. } => {
             let stat = directory::statx(file.as_fd());
             let stat = stat.map_err(|error| Error::os("stat", host.display(place), error))?;
-            same(layer, &file_identity(&stat))?;
+            same(layer, &identity::of_file(&stat))?;
             let image = open(host, place, file.into(), limits)?;
             look_inside(image, &Policy::unprotected(), path, limits).map_err(in_image).map(|(_, found)| found)
         }
@@ -91,6 +102,7 @@ fn show(identity: &Identity) -> String {
         Identity::File { inode, size_bytes, .. } => {
             format!("inode {inode} of {size_bytes} bytes or other times")
         }
+        Identity::Content { sha256 } => format!("content with digest {sha256}"),
         Identity::Directory { inode, listing, .. } => format!("inode {inode} with listing {listing}"),
     }
 }

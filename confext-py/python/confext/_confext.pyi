@@ -110,7 +110,7 @@ _Protection: TypeAlias = Literal["none", "verity", "signed"]
 _Kind: TypeAlias = Literal["regular", "directory", "symlink", "char-device", "block-device", "fifo", "socket"]
 _Attribute: TypeAlias = Literal["mode", "owner", "mtime", "content", "xattrs", "hard-links"]
 _Body: TypeAlias = Literal["directory", "raw", "block"]
-_Test: TypeAlias = Literal["root-hash", "file", "directory"]
+_Test: TypeAlias = Literal["root-hash", "file", "directory", "content"]
 _Preset: TypeAlias = Literal[
     "sysext", "sysext-strict", "confext", "confext-strict", "service", "portable", "container", "host"
 ]
@@ -1527,6 +1527,7 @@ class Host:
         key_rules: KeyRules | _Pem | None = None,
         certificate_rules: str = "",
         require: Sequence[str] | None = None,
+        detect: Literal["identity", "content"] = "identity",
     ) -> Host:
         """Open a root directory.
 
@@ -1542,6 +1543,8 @@ class Host:
           `bytes`.
         - `certificate_rules`: what certificates must be like, besides being trusted: `usage=required,chain=issued`.
         - `require`: names of extensions without which nothing is merged, whatever `on_bad` says.
+        - `detect`: whether an extension without a hash tree is the same by its `identity` (inode, size and times), or
+          by its `content`, all of which is read then.
         """
 
     @property
@@ -1671,7 +1674,7 @@ class Layer:
     partition: Final[LayerPartition | None]
     #: The hierarchies it has files in.
     hierarchies: Final[tuple[str, ...]]
-    #: What tells it from another one of its name: `root-hash`, `file` or `directory`.
+    #: What tells it from another one of its name: `root-hash`, `file`, `directory` or `content`.
     identity: Final[_Test]
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
@@ -2017,7 +2020,7 @@ class Change:
     ]
     #: The extension, or the hierarchy.
     name: Final[str | None]
-    #: The test that says that an extension is another one: `root-hash`, `file` or `directory`.
+    #: The test that says that an extension is another one: `root-hash`, `file`, `directory` or `content`.
     test: Final[_Test | None]
     #: The policy before.
     found: Final[str | None]
@@ -2033,7 +2036,7 @@ class Decision:
     __match_args__ = ("name", "test")
     #: The extension.
     name: Final[str]
-    #: `root-hash`, `file` or `directory`.
+    #: `root-hash`, `file`, `directory` or `content`.
     test: Final[_Test]
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
@@ -2132,8 +2135,8 @@ class Source:
     partition: Final[LayerPartition | None]
     #: What was checked when it was merged. A signer stands here only if the signature was checked then.
     evidence: Final[Evidence]
-    #: How it was made sure that the image opened for this answer is the one that is merged: `root-hash`, `file` or
-    #: `directory`.
+    #: How it was made sure that the image opened for this answer is the one that is merged: `root-hash`, `file`,
+    #: `directory` or `content`.
     confirmed_by: Final[_Test]
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
