@@ -26,6 +26,7 @@ use crate::plan::Allowance;
 use crate::sidecars;
 use crate::state::{self, Checked, Identity};
 use crate::trust;
+use crate::units::Request;
 
 /// Whose signatures count.
 #[derive(Clone, Default)]
@@ -163,6 +164,7 @@ pub struct Extension {
     identity: Identity,
     evidence: Evidence,
     matched: Matched,
+    request: Request,
     body: Body,
     seen: Seen,
 }
@@ -202,6 +204,12 @@ impl Extension {
     #[must_use]
     pub fn evidence(&self) -> &Evidence {
         &self.evidence
+    }
+
+    /// What its release file asks of the service manager; nothing when only the kernel can read it.
+    #[must_use]
+    pub fn request(&self) -> &Request {
+        &self.request
     }
 
     /// Its files, as they would be mounted at the root.
@@ -341,8 +349,10 @@ impl<'a> Gate<'a> {
             Kind::Directory => self.admit_directory(candidate, fd)?,
             Kind::Raw | Kind::Block => self.admit_image(candidate, fd.into())?,
         };
-        if let Some(matcher) = &self.matcher {
-            extension.matched = matcher.match_extension(&extension)?;
+        match &self.matcher {
+            Some(matcher) => (extension.matched, extension.request) = matcher.match_extension(&extension)?,
+            // Nobody asks whether it has a release file: then nothing is asked of the manager either.
+            None => extension.request = self.request_of(&extension).unwrap_or_default(),
         }
         Ok(extension)
     }
@@ -374,6 +384,7 @@ impl<'a> Gate<'a> {
             identity,
             evidence: Evidence::None,
             matched: Matched::Yes,
+            request: Request::default(),
             body: Body::Directory(fd),
             seen,
         })
@@ -404,6 +415,7 @@ impl<'a> Gate<'a> {
             identity,
             evidence,
             matched: Matched::Yes,
+            request: Request::default(),
             body: Body::Image(Box::new(admitted)),
             seen,
         })
@@ -414,6 +426,13 @@ impl<'a> Gate<'a> {
         let failed = |error| Error::os("stat", self.host.display(&candidate.path), error);
         let seen = Seen::of(fd, candidate.kind).map_err(failed)?;
         Ok((seen, directory::statx(fd).map_err(failed)?))
+    }
+
+    fn request_of(&self, extension: &Extension) -> Option<Request> {
+        let (limits, name) = (&self.options.limits, &extension.candidate.name);
+        let files = extension.files(limits).ok()?;
+        let found = release::find(files.as_ref(), self.class, name, self.options.strictness, limits).ok()?;
+        Some(Request::of(&found.release))
     }
 
     /// What extensions are matched with; `None` when nobody asked.
@@ -432,16 +451,25 @@ pub(crate) struct Matcher {
 }
 
 impl Matcher {
-    fn match_extension(&self, extension: &Extension) -> Result<Matched, LeftOut> {
+    fn match_extension(&self, extension: &Extension) -> Result<(Matched, Request), LeftOut> {
         match extension.files(&self.limits) {
-            Ok(files) => self.match_files(&extension.candidate, files.as_ref()).map(|()| Matched::Yes),
-            Err(error) if error.code() == "file-system-unsupported" => Ok(Matched::WhenMounted),
+            Ok(files) => {
+                let request = self.match_files(&extension.candidate, files.as_ref())?;
+                Ok((Matched::Yes, request))
+            }
+            Err(error) if error.code() == "file-system-unsupported" => {
+                Ok((Matched::WhenMounted, Request::default()))
+            }
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Looks the release file up and compares it with the host.
-    pub(crate) fn match_files(&self, candidate: &Candidate, files: &dyn FileSystem) -> Result<(), LeftOut> {
+    /// Looks the release file up, compares it with the host, and reads what it asks of the service manager.
+    pub(crate) fn match_files(
+        &self,
+        candidate: &Candidate,
+        files: &dyn FileSystem,
+    ) -> Result<Request, LeftOut> {
         let in_image = |error| in_image(candidate, error);
         let found = release::find(files, self.class, &candidate.name, self.strictness, &self.limits)
             .map_err(in_image)?;
@@ -449,7 +477,8 @@ impl Matcher {
             // A sound extension for somebody else is nobody's fault.
             let severity = if error.family() == "refused" { Severity::Ignored } else { Severity::Refused };
             LeftOut { severity, error: in_image(error) }
-        })
+        })?;
+        Ok(Request::of(&found.release))
     }
 }
 

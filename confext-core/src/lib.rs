@@ -43,6 +43,10 @@ pub mod sidecars;
 
 pub mod mkfs;
 
+pub mod units;
+
+pub mod consumers;
+
 pub mod state;
 
 mod identity;

@@ -12,6 +12,7 @@ use confext_ddi::lint::rules;
 use confext_ddi::release::Class;
 use serde::Serialize;
 
+use crate::consumers::{After, Consumed, Heard};
 use crate::directory::{join, lookup};
 use crate::discover::{Rejection, Severity};
 use crate::error::{Error, Result};
@@ -36,6 +37,11 @@ pub struct Plan {
     pub refused: Vec<Rejection>,
     /// Why a merge would change nothing and end with an error: the first reason.
     pub refusal: Option<Refusal>,
+    /// Who has to hear of it, compared with what is merged now.
+    pub after: After,
+    /// Who has to hear of this stack.
+    #[serde(skip)]
+    pub(crate) heard: Heard,
 }
 
 /// What would stop a merge.
@@ -177,6 +183,8 @@ impl Plan {
             vetoes: Vec::new(),
             refused: Vec::new(),
             refusal: None,
+            after: After::default(),
+            heard: Heard::nothing(),
         };
         for input in inputs {
             let holders = collect(input, limits, &mut plan.vetoes);
@@ -189,7 +197,11 @@ impl Plan {
                 };
                 plan.vetoes.extend(veto::of_path(input, path, holders, base.as_ref()));
                 let seen = floors.seen(path, holders, base.as_ref());
-                changes.extend(change(input, path, seen));
+                let change = change(input, path, seen);
+                if let Some(file) = change.as_ref().and_then(|change| consumed(input, change, seen)) {
+                    plan.heard.add(file);
+                }
+                changes.extend(change);
                 merged.extend(merge_of(input, path, seen));
             }
             let layers = input.layers.iter().map(|layer| layer.name.to_owned()).collect();
@@ -332,6 +344,16 @@ fn change(input: &Input<'_>, path: &[u8], Seen { holders, base }: Seen<'_>) -> O
         }
     };
     Some(Change { path: path.to_vec(), file_type, layer: name(top.layer)?, effect, shadows })
+}
+
+/// A file of an extension that some program reads.
+fn consumed(input: &Input<'_>, change: &Change, seen: Seen<'_>) -> Option<Consumed> {
+    let top = seen.holders.first().filter(|top| top.metadata.file_type != FileType::Directory)?;
+    let path = join(input.hierarchy.as_bytes(), &change.path);
+    let over_host = seen.base.is_some_and(|base| base.file_type != FileType::Directory);
+    let (files, inside) = input.in_layer(top.layer, &change.path)?;
+    let file = Consumed::of(&path, &change.layer, (files, &inside), (&top.metadata, over_host))?;
+    Some(if change.effect == Effect::Hidden { file.hidden() } else { file })
 }
 
 /// Whose files are together in a directory, where they are of more than one.

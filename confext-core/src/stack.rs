@@ -20,6 +20,7 @@ use confext_ddi::release::Class;
 use serde::Serialize;
 
 use crate::admission::Options;
+use crate::consumers::After;
 use crate::discover::Rejection;
 use crate::error::{Error, Result};
 use crate::exec::Placement;
@@ -158,6 +159,8 @@ pub struct Report {
     pub layers: Vec<state::Layer>,
     /// What was found and is not used.
     pub refused: Vec<Rejection>,
+    /// Who has to hear of the change, and of which files.
+    pub after: After,
 }
 
 impl Stack {
@@ -219,6 +222,14 @@ impl Stack {
 
 impl Report {
     fn new(class: Class, outcome: Outcome, refused: Vec<Rejection>) -> Self {
-        Self { class, outcome, hierarchies: Vec::new(), propagated: Vec::new(), layers: Vec::new(), refused }
+        Self {
+            class,
+            outcome,
+            hierarchies: Vec::new(),
+            propagated: Vec::new(),
+            layers: Vec::new(),
+            refused,
+            after: After::nothing(),
+        }
     }
 }

@@ -23,6 +23,7 @@ use confext_ddi::release::Class;
 use confext_ddi::settings::Mutability;
 use serde::{Deserialize, Serialize};
 
+use crate::consumers::Heard;
 use crate::directory;
 use crate::discover::Kind;
 use crate::error::{Error, Result};
@@ -55,6 +56,9 @@ pub struct Record {
     /// Whether it can be written to; not at all where nothing is said.
     #[serde(default)]
     pub mutable: Mutable,
+    /// Who has to hear when it changes; `None` when nothing is said.
+    #[serde(default)]
+    pub heard: Option<Heard>,
 }
 
 /// Whether a hierarchy can be written to while it is merged. Paths are inside the root, without a slash at the front.
@@ -483,6 +487,7 @@ mod tests {
                 writes: Writes::Directory { path: "a".into(), work: "b".into() },
                 imported: None,
             },
+            heard: Some(Heard::nothing()),
         }
     }
 
@@ -513,8 +518,9 @@ mod tests {
         let mut value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
         assert_eq!(value["mutable"]["writes"]["to"], "directory");
         value.as_object_mut().unwrap().remove("mutable");
+        value.as_object_mut().unwrap().remove("heard");
         let older = parse(value.to_string().as_bytes(), Class::Confext, "etc", "/etc").unwrap();
-        assert_eq!(older, Record { mutable: Mutable::default(), ..record() });
+        assert_eq!(older, Record { mutable: Mutable::default(), heard: None, ..record() });
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Python module `confext._confext`: the library in Python's own manner, without logic of its own.
 
 mod admitted;
+mod after;
 mod argument;
 mod build;
 mod command;
@@ -40,6 +41,8 @@ mod _confext {
     const __version__: &str = env!("CARGO_PKG_VERSION");
     #[pymodule_export]
     use crate::admitted::{Admitted, AdmittedPartition};
+    #[pymodule_export]
+    use crate::after::{Affected, After, ChangedPath, InvalidRequest, Work};
     #[pymodule_export]
     use crate::build::{Built, Finding, build, lint};
     #[pymodule_export]

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use confext_core::plan::{self, Effect};
 
+use crate::after::After;
 use crate::argument::text;
 use crate::contents::kind;
 use crate::layer::{Layer, Rejection};
@@ -126,6 +127,8 @@ record! {
         layers: Tuple<Layer>,
         /// Why a merge would end with an error, if it would.
         refusal: Option<Refusal>,
+        /// Who has to hear of it, compared with what is merged now.
+        after: After,
     }
 }
 
@@ -138,6 +141,7 @@ impl From<&plan::Plan> for Plan {
             refused: plan.refused.iter().collect(),
             layers: plan.layers.iter().collect(),
             refusal: plan.refusal.as_ref().map(Refusal::from),
+            after: (&plan.after).into(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use confext_core::stack::{self, Change as Changed, Outcome};
 
+use crate::after::After;
 use crate::layer::{Layer, Rejection};
 use crate::record::{Tuple, record};
 
@@ -50,6 +51,8 @@ record! {
         layers: Tuple<Layer>,
         /// What was found and is not used.
         refused: Tuple<Rejection>,
+        /// Who has to hear of the change.
+        after: After,
     }
 }
 
@@ -71,6 +74,7 @@ impl From<&stack::Report> for Report {
             propagated: report.propagated.iter().cloned().collect(),
             layers: report.layers.iter().collect(),
             refused: report.refused.iter().collect(),
+            after: (&report.after).into(),
         }
     }
 }

@@ -12,6 +12,7 @@ use super::list::{version, write_refused};
 use super::output::{Output, View};
 use super::text::Clean;
 use crate::admission::Options;
+use crate::consumers::{Action, After, InvalidOf, Work};
 use crate::discover::Severity;
 use crate::host::Host;
 use crate::stack::{self, Change, Outcome, Report, Verb};
@@ -116,6 +117,7 @@ impl View for Report {
         for layer in &self.layers {
             write_layer(layer, out)?;
         }
+        write_after(&self.after, out)?;
         // What is left out as intended is for list to show.
         let bad = self.refused.iter().filter(|rejection| rejection.severity == Severity::Refused);
         write_refused(bad, out)
@@ -134,6 +136,36 @@ fn reason(change: &Change) -> String {
         Change::Unknown => "another program merged it".to_owned(),
         Change::Asked => "it was asked for".to_owned(),
     }
+}
+
+/// Who has to hear of a change. What extensions ask of the manager is told also when no file is different.
+pub(super) fn write_after(after: &After, out: &mut dyn Write) -> io::Result<()> {
+    if !after.complete {
+        writeln!(out, "what has changed is not known in full: another program merged what was there")?;
+    }
+    for affected in &after.consumers {
+        let files = affected.paths.len();
+        match &affected.action {
+            Action::Command { command } => {
+                writeln!(out, "for {} ({files} files): {}", affected.consumer.as_str(), command.join(" "))?;
+            }
+            Action::Watches => writeln!(out, "for {} ({files} files): nothing", affected.consumer.as_str())?,
+        }
+    }
+    let Work { reload, restart, reload_or_restart, stop, invalid, .. } = &after.manager;
+    if *reload {
+        writeln!(out, "extensions ask for: daemon-reload")?;
+    }
+    for (what, units) in [("stop", stop), ("restart", restart), ("reload-or-restart", reload_or_restart)] {
+        if !units.is_empty() {
+            writeln!(out, "extensions ask for: {what} {}", units.join(" "))?;
+        }
+    }
+    for InvalidOf { layer, invalid, .. } in invalid {
+        let (layer, found) = (Clean(layer), Clean(&invalid.found));
+        writeln!(out, "{layer} asks for what means nothing: {}={found}", invalid.key)?;
+    }
+    Ok(())
 }
 
 /// One extension of a stack.

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::failure::Failure;
 use super::host;
 use super::list::write_refused;
+use super::merge::write_after;
 use super::output::{Output, View};
 use super::text::{Clean, Path};
 use crate::discover::Severity;
@@ -57,6 +58,7 @@ impl View for Preview {
         for veto in &self.plan.vetoes {
             write_veto(veto, out)?;
         }
+        write_after(&self.plan.after, out)?;
         if let Some(refusal) = &self.plan.refusal {
             writeln!(out, "a merge ends with an error and changes nothing: [{}]", refusal.code)?;
         }

@@ -6,6 +6,7 @@ use super::changes::{self, changes};
 use super::place::{Removal, Step, place};
 use super::{Change, Lock, Outcome, Report, Selection, Stack, Test, Tree, bare, select};
 use crate::admission::{Options, Replace};
+use crate::consumers::{After, Heard};
 use crate::discover::Rejection;
 use crate::error::{Error, Result};
 use crate::host::Host;
@@ -207,8 +208,12 @@ impl Intent {
     /// Everything that is merged goes.
     fn unmerge(class: Class, stacks: Stacks, refused: Vec<Rejection>) -> Self {
         let outcome = if stacks.is_empty() { Outcome::Nothing } else { Outcome::Unmerged };
+        let after = After::between(&heard(&stacks), &Heard::nothing());
         let remove = |(hierarchy, merged)| Step::Remove(Removal::new(class, hierarchy, merged));
-        Self { steps: stacks.into_iter().map(remove).collect(), report: Report::new(class, outcome, refused) }
+        Self {
+            steps: stacks.into_iter().map(remove).collect(),
+            report: Report { after, ..Report::new(class, outcome, refused) },
+        }
     }
 
     /// A stack is put in place; of what is merged, the hierarchies that it has no tree for go.
@@ -218,12 +223,13 @@ impl Intent {
         stacks: Stacks,
         (options, selection, outcome): (&Options, Selection, Outcome),
     ) -> Result<Self> {
-        let Stack { trees, layers, plan: Plan { refused, .. } } =
+        let Stack { trees, layers, plan: Plan { refused, heard: now, .. } } =
             Stack::make(host, class, options, selection)?;
         if trees.is_empty() {
             return Ok(Self::unmerge(class, stacks, refused));
         }
-        let mut report = Report { layers, ..Report::new(class, outcome, refused) };
+        let after = After::between(&heard(&stacks), &now);
+        let mut report = Report { layers, after, ..Report::new(class, outcome, refused) };
         let mut steps = Vec::new();
         for (hierarchy, merged) in stacks {
             if !trees.iter().any(|tree| tree.hierarchy == hierarchy) {
@@ -246,6 +252,12 @@ impl Intent {
 
 fn records(stacks: &Stacks) -> Vec<(&'static str, Option<&Record>)> {
     stacks.iter().map(|(hierarchy, merged)| (*hierarchy, merged.record.as_ref())).collect()
+}
+
+/// Who has to hear of it when they change.
+fn heard(stacks: &Stacks) -> Heard {
+    let records = stacks.iter().map(|(_, merged)| merged.record.as_ref());
+    Heard::of_all(records.map(|record| record.and_then(|record| record.heard.as_ref())))
 }
 
 fn propagates(host: &Host, tree: &Tree) -> Result<bool> {

@@ -113,6 +113,7 @@ mod tests {
             created: false,
             layers,
             mutable: Mutable::default(),
+            heard: None,
         }
     }
 

@@ -21,6 +21,7 @@ use crate::identity::Seen;
 use crate::layer::{self, Layer};
 use crate::plan::{Input, LayerFiles, Plan};
 use crate::state::{self, Current, FORMAT, Mutable, Record};
+use crate::units::Request;
 
 impl Stack {
     /// Attaches, mounts, plans and assembles; nothing is put in place.
@@ -45,6 +46,8 @@ impl Stack {
         plan.refused = refused;
         let layers: Vec<_> = mounted.iter().map(|layer| layer.record.clone()).collect();
         plan.layers.clone_from(&layers);
+        let request = |layer: &Mounted| (layer.record.name.clone(), layer.request.clone());
+        plan.heard.requests = mounted.iter().map(request).collect();
         let origin = origin::text(mounted.iter().map(|layer| (&layer.record, &layer.seen)))?;
         let mut trees = Vec::new();
         for ground in grounds {
@@ -65,6 +68,7 @@ impl Stack {
                 created: ground.created,
                 layers: layers.clone(),
                 mutable: Mutable::default(),
+                heard: Some(plan.heard.below(ground.hierarchy)),
             };
             let mount = overlay::assemble(&Parts {
                 class,
@@ -110,6 +114,7 @@ fn settle(
 struct Mounted {
     candidate: Candidate,
     record: state::Layer,
+    request: Request,
     directories: BTreeMap<&'static str, Directory>,
     seen: Seen,
     /// Held until the overlay has its own hold on the mount.
@@ -126,6 +131,7 @@ impl Mounted {
     ) -> Result<Self, LeftOut> {
         let (mut record, matched) = (extension.record(), extension.matched());
         let seen = extension.seen().clone();
+        let mut request = extension.request().clone();
         let (candidate, body) = extension.into_parts();
         let layer_options =
             layer::Options::new(candidate.name.as_str(), class, host.display(&candidate.path));
@@ -138,7 +144,7 @@ impl Mounted {
             Body::Directory(fd) => Layer::from_directory(fd.as_fd(), layer_options)?,
         };
         if let (Matched::WhenMounted, Some(matcher)) = (matched, matcher) {
-            matcher.match_files(&candidate, whole(&layer, options)?.as_ref())?;
+            request = matcher.match_files(&candidate, whole(&layer, options)?.as_ref())?;
         }
         let mut directories = BTreeMap::new();
         for found in layer.hierarchies()? {
@@ -149,7 +155,7 @@ impl Mounted {
                 directories.insert(found.path, Directory::new(found.directory, &options.limits));
             }
         }
-        Ok(Self { candidate, record, directories, seen, _layer: layer })
+        Ok(Self { candidate, record, request, directories, seen, _layer: layer })
     }
 }
 

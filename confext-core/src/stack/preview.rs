@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::select::{missing, taken};
 use super::{Selection, bare, select};
 use crate::admission::{Extension, OnBad, Options};
+use crate::consumers::{After, Heard};
 use crate::directory::{Directory, lookup};
 use crate::discover::{Candidate, Rejection, Searched, Severity};
 use crate::error::{Error, Result};
@@ -82,6 +83,10 @@ pub(crate) fn preview(host: &Host, class: Class, options: &Options) -> Result<Pr
     }
     let mut plan = Plan::new(class, &inputs, &options.limits)?;
     plan.layers = records;
+    let request =
+        |(extension, _): &(&Extension, _)| (extension.candidate().name.clone(), extension.request().clone());
+    plan.heard.requests = readable.iter().map(request).collect();
+    plan.after = After::between(&MergedStacks::look(host, class)?.heard(), &plan.heard);
     plan.refused = refused;
     plan.settle(&options.allow, |name, severity| options.is_fatal(name, severity));
     let candidates = readable.iter().map(|(extension, _)| extension.candidate().clone()).collect();
@@ -168,6 +173,13 @@ impl MergedStacks {
             }
         }
         Ok(Self(stacks))
+    }
+
+    /// Who hears when they change.
+    fn heard(&self) -> Heard {
+        Heard::of_all(
+            self.0.iter().map(|(_, record)| record.as_ref().and_then(|record| record.heard.as_ref())),
+        )
     }
 
     /// Whether an extension is part of them.

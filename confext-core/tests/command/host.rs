@@ -181,6 +181,29 @@ fn a_required_extension_decides_for_all_others() {
 }
 
 #[test]
+fn a_plan_says_who_has_to_hear_of_it() {
+    let scratch = Scratch::new();
+    scratch.host();
+    let keys = "ID=_any\nEXTENSION_RESTART_UNITS=\"a.service nonsense\"\nEXTENSION_RELOAD_OR_RESTART_UNITS=b.service\n";
+    scratch.file("host/run/confexts/app/etc/extension-release.d/extension-release.app", keys);
+    for path in ["systemd/system/a.service", "tmpfiles.d/a.conf", "polkit-1/rules.d/a.rules", "app.conf"] {
+        scratch.file(&format!("host/run/confexts/app/etc/{path}"), "x");
+    }
+    scratch.file("host/etc/tmpfiles.d/a.conf", "of the host");
+    let plan = ask(&scratch, "plan", &["--policy", "root=unprotected+absent"]);
+    let after = plan["after"].clone();
+    let found: Vec<_> = all(std::slice::from_ref(&after), "consumers")
+        .iter()
+        .map(|one| (one["consumer"].clone(), one["paths"][0]["change"].clone()))
+        .collect();
+    let pair = |consumer: &str, change: &str| (Value::from(consumer), Value::from(change));
+    assert_eq!(found, [pair("units", "added"), pair("tmpfiles", "changed"), pair("polkit", "added")]);
+    assert_eq!(after["manager"]["restart"], serde_json::json!(["a.service"]));
+    assert_eq!(after["manager"]["invalid"][0]["found"], "nonsense");
+    check("after", &[after]);
+}
+
+#[test]
 fn questions_about_a_host_need_no_privilege() {
     let scratch = Scratch::new();
     scratch.host();
@@ -286,6 +309,7 @@ fn a_stack_comes_is_exchanged_traced_and_goes() {
     let reports =
         [merged, unchanged, refreshed, unmerged, both["reports"][0].clone(), both["reports"][1].clone()];
     check("merge", &reports);
+    assert!(reports.iter().all(|report| report["after"]["complete"] == true), "{reports:#?}");
     check("layer", &all(&reports, "layers"));
     check("status", &[status]);
     let sources = traces.iter().filter_map(|trace| trace.get("source").cloned());

@@ -1725,7 +1725,7 @@ class Rejection:
 class Plan:
     """What a merge would do."""
 
-    __match_args__ = ("class_", "hierarchies", "vetoes", "refused", "layers", "refusal")
+    __match_args__ = ("class_", "hierarchies", "vetoes", "refused", "layers", "refusal", "after")
     #: `confext` or `sysext`.
     class_: Final[_Class]
     #: The hierarchies that would be merged.
@@ -1738,6 +1738,8 @@ class Plan:
     layers: Final[tuple[Layer, ...]]
     #: Why a merge would end with an error, if it would.
     refusal: Final[Refusal | None]
+    #: Who has to hear of it, compared with what is merged now.
+    after: Final[After]
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
@@ -1976,10 +1978,82 @@ class Explanation:
     def __hash__(self) -> int: ...
 
 @final
+class ChangedPath:
+    """A file that is different."""
+
+    __match_args__ = ("path", "change")
+    #: Below the root.
+    path: Final[str]
+    #: How.
+    change: Final[Literal["added", "removed", "changed"]]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Affected:
+    """A program, and what is different for it."""
+
+    __match_args__ = ("consumer", "command", "paths")
+    #: The program: `units`, `dbus`, `sysusers`, `tmpfiles`, `udev-rules`, `ld-so`, …
+    consumer: Final[str]
+    #: What makes it notice: a program and its arguments; `None` when it watches its directories.
+    command: Final[tuple[str, ...] | None]
+    #: What is different, sorted.
+    paths: Final[tuple[ChangedPath, ...]]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class InvalidRequest:
+    """What an extension asks of the service manager and means nothing."""
+
+    __match_args__ = ("layer", "key", "found")
+    #: The extension.
+    layer: Final[str]
+    #: The key of its release file.
+    key: Final[str]
+    #: The value, or the word of it.
+    found: Final[str]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Work:
+    """What extensions ask of the service manager."""
+
+    __match_args__ = ("reload", "restart", "reload_or_restart", "stop", "invalid")
+    #: Whether it is to read unit files again.
+    reload: Final[bool]
+    #: Units to restart.
+    restart: Final[tuple[str, ...]]
+    #: Units to reload, or to restart where they cannot.
+    reload_or_restart: Final[tuple[str, ...]]
+    #: Units to stop: their file is gone.
+    stop: Final[tuple[str, ...]]
+    #: What means nothing.
+    invalid: Final[tuple[InvalidRequest, ...]]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class After:
+    """Who has to hear of a changed stack."""
+
+    __match_args__ = ("complete", "consumers", "manager")
+    #: Whether these are all changes: not when another program merged what was there before.
+    complete: Final[bool]
+    #: Programs that read files which are different.
+    consumers: Final[tuple[Affected, ...]]
+    #: What the extensions ask of the service manager.
+    manager: Final[Work]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
 class Report:
     """What was done, and with what."""
 
-    __match_args__ = ("class_", "outcome", "because", "decided_by", "hierarchies", "propagated", "layers", "refused")
+    __match_args__ = ("class_", "outcome", "because", "decided_by", "hierarchies", "propagated", "layers", "refused", "after")
     #: `confext` or `sysext`.
     class_: Final[_Class]
     #: `merged`, `refreshed`, `unchanged`, `unmerged` or `nothing` (there was nothing to do).
@@ -1996,6 +2070,8 @@ class Report:
     layers: Final[tuple[Layer, ...]]
     #: What was found and is not used.
     refused: Final[tuple[Rejection, ...]]
+    #: Who has to hear of the change.
+    after: Final[After]
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
