@@ -249,6 +249,7 @@ impl Extension {
             checked: Checked::from(&self.evidence),
             partition,
             hierarchies: Vec::new(),
+            attached: None,
         }
     }
 

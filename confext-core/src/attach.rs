@@ -3,12 +3,15 @@
 //! ```text
 //!  Admitted ── each block read once, checked, copied ──► memfd ── sealed ──► loop device     SealedMemory
 //!  Admitted without verity ────────── a window of the file ────────────────► loop device     Plain
+//!  Admitted without verity ────────── EROFS in the file ─────────────────────────────────► InPlace, where the kernel can
 //! ```
+
+mod way;
 
 use std::fs::File;
 use std::io::Write as _;
 use std::ops::ControlFlow;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 
 use confext_ddi::error::{LimitExceeded, Refused};
 use confext_ddi::fstype::{self, FsType};
@@ -17,14 +20,16 @@ use confext_ddi::policy::{Admitted, Evidence, Protection};
 use confext_ddi::read::{ReadAt, Window};
 use confext_ddi::units::ByteRange;
 pub use confext_ddi::verity::Progress;
-use serde::Serialize;
+use rustix::fs::FileType;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::loopdev::{self, LoopDevice};
-use crate::sys::{self, SealFlags};
+use crate::loopdev::{self, Io, LoopDevice};
+use crate::sys::{self, AtFlags, ContextError, FsContext, SealFlags, Sharing, StatxFlags};
+pub use way::{Reads, Reason, Way};
 
 /// How the bytes reach the kernel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Mode {
@@ -33,6 +38,22 @@ pub enum Mode {
     SealedMemory,
     /// A loop device on the file itself, for images admitted without verity. Who can write the file changes the mount.
     Plain,
+    /// As little as the evidence allows. What was checked is copied as in [`Mode::SealedMemory`]. Of what nobody checks,
+    /// EROFS is read from the file itself, without loop device and copy, where the kernel can do that (Linux 6.12); all else
+    /// through a loop device as in [`Mode::Plain`]. Who can write the file changes the mount. [`Way`] says what was done.
+    InPlace,
+}
+
+impl Mode {
+    /// As it is written: `sealed-memory`, `plain` or `in-place`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SealedMemory => "sealed-memory",
+            Self::Plain => "plain",
+            Self::InPlace => "in-place",
+        }
+    }
 }
 
 /// Told how far the copy is; may stop it.
@@ -75,30 +96,41 @@ impl std::fmt::Debug for Options<'_> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Origin {
-    /// How its bytes reach the kernel.
-    pub mode: Mode,
+    /// How its bytes reach the kernel, and why.
+    pub way: Way,
     /// What was checked about them.
     pub evidence: Evidence,
     /// The partition they are from.
     pub partition: Partition,
     /// The file system, by the magic in the bytes that are used.
     pub fs_type: FsType,
-    /// How many bytes the device has.
+    /// How many bytes the kernel was shown.
     pub len_bytes: u64,
 }
 
-/// An admitted image as a block device. Dropped, the device goes with its last user.
+/// An admitted image as the kernel can mount it. Dropped, a device goes with its last user.
 #[derive(Debug)]
 pub struct Attached {
-    device: LoopDevice,
+    backing: Backing,
     origin: Origin,
 }
 
+/// What a file system is mounted from.
+#[derive(Debug)]
+pub(crate) enum Backing {
+    Loop(LoopDevice),
+    /// A superblock on the file.
+    File(FsContext),
+}
+
 impl Attached {
-    /// The device.
+    /// The device; `None` when the kernel reads the file itself.
     #[must_use]
-    pub const fn device(&self) -> &LoopDevice {
-        &self.device
+    pub const fn device(&self) -> Option<&LoopDevice> {
+        match &self.backing {
+            Backing::Loop(device) => Some(device),
+            Backing::File(_) => None,
+        }
     }
 
     /// What it is.
@@ -113,15 +145,18 @@ impl Attached {
     ///
     /// As [`LoopDevice::detach`].
     pub fn detach(self) -> Result<()> {
-        self.device.detach()
+        match self.backing {
+            Backing::Loop(device) => device.detach(),
+            Backing::File(_) => Ok(()),
+        }
     }
 
-    pub(crate) fn into_parts(self) -> (LoopDevice, Origin) {
-        (self.device, self.origin)
+    pub(crate) fn into_parts(self) -> (Backing, Origin) {
+        (self.backing, self.origin)
     }
 }
 
-/// Makes the data partition of an admitted image a block device.
+/// Makes the data partition of an admitted image something that the kernel can mount.
 ///
 /// # Errors
 ///
@@ -136,19 +171,36 @@ pub fn attach<'a, R: ReadAt + AsFd>(
     let Options { mode, progress } = options.into();
     let evidence = admitted.evidence().clone();
     let partition = admitted.image().data().clone();
-    let (device, fs_type, len_bytes) = match mode {
-        Mode::SealedMemory => {
+    let unprotected = evidence.protection() == Protection::None;
+    let (shown, because) = match mode {
+        Mode::InPlace if unprotected => attach_in_place(admitted.image().reader(), &partition)?,
+        Mode::SealedMemory | Mode::InPlace => {
             let report: &mut Report<'_> = match progress {
                 Some(report) => report,
                 None => &mut |_| ControlFlow::Continue(()),
             };
             let most = admitted.image().limits().image_bytes;
             let name = memory_name(&evidence);
-            attach_sealed(&seal(admitted.data(), &name, most, report)?, &partition, &name)?
+            let shown = attach_sealed(&seal(admitted.data(), &name, most, report)?, &partition, &name)?;
+            (shown, if mode == Mode::InPlace { Reason::HashTree } else { Reason::Asked })
         }
-        Mode::Plain => attach_plain(admitted.image().reader(), &evidence, &partition)?,
+        Mode::Plain => (attach_plain(admitted.image().reader(), &evidence, &partition)?, Reason::Asked),
     };
-    Ok(Attached { device, origin: Origin { mode, evidence, partition, fs_type, len_bytes } })
+    let Shown { backing, fs_type, len_bytes, reads } = shown;
+    let io = match &backing {
+        Backing::Loop(device) => Some(device.io()),
+        Backing::File(_) => None,
+    };
+    let way = Way { asked: mode, reads, io, because };
+    Ok(Attached { backing, origin: Origin { way, evidence, partition, fs_type, len_bytes } })
+}
+
+/// What is shown to the kernel.
+struct Shown {
+    backing: Backing,
+    fs_type: FsType,
+    len_bytes: u64,
+    reads: Reads,
 }
 
 /// Bytes in memory that nobody can change, not even this process.
@@ -195,19 +247,15 @@ fn seal(data: &impl ReadAt, name: &str, most: u64, report: &mut Report<'_>) -> R
     Ok(Sealed { file, range })
 }
 
-fn attach_sealed(sealed: &Sealed, partition: &Partition, name: &str) -> Result<(LoopDevice, FsType, u64)> {
+fn attach_sealed(sealed: &Sealed, partition: &Partition, name: &str) -> Result<Shown> {
     // The magic is read again, from the bytes that are used: what was read when the image was opened was not checked.
     let fs_type = layer_file_system(&sealed.file, partition)?;
     let options = loopdev::Options::new(sealed.range).name(name);
-    let device = LoopDevice::attach(sealed.file.as_fd(), &options)?;
-    Ok((device, fs_type, sealed.range.len_bytes()))
+    let backing = Backing::Loop(LoopDevice::attach(sealed.file.as_fd(), &options)?);
+    Ok(Shown { backing, fs_type, len_bytes: sealed.range.len_bytes(), reads: Reads::SealedMemory })
 }
 
-fn attach_plain<R: ReadAt + AsFd>(
-    image: &R,
-    evidence: &Evidence,
-    partition: &Partition,
-) -> Result<(LoopDevice, FsType, u64)> {
+fn attach_plain<R: ReadAt + AsFd>(image: &R, evidence: &Evidence, partition: &Partition) -> Result<Shown> {
     let protection = evidence.protection();
     if protection != Protection::None {
         return Err(Error::conflict(
@@ -217,10 +265,60 @@ fn attach_plain<R: ReadAt + AsFd>(
             format!("protection {}", Protection::None),
         ));
     }
-    let range = partition.range;
+    let fs_type = layer_file_system(&Window::new(image, partition.range)?, partition)?;
+    attach_window(image.as_fd(), partition.range, fs_type)
+}
+
+/// A loop device on the file, past the page cache where the kernel can: the file system has a cache of its own.
+fn attach_window(file: BorrowedFd<'_>, range: ByteRange, fs_type: FsType) -> Result<Shown> {
+    let device = LoopDevice::attach(file, &loopdev::Options::new(range).io(Io::Direct))?;
+    let (backing, len_bytes) = (Backing::Loop(device), range.len_bytes());
+    Ok(Shown { backing, fs_type, len_bytes, reads: Reads::LoopDevice })
+}
+
+/// The file itself where that can be, else a loop device, and why.
+fn attach_in_place<R: ReadAt + AsFd>(image: &R, partition: &Partition) -> Result<(Shown, Reason)> {
+    let (file, range) = (image.as_fd(), partition.range);
     let fs_type = layer_file_system(&Window::new(image, range)?, partition)?;
-    let device = LoopDevice::attach(image.as_fd(), &loopdev::Options::new(range))?;
-    Ok((device, fs_type, range.len_bytes()))
+    let reason = if fs_type != FsType::Erofs {
+        Reason::FileSystem
+    } else if !can_be_mounted_from(file).map_err(|source| Error::os("stat", place(partition), source))? {
+        Reason::Place
+    } else {
+        match erofs_on(file, range) {
+            Ok(context) => {
+                let backing = Backing::File(context);
+                let len_bytes = range.len_bytes();
+                return Ok((Shown { backing, fs_type, len_bytes, reads: Reads::File }, Reason::Asked));
+            }
+            // Whatever is wrong with the image is found again, and told, when the device is mounted.
+            Err(_) => Reason::Kernel,
+        }
+    };
+    Ok((attach_window(file, range, fs_type)?, reason))
+}
+
+/// `OVERLAYFS_SUPER_MAGIC`
+const OVERLAYFS: i128 = 0x794c_7630;
+
+/// Whether a file system can be in this file: the overlay that is made of it later is one more on the kernel's stack, and
+/// there can be two.
+fn can_be_mounted_from(file: BorrowedFd<'_>) -> std::io::Result<bool> {
+    let stat = sys::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::TYPE)?;
+    let is_file = FileType::from_raw_mode(stat.stx_mode.into()).is_file();
+    Ok(is_file && i128::from(rustix::fs::fstatfs(file)?.f_type) != OVERLAYFS)
+}
+
+/// A superblock on a part of the file that is open, whatever its path leads to now.
+fn erofs_on(file: BorrowedFd<'_>, range: ByteRange) -> std::result::Result<FsContext, ContextError> {
+    let context = FsContext::open(FsType::Erofs.as_str())?;
+    context.set_string("source", format!("/proc/self/fd/{}", file.as_raw_fd()).as_str())?;
+    if range.start() > 0 {
+        context.set_string("fsoffset", range.start().to_string().as_str())?;
+    }
+    context.set_flag("ro")?;
+    context.create(Sharing::Exclusive)?;
+    Ok(context)
 }
 
 /// The file systems a layer can be: read-only mounts of these need no repair and have one superblock a device.

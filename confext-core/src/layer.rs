@@ -14,7 +14,7 @@ use confext_ddi::release::Class;
 use rustix::fs::{AtFlags, FileType, StatxFlags};
 use serde::Serialize;
 
-use crate::attach::{Attached, Origin};
+use crate::attach::{Attached, Backing, Origin};
 use crate::error::{Error, Result};
 use crate::loopdev::{DeviceNumber, LoopDevice};
 use crate::sys::{
@@ -32,8 +32,8 @@ pub enum Source {
         /// Its bytes and what was checked about them.
         #[serde(flatten)]
         origin: Origin,
-        /// The device its file system is mounted from.
-        device: DeviceNumber,
+        /// The device its file system is mounted from; `None` when that is the file itself.
+        device: Option<DeviceNumber>,
     },
     /// A directory: nothing about it can be checked.
     Directory,
@@ -86,19 +86,25 @@ impl Layer {
     /// # Errors
     ///
     /// `file-system-context` with the kernel's message when it cannot be mounted; `mount-source` when the kernel mounted
-    /// another device than the attached one.
+    /// another device than the attached one, or when the device was put to another use meanwhile.
     ///
     /// # Needs
     ///
     /// `CAP_SYS_ADMIN`; Linux 5.2.
     pub fn mount(attached: Attached, options: Options) -> Result<Self> {
         let Options { name, class, path } = options;
-        let (device, origin) = attached.into_parts();
-        let mount = mount_device(&device, origin.fs_type, class)?;
-        check_device(mount.as_fd(), &device)?;
-        let source = Source::Image { origin, device: device.device_number() };
-        // The mount holds the device open now, so closing ours leaves it attached until the mount goes.
-        drop(device);
+        let (backing, origin) = attached.into_parts();
+        let (mount, device) = match backing {
+            Backing::File(superblock) => (superblock.mount(mount_flags(class))?, None),
+            Backing::Loop(device) => {
+                let mount = mount_device(&device, origin.fs_type, class)?;
+                check_device(mount.as_fd(), &device)?;
+                device.check_use()?;
+                // The mount holds the device open now, so closing ours leaves it attached until the mount goes.
+                (mount, Some(device.device_number()))
+            }
+        };
+        let source = Source::Image { origin, device };
         Ok(Self { name, class, path, source, mount })
     }
 

@@ -24,7 +24,7 @@ const ATTEMPTS: u32 = 128;
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
 /// How a device reads its file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Io {
     /// Through the file's page cache. The only way for memory.
@@ -99,6 +99,7 @@ pub struct LoopDevice {
     path: PathBuf,
     device_number: DeviceNumber,
     disk_sequence: Option<u64>,
+    io: Io,
 }
 
 impl LoopDevice {
@@ -152,6 +153,30 @@ impl LoopDevice {
         self.disk_sequence
     }
 
+    /// How it reads its file: what was asked for, or the page cache where the file system can do nothing else.
+    #[must_use]
+    pub const fn io(&self) -> Io {
+        self.io
+    }
+
+    /// Makes sure that the device still is in the use that it was attached for: its number may be in another use, and its
+    /// file may have been exchanged by somebody else.
+    ///
+    /// # Errors
+    ///
+    /// `mount-source`; `os` when the kernel cannot be asked.
+    pub(crate) fn check_use(&self) -> Result<()> {
+        // Before Linux 5.15 there is nothing to compare.
+        let Some(expected) = self.disk_sequence else { return Ok(()) };
+        let found = sys::disk_sequence(self.device.as_fd())
+            .map_err(|source| os_error("read the sequence of loop device", &self.path, source))?;
+        if found == expected {
+            return Ok(());
+        }
+        let (found, expected) = (format!("use {found} of the device"), format!("use {expected}"));
+        Err(Error::conflict("mount-source", self.path.display().to_string(), found, expected))
+    }
+
     /// Lets go of the file now; while a file system is mounted from the device, when that is unmounted.
     ///
     /// # Errors
@@ -184,11 +209,11 @@ impl LoopDevice {
             .map_err(|source| Failure::Other(os_error("stat loop device", &path, source)))?;
         let device_number = DeviceNumber { major: stat.stx_rdev_major, minor: stat.stx_rdev_minor };
         let disk_sequence = sys::disk_sequence(device.as_fd()).ok();
-        Ok(Self { device, path, device_number, disk_sequence })
+        Ok(Self { device, path, device_number, disk_sequence, io: options.io })
     }
 
     /// Checks that the kernel did what was asked: the window is the one that was checked, and nothing can write to it.
-    fn checked(self, number: u32, options: &Options) -> Result<Self> {
+    fn checked(mut self, number: u32, options: &Options) -> Result<Self> {
         let status = sys::loop_status(self.device.as_fd())
             .map_err(|source| os_error("read status of loop device", &self.path, source))?;
         let bytes = sys::device_bytes(self.device.as_fd())
@@ -200,6 +225,8 @@ impl LoopDevice {
             && status.offset == window.start()
             && bytes == window.len_bytes();
         if right {
+            let direct = status.flags.contains(LoopFlags::DIRECT_IO);
+            self.io = if direct { Io::Direct } else { Io::Buffered };
             return Ok(self);
         }
         Err(Error::conflict(

@@ -20,6 +20,7 @@ use confext_ddi::release::Class;
 use serde::Serialize;
 
 use crate::admission::Options;
+use crate::attach::Mode;
 use crate::consumers::After;
 use crate::discover::Rejection;
 use crate::error::{Error, Result};
@@ -120,6 +121,15 @@ pub enum Change {
     Rechecked {
         /// Its name.
         name: String,
+    },
+    /// The same extension, but its image is to be attached in another way.
+    Attached {
+        /// Its name.
+        name: String,
+        /// The mode before.
+        found: Mode,
+        /// The mode now.
+        expected: Mode,
     },
     /// Another policy.
     Policy {

@@ -23,6 +23,7 @@ use confext_ddi::release::Class;
 use confext_ddi::settings::Mutability;
 use serde::{Deserialize, Serialize};
 
+use crate::attach::Way;
 use crate::consumers::Heard;
 use crate::directory;
 use crate::discover::Kind;
@@ -115,6 +116,9 @@ pub struct Layer {
     pub partition: Option<Partition>,
     /// The hierarchies it has files in.
     pub hierarchies: Vec<String>,
+    /// How its image was attached; `None` for a directory, and before a merge.
+    #[serde(default)]
+    pub attached: Option<Way>,
 }
 
 /// The partition a layer is from.
@@ -463,6 +467,8 @@ fn at(host: &Host, hierarchy: &str, error: io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::attach::{Mode, Reads, Reason};
+    use crate::loopdev::Io;
 
     fn record() -> Record {
         Record {
@@ -481,6 +487,12 @@ mod tests {
                 checked: Checked::Verity { root_hash: RootHash::from_bytes([7; 32]) },
                 partition: Some(Partition { designator: "root".into(), number: Some(1), uuid: None }),
                 hierarchies: vec!["etc".into()],
+                attached: Some(Way {
+                    asked: Mode::InPlace,
+                    reads: Reads::LoopDevice,
+                    io: Some(Io::Direct),
+                    because: Reason::FileSystem,
+                }),
             }],
             mutable: Mutable {
                 mode: Mutability::Auto,

@@ -100,7 +100,8 @@ impl Host {
         detect: &str,
     ) -> PyResult<Self> {
         let on_bad = choice("on_bad", on_bad, &[("refuse", OnBad::RefuseAll), ("skip", OnBad::Skip)])?;
-        let modes = [("sealed-memory", Mode::SealedMemory), ("plain", Mode::Plain)];
+        let modes =
+            [("sealed-memory", Mode::SealedMemory), ("plain", Mode::Plain), ("in-place", Mode::InPlace)];
         let attach = choice("attach", attach, &modes)?;
         let detect =
             choice("detect", detect, &[("identity", Detect::Identity), ("content", Detect::Content)])?;

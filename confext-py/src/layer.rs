@@ -40,6 +40,9 @@ record! {
         hierarchies: Tuple<String>,
         /// What tells it from another one of its name: `root-hash`, `file`, `directory` or `content`.
         identity: &'static str,
+        /// What the kernel reads of its image: `sealed-memory`, `loop-device` or `file`; `None` for a directory, and
+        /// before it is merged.
+        attached: Option<&'static str>,
     }
 }
 
@@ -110,6 +113,7 @@ impl From<&state::Layer> for Layer {
             partition: layer.partition.as_ref().map(LayerPartition::from),
             hierarchies: layer.hierarchies.iter().cloned().collect(),
             identity: layer.identity.test(),
+            attached: layer.attached.map(|way| way.reads.as_str()),
         }
     }
 }

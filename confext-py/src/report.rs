@@ -9,15 +9,15 @@ use crate::record::{Tuple, record};
 record! {
     /// A difference between a merged stack and what a refresh merges.
     Change {
-        /// `added`, `removed`, `replaced`, `rechecked`, `policy`, `hierarchy`, `interrupted`, `unknown` or `asked`.
+        /// `added`, `removed`, `replaced`, `rechecked`, `attached`, `policy`, `hierarchy`, `interrupted`, `unknown` or `asked`.
         kind: &'static str,
         /// The extension, or the hierarchy.
         name: Option<String>,
         /// The test that says that an extension is another one: `root-hash`, `file`, `directory` or `content`.
         test: Option<&'static str>,
-        /// The policy before.
+        /// The policy, or the way to attach, before.
         found: Option<String>,
-        /// The policy now.
+        /// The policy, or the way to attach, now.
         expected: Option<String>,
     }
 }
@@ -94,6 +94,11 @@ impl From<&Changed> for Change {
             Changed::Removed { name } => named("removed", name),
             Changed::Replaced { name, test } => Self { test: Some(test), ..named("replaced", name) },
             Changed::Rechecked { name } => named("rechecked", name),
+            Changed::Attached { name, found, expected } => Self {
+                found: Some(found.as_str().to_owned()),
+                expected: Some(expected.as_str().to_owned()),
+                ..named("attached", name)
+            },
             Changed::Policy { found, expected } => {
                 Self { found: Some(found.clone()), expected: Some(expected.clone()), ..plain("policy") }
             }

@@ -1,12 +1,13 @@
 //! What counts as a change at a refresh, and which test said so.
 
 use confext_core::admission::{Detect, Options};
+use confext_core::attach::{Mode, Reads};
 use confext_core::stack::{Change, Outcome, Report};
 use confext_core::{refresh, trace};
 use confext_ddi::Limits;
 use confext_ddi::release::Class;
 use confext_tests::root::{Root, unprotected};
-use confext_tests::sweep::isolated;
+use confext_tests::sweep::{Census, isolated};
 use confext_tests::tools;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
@@ -157,6 +158,50 @@ fn a_hash_tree_identifies_an_image_by_either_test() {
             copy(&image);
             assert_eq!(unchanged(&again(&root, detect)), ["root-hash"]);
         }
+        root.unmerge(Class::Confext);
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn another_way_to_attach_replaces_the_stack() {
+    isolated(|| {
+        let root = merged(Detect::Identity);
+        let mut options = by(Detect::Identity);
+        options.attach = Mode::InPlace;
+        let report = refresh(&root.host(), Class::Confext, &options).unwrap();
+        let (name, found, expected) = ("img".to_owned(), Mode::SealedMemory, Mode::InPlace);
+        let because = vec![Change::Attached { name, found, expected }];
+        assert_eq!(report.outcome, Outcome::Refreshed { because });
+        let ways: Vec<_> = report.layers.iter().map(|layer| layer.attached.map(|way| way.reads)).collect();
+        assert_eq!(ways, [None, Some(Reads::LoopDevice)]);
+        let report = refresh(&root.host(), Class::Confext, &options).unwrap();
+        assert_eq!(unchanged(&report), ["directory", "file"]);
+        root.unmerge(Class::Confext);
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn erofs_in_its_file_is_merged_without_a_loop_device() {
+    isolated(|| {
+        let root = Root::new();
+        let tree = root.path("srv/img");
+        let release = tree.join("etc/extension-release.d/extension-release.img");
+        fs::create_dir_all(release.parent().unwrap()).unwrap();
+        fs::write(release, "ID=_any\n").unwrap();
+        fs::write(tree.join("etc/img.conf"), "in its file").unwrap();
+        let image = root.path("run/confexts/img.raw");
+        fs::create_dir_all(image.parent().unwrap()).unwrap();
+        let paths = [image.to_str().unwrap(), tree.to_str().unwrap()];
+        tools::run("mkfs.erofs", &[&["--quiet"], &paths[..]].concat(), Path::new("/"));
+        let before = Census::take().loops;
+        let mut options = by(Detect::Identity);
+        options.attach = Mode::InPlace;
+        let report = refresh(&root.host(), Class::Confext, &options).unwrap();
+        assert_eq!(report.layers[0].attached.map(|way| way.reads), Some(Reads::File));
+        assert_eq!(root.read("etc/img.conf").unwrap(), "in its file");
+        assert_eq!(Census::take().loops.len(), before.len());
         root.unmerge(Class::Confext);
     });
 }

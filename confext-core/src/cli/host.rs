@@ -129,6 +129,8 @@ enum Attach {
     SealedMemory,
     /// As they are in their files; only for images without a hash tree.
     Plain,
+    /// As sealed-memory what has a hash tree, all else as it is in its file, without a loop device where that can be.
+    InPlace,
 }
 
 impl StackArguments {
@@ -177,6 +179,7 @@ impl MergeArguments {
         options.attach = match self.attach {
             Attach::SealedMemory => Mode::SealedMemory,
             Attach::Plain => Mode::Plain,
+            Attach::InPlace => Mode::InPlace,
         };
         match self.detect {
             DetectBy::Identity => {}

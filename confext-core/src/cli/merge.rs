@@ -130,6 +130,9 @@ fn reason(change: &Change) -> String {
         Change::Removed { name } => format!("{name} is gone"),
         Change::Replaced { name, test } => format!("{name} is another one: its {test} differs"),
         Change::Rechecked { name } => format!("{name} was checked differently, or is elsewhere"),
+        Change::Attached { name, found, expected } => {
+            format!("{name} was attached as {} and is to be as {}", found.as_str(), expected.as_str())
+        }
         Change::Policy { found, expected } => format!("the policy was {found} and is {expected}"),
         Change::Hierarchy { hierarchy } => format!("{hierarchy} is not merged as it should be"),
         Change::Interrupted => "a change before it did not come to its end".to_owned(),

@@ -2,7 +2,7 @@
 
 use confext_ddi::release::Class;
 
-use super::changes::{self, changes};
+use super::changes::{self, attached_otherwise, changes};
 use super::place::{Removal, Step, place};
 use super::{Change, Lock, Outcome, Report, Selection, Stack, Test, Tree, bare, select};
 use crate::admission::{Options, Replace};
@@ -177,6 +177,7 @@ impl Intent {
         }
         let wanted: Vec<Layer> = selection.extensions.iter().map(|extension| extension.record()).collect();
         let mut because = changes(&records(&stacks), &wanted, &options.policy.to_string());
+        because.extend(attached_otherwise(&records(&stacks), options.attach));
         if left_over {
             because.push(Change::Interrupted);
         }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use confext_ddi::release::Class;
 
 use super::{Change, bare};
+use crate::attach::Mode;
 use crate::error::Result;
 use crate::host::Host;
 use crate::state::{Layer, Merged, Record};
@@ -59,6 +60,18 @@ pub(super) fn changes(
     changes
 }
 
+/// The extensions whose images were attached as something else was asked for.
+pub(super) fn attached_otherwise(merged: &[(&'static str, Option<&Record>)], expected: Mode) -> Vec<Change> {
+    let Some((_, Some(record))) = merged.first() else { return Vec::new() };
+    let otherwise = |layer: &Layer| match layer.attached {
+        Some(way) if way.asked != expected => {
+            Some(Change::Attached { name: layer.name.clone(), found: way.asked, expected })
+        }
+        _ => None,
+    };
+    record.layers.iter().filter_map(otherwise).collect()
+}
+
 fn compare(found: &[Layer], wanted: &[Layer], changes: &mut Vec<Change>) {
     let by_name = |layers: &[Layer]| -> BTreeMap<String, Layer> {
         layers.iter().map(|layer| (layer.name.clone(), layer.clone())).collect()
@@ -85,6 +98,7 @@ fn compare(found: &[Layer], wanted: &[Layer], changes: &mut Vec<Change>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::attach::{Reads, Reason, Way};
     use crate::discover::Kind;
     use crate::state::{Checked, FORMAT, Identity, Mutable, SignedBy};
     use confext_ddi::RootHash;
@@ -100,6 +114,7 @@ mod tests {
             checked: Checked::Verity { root_hash },
             partition: None,
             hierarchies: vec!["etc".into()],
+            attached: None,
         }
     }
 
@@ -157,6 +172,18 @@ mod tests {
         a.hierarchies.push("opt".into());
         let before = record(vec![a.clone()]);
         assert_eq!(found(&before, &[a], "p"), [Change::Hierarchy { hierarchy: "opt".into() }]);
+    }
+
+    #[test]
+    fn another_way_to_attach_is_a_change() {
+        let way = |asked| Way { asked, reads: Reads::LoopDevice, io: None, because: Reason::Asked };
+        let found = |asked, expected| {
+            let first = Layer { attached: Some(way(asked)), ..layer("a", 1) };
+            attached_otherwise(&[("etc", Some(&record(vec![first, layer("b", 2)])))], expected)
+        };
+        assert_eq!(found(Mode::Plain, Mode::Plain), []);
+        let change = Change::Attached { name: "a".into(), found: Mode::SealedMemory, expected: Mode::Plain };
+        assert_eq!(found(Mode::SealedMemory, Mode::Plain), [change]);
     }
 
     #[test]

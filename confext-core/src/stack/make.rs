@@ -146,6 +146,9 @@ impl Mounted {
         if let (Matched::WhenMounted, Some(matcher)) = (matched, matcher) {
             request = matcher.match_files(&candidate, whole(&layer, options)?.as_ref())?;
         }
+        if let layer::Source::Image { origin, .. } = layer.source() {
+            record.attached = Some(origin.way);
+        }
         let mut directories = BTreeMap::new();
         for found in layer.hierarchies()? {
             let names = directory::names(found.directory.as_fd());

@@ -101,6 +101,7 @@ mod tests {
             checked: Checked::None,
             partition: None,
             hierarchies: vec![],
+            attached: None,
         }
     }
 

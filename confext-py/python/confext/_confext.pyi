@@ -1520,7 +1520,7 @@ class Host:
         policy: Policy | str = "signed",
         certificates: _Certificates | None = None,
         on_bad: Literal["refuse", "skip"] = "refuse",
-        attach: Literal["sealed-memory", "plain"] = "sealed-memory",
+        attach: Literal["sealed-memory", "plain", "in-place"] = "sealed-memory",
         host_match: bool = True,
         allow: Sequence[str] | None = None,
         lock_wait: float = 30.0,
@@ -1535,7 +1535,8 @@ class Host:
         - `certificates`: whose signatures count; `None`: those in the `verity.d` directories of the root; `()`:
           nobody's.
         - `on_bad`: whether one bad extension stops a merge, or is left out and told of in `refused`.
-        - `attach`: how images reach the kernel. `plain` is only for images without a hash tree.
+        - `attach`: how images reach the kernel. `plain` is only for images without a hash tree; `in-place` copies those
+          that have one, and uses the others where they are.
         - `host_match`: whether an extension must be for this host.
         - `allow`: objections that do not stop a merge, by the codes of `Veto`; `NAME:CODE` of one extension alone.
         - `lock_wait`: how many seconds to wait for another program that merges.
@@ -1659,7 +1660,7 @@ class Listed:
 class Layer:
     """One extension of a stack."""
 
-    __match_args__ = ("name", "path", "kind", "version", "evidence", "partition", "hierarchies", "identity")
+    __match_args__ = ("name", "path", "kind", "version", "evidence", "partition", "hierarchies", "identity", "attached")
     #: The extension's name.
     name: Final[str]
     #: Where the image or directory is, inside the root.
@@ -1676,6 +1677,9 @@ class Layer:
     hierarchies: Final[tuple[str, ...]]
     #: What tells it from another one of its name: `root-hash`, `file`, `directory` or `content`.
     identity: Final[_Test]
+    #: What the kernel reads of its image: `sealed-memory`, `loop-device` or `file`; `None` for a directory, and before it
+    #: is merged.
+    attached: Final[Literal["sealed-memory", "loop-device", "file"] | None]
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
@@ -2080,13 +2084,14 @@ class Change:
     """A difference between a merged stack and what a refresh merges."""
 
     __match_args__ = ("kind", "name", "test", "found", "expected")
-    #: `added`, `removed`, `replaced`, `rechecked`, `policy`, `hierarchy`, `interrupted`, `unknown` or `asked`.
+    #: `added`, `removed`, `replaced`, `rechecked`, `attached`, `policy`, `hierarchy`, `interrupted`, `unknown` or `asked`.
     kind: Final[
         Literal[
             "added",
             "removed",
             "replaced",
             "rechecked",
+            "attached",
             "policy",
             "hierarchy",
             "interrupted",
@@ -2098,9 +2103,9 @@ class Change:
     name: Final[str | None]
     #: The test that says that an extension is another one: `root-hash`, `file`, `directory` or `content`.
     test: Final[_Test | None]
-    #: The policy before.
+    #: The policy, or the way to attach, before.
     found: Final[str | None]
-    #: The policy now.
+    #: The policy, or the way to attach, now.
     expected: Final[str | None]
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...

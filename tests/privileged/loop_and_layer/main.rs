@@ -10,10 +10,10 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, sym
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use confext_core::attach::{self, Attached, Mode, attach};
+use confext_core::attach::{self, Attached, Mode, Reads, Reason, attach};
 use confext_core::exec::{self, Placement, Root};
 use confext_core::layer::{self, Layer, Source};
-use confext_core::loopdev::{self, LoopDevice};
+use confext_core::loopdev::{self, Io, LoopDevice};
 use confext_core::sys::{self, Depth, FsContext, MountAttrFlags, OFlags, Place, ResolveFlags, Sharing};
 use confext_ddi::build::{Builder, Built, Meta, ReleaseFields, Tree};
 use confext_ddi::image::{self, Image};
@@ -21,7 +21,7 @@ use confext_ddi::policy::{Admitted, Policy};
 use confext_ddi::release::Class;
 use confext_ddi::signature::{Certificates, KeyPair, Time};
 use confext_ddi::units::ByteRange;
-use confext_tests::sweep::isolated;
+use confext_tests::sweep::{Census, isolated};
 use rustix::fs::StatVfsMountFlags;
 use tempfile::TempDir;
 
