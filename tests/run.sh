@@ -22,6 +22,8 @@
 #
 #   CONFEXT_TEST_REQUIRE=1   for CI: what is missing, a tool or a privilege, is a failure and never an ignored test
 #   CONFEXT_FUZZ_SECONDS     for each fuzz target; default 8
+#   CONFEXT_FAULT_STRIDE     of the system calls that change nothing, a fault is tried at one in so many; default 23, all: 1
+#   CONFEXT_CONCURRENT_SECONDS   how long eight processes refresh at once; default 4, in full: 60
 #   CONFEXT_TEST_CACHE       see cache.sh
 
 set -euo pipefail

@@ -2,12 +2,14 @@
 
 pub mod beside;
 pub mod fat;
+pub mod faults;
 pub mod images;
 pub mod namespace;
 pub mod peer;
 #[path = "../../fuzz/src/reseal.rs"]
 pub mod reseal;
 pub mod root;
+pub mod scene;
 pub mod source;
 pub mod sweep;
 pub mod tools;

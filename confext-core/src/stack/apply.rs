@@ -16,7 +16,8 @@ use crate::state::{self, Current, Layer, Merged, Record};
 /// What is to be done with the stacks of a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verb {
-    /// Put a stack where none is.
+    /// Put stacks where none are. If there is one for a part of the classes or hierarchies only, a merge did not come to its
+    /// end, and this one does what [`Verb::Refresh`] does.
     Merge,
     /// Make what is merged what should be merged: merge, replace, take away or leave alone.
     Refresh,
@@ -54,9 +55,17 @@ pub fn apply(host: &Host, verb: Verb, classes: &[(Class, &Options)]) -> Result<V
     }
     let wait = classes.iter().map(|(_, options)| options.lock_wait).max().unwrap_or_default();
     let lock = Lock::take(host, wait)?;
-    let intents = classes.iter().map(|(class, options)| Intent::new(host, verb, *class, options));
+    let stacks = classes.iter().map(|(class, _)| look(host, *class)).collect::<Result<Vec<_>>>()?;
+    if verb == Verb::Merge {
+        refuse_merged(host, classes, &stacks)?;
+    }
+    let intents = classes
+        .iter()
+        .zip(stacks)
+        .map(|((class, options), stacks)| Intent::new(host, verb, (*class, stacks), options))
+        .collect::<Result<Vec<_>>>()?;
     let (mut reports, mut steps) = (Vec::new(), Vec::new());
-    for intent in intents.collect::<Result<Vec<_>>>()? {
+    for intent in intents {
         reports.push(intent.report);
         steps.extend(intent.steps);
     }
@@ -142,6 +151,18 @@ fn one(host: &Host, verb: Verb, class: Class, options: &Options) -> Result<Repor
         .ok_or_else(|| Error::conflict("class-twice", class.as_str(), "no report", "one"))
 }
 
+/// A merge is for what is not merged. If only a part of it is, then a merge before this one did not come to its end.
+fn refuse_merged(host: &Host, classes: &[(Class, &Options)], stacks: &[Stacks]) -> Result<()> {
+    for ((class, _), stacks) in classes.iter().zip(stacks) {
+        if stacks.is_empty() || changes::interrupted(host, *class, stacks)? {
+            return Ok(());
+        }
+    }
+    let Some((hierarchy, merged)) = stacks.iter().flatten().next() else { return Ok(()) };
+    let found = format!("a stack of {}", merged.names.join(", "));
+    Err(Error::conflict("already-merged", host.display((*hierarchy).as_ref()), found, "no stack"))
+}
+
 /// What is to happen to one class, all of it assembled.
 struct Intent {
     steps: Vec<Step>,
@@ -153,21 +174,11 @@ struct Intent {
 type Stacks = Vec<(&'static str, Merged)>;
 
 impl Intent {
-    fn new(host: &Host, verb: Verb, class: Class, options: &Options) -> Result<Self> {
-        let stacks = look(host, class)?;
+    fn new(host: &Host, verb: Verb, (class, stacks): (Class, Stacks), options: &Options) -> Result<Self> {
         if verb == Verb::Unmerge {
             return Ok(Self::unmerge(class, stacks, Vec::new()));
         }
         let left_over = changes::interrupted(host, class, &stacks)?;
-        if let (Verb::Merge, Some((hierarchy, merged)), false) = (verb, stacks.first(), left_over) {
-            let found = format!("a stack of {}", merged.names.join(", "));
-            return Err(Error::conflict(
-                "already-merged",
-                host.display((*hierarchy).as_ref()),
-                found,
-                "no stack",
-            ));
-        }
         let selection = select(host, class, options)?;
         if selection.extensions.is_empty() {
             return Ok(Self::unmerge(class, stacks, selection.refused));

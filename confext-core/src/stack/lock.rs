@@ -20,8 +20,9 @@ const FILE: &str = "lock";
 /// Beside it, for each hierarchy whose directory is about to be made or removed, an empty file of this name and its own:
 /// who takes the lock after a killed process knows by it that the directory is nobody's.
 const NOTE: &str = "made-";
-/// Between two attempts. The kernel could wake us, but not with a limit on the time.
-const PAUSE: Duration = Duration::from_millis(20);
+/// Between two attempts, at first and at most. The kernel could wake us, but not with a limit on the time.
+const PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
 /// The lock, held until it is dropped: `flock` on `<root>/run/confext/lock`.
 #[derive(Debug)]
@@ -43,6 +44,7 @@ impl Lock {
         let failed =
             |source: io::Error| Error::os("lock", host.display(&Path::new(DIRECTORY).join(FILE)), source);
         let started = Instant::now();
+        let mut pause = PAUSE;
         loop {
             match Self::attempt(host) {
                 Ok(Some(lock)) => {
@@ -52,7 +54,8 @@ impl Lock {
                 // Somebody else removed the file or its directory between two of our calls.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) if error.raw_os_error() == Some(Errno::AGAIN.raw_os_error()) => {
-                    std::thread::sleep(PAUSE);
+                    std::thread::sleep(pause);
+                    pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
                 }
                 Ok(None) => {}
                 Err(error) => return Err(failed(error)),
@@ -106,6 +109,17 @@ impl Lock {
         let _ = rustix::fs::unlinkat(&self.directory, format!("{NOTE}{hierarchy}"), AtFlags::empty());
     }
 
+    /// Removes a directory that was made; it stays when somebody put something into it or over it. If it cannot be told,
+    /// the next one tries again.
+    pub(crate) fn unmake(&self, host: &Host, hierarchy: &str) {
+        match rustix::fs::unlinkat(host.root(), hierarchy, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST | Errno::BUSY | Errno::NOTDIR) => {
+                self.forget(hierarchy);
+            }
+            Err(_) => {}
+        }
+    }
+
     /// Removes directories that a killed process made and put nothing over. One that is in use is not empty or busy.
     fn clean_up(&self, host: &Host) -> io::Result<()> {
         for name in directory::names(self.directory.as_fd())? {
@@ -114,8 +128,7 @@ impl Lock {
             else {
                 continue;
             };
-            let _ = rustix::fs::unlinkat(host.root(), &*hierarchy, AtFlags::REMOVEDIR);
-            self.forget(&hierarchy);
+            self.unmake(host, &hierarchy);
         }
         Ok(())
     }

@@ -78,7 +78,7 @@ pub(crate) fn place(host: &Host, lock: &Lock, steps: &[Step]) -> Result<()> {
             }
             for step in steps {
                 if let Step::Add(Tree { hierarchy, mount_point: MountPoint::Missing, .. }) = step {
-                    unmake(host, lock, hierarchy);
+                    lock.unmake(host, hierarchy);
                 }
             }
             return Err(error);
@@ -88,7 +88,7 @@ pub(crate) fn place(host: &Host, lock: &Lock, steps: &[Step]) -> Result<()> {
         match step {
             // From now on the record in the stack says who made the directory.
             Step::Add(Tree { hierarchy, mount_point: MountPoint::Missing, .. }) => lock.forget(hierarchy),
-            Step::Remove(Removal { hierarchy, created: true, .. }) => unmake(host, lock, hierarchy),
+            Step::Remove(Removal { hierarchy, created: true, .. }) => lock.unmake(host, hierarchy),
             _ => {}
         }
     }
@@ -233,10 +233,4 @@ fn make(host: &Host, lock: &Lock, hierarchy: &str) -> Result<()> {
         Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
         Err(errno) => Err(Error::os("make", host.display(Path::new(hierarchy)), errno)),
     }
-}
-
-/// Removes a mount point that was made; it stays when somebody put something into it.
-pub(super) fn unmake(host: &Host, lock: &Lock, hierarchy: &str) {
-    let _ = rustix::fs::unlinkat(host.root(), hierarchy, rustix::fs::AtFlags::REMOVEDIR);
-    lock.forget(hierarchy);
 }

@@ -77,16 +77,22 @@ pub(super) fn list(own: MountId, base: &Path) -> std::io::Result<Vec<Found>> {
             Err(_) => {}
         }
     }
-    let direct: Vec<&Path> =
-        all.iter().filter(|(_, info)| info.parent == own).map(|(path, _)| path.as_path()).collect();
+    let direct: Vec<&(PathBuf, MountInfo)> = all.iter().filter(|(_, info)| info.parent == own).collect();
     // A mount on a directory above hides it: the way there leads through the other one.
-    let hidden = |path: &Path| direct.iter().any(|outer| *outer != path && path.starts_with(outer));
+    let hidden = |path: &Path| direct.iter().any(|(outer, _)| outer != path && path.starts_with(outer));
     let mut found: Vec<Found> = Vec::new();
-    for path in direct.iter().filter(|path| !hidden(path)) {
-        let inside = all.iter().filter(|(inner, _)| inner.starts_with(path));
-        let mut what: Vec<_> = inside.map(|(p, info)| (p.clone(), info.device, info.root.clone())).collect();
+    for (path, info) in direct.iter().filter(|(path, _)| !hidden(path)) {
+        let mut what = vec![(path.clone(), info.device, info.root.clone())];
+        let mut ids = vec![info.id];
+        // By parents and not by paths: what is mounted on a stack above has the same paths.
+        while let Some(id) = ids.pop() {
+            for (path, info) in all.iter().filter(|(_, info)| info.parent == id) {
+                what.push((path.clone(), info.device, info.root.clone()));
+                ids.push(info.id);
+            }
+        }
         what.sort();
-        found.push(Found { path: path.to_path_buf(), what });
+        found.push(Found { path: path.clone(), what });
     }
     found.sort();
     found.dedup_by(|a, b| a.path == b.path);

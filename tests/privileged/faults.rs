@@ -1,0 +1,173 @@
+//! A failure at each system call of merge, refresh and unmerge in turn, and the end of the process there: what is seen is
+//! complete, nothing is left, and the next run succeeds.
+
+use std::fs;
+use std::process::Command;
+
+use confext_core::stack::Verb;
+use confext_tests::faults::{self, End, Fault};
+use confext_tests::scene::{Scene, View};
+use confext_tests::sweep::isolated;
+use rustix::mount::{MountFlags, UnmountFlags};
+
+/// Of the calls that only ask, one in so many is tried; `CONFEXT_FAULT_STRIDE=1` tries each. Calls that change something
+/// always are.
+fn stride() -> usize {
+    std::env::var("CONFEXT_FAULT_STRIDE")
+        .map_or(23, |text| text.parse().expect("CONFEXT_FAULT_STRIDE: a number"))
+}
+
+fn worker(scene: &Scene, verb: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_confext-test-worker"));
+    command.arg(scene.root.path("")).arg(verb);
+    command
+}
+
+/// What is there before a round: the version that is merged, and the one that is to be.
+struct Round<'s> {
+    scene: &'s Scene,
+    before: View,
+    after: View,
+    mounts: Vec<String>,
+}
+
+impl<'s> Round<'s> {
+    fn set_up(scene: &'s Scene, verb: Verb, number: usize) -> Self {
+        let version = |number: usize| View::Version(format!("version {number}"));
+        let (before, after) = match verb {
+            Verb::Merge => (View::Bare, version(number)),
+            Verb::Refresh => (version(number), version(number + 1)),
+            Verb::Unmerge => (version(number), View::Bare),
+        };
+        for view in [&before, &after] {
+            if let View::Version(version) = view {
+                scene.put(version);
+            }
+            if view == &before {
+                scene.apply(if view == &View::Bare { Verb::Unmerge } else { Verb::Refresh }).unwrap();
+            }
+        }
+        let round = Self { scene, before, after, mounts: scene.mounts() };
+        assert_eq!(scene.views(), [(); 3].map(|()| round.before.clone()));
+        round
+    }
+
+    fn check(&self, end: &End, fault: Fault) {
+        let views = self.scene.views();
+        let all = |view: &View| views.iter().all(|found| found == view);
+        let each = views.iter().all(|found| found == &self.before || found == &self.after);
+        match end {
+            End::Killed => assert!(each, "{views:?}"),
+            End::Said(text) if text == "ok" => assert!(all(&self.after), "{views:?}"),
+            End::Said(text) if fault == Fault::Always && text.starts_with("error rollback ") => {
+                assert!(each, "{views:?}");
+            }
+            End::Said(text) => {
+                assert!(text.starts_with("error "), "{text}");
+                assert!(all(&self.before), "{text}: {views:?}");
+                if fault == Fault::Once {
+                    assert_eq!(self.scene.mounts(), self.mounts, "{text}");
+                }
+            }
+        }
+    }
+
+    /// The next run finishes it, and nothing is left.
+    fn finish(&self, verb: Verb) {
+        match self.scene.apply(verb) {
+            Ok(_) => {}
+            // All of it was put in place before the end.
+            Err(error) if error.code() == "already-merged" && verb == Verb::Merge => {}
+            Err(error) => panic!("the next run: {}", error.explain()),
+        }
+        assert_eq!(self.scene.views(), [(); 3].map(|()| self.after.clone()));
+        let mut expected = vec!["/etc/sub".to_owned()];
+        if self.after == View::Bare {
+            assert!(!self.scene.root.path("opt").exists(), "a directory is left");
+        } else {
+            // What is below a hierarchy is there twice.
+            expected.extend(["/etc", "/etc/sub", "/opt", "/usr"].map(str::to_owned));
+        }
+        expected.sort();
+        assert_eq!(self.scene.mounts(), expected);
+        let left: Vec<_> =
+            fs::read_dir(self.scene.root.path("run")).unwrap().flatten().map(|e| e.file_name()).collect();
+        assert_eq!(left, ["x"], "in run");
+    }
+}
+
+fn everywhere(verb: Verb, name: &str, fault: Fault) {
+    isolated(|| {
+        let scene = Scene::new();
+        rustix::mount::mount("tmpfs", scene.root.path("etc/sub"), "tmpfs", MountFlags::empty(), None)
+            .unwrap();
+        scene.root.file("etc/sub/below", "below");
+        let round = Round::set_up(&scene, verb, 0);
+        let (end, calls) = faults::run(worker(&scene, name), None, fault);
+        assert_eq!(end, End::Said("ok".into()));
+        round.check(&end, fault);
+        let (mut rounds, mut failed) = (0, 0);
+        for at in (0..calls.len()).filter(|at| faults::is_chosen(&calls, *at, stride())) {
+            let round = Round::set_up(&scene, verb, at + 1);
+            let (end, made) = faults::run(worker(&scene, name), Some(at), fault);
+            let context = format!("{name}, {fault:?} at {at} (call {:?}): {end:?}", made.get(at));
+            let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                round.check(&end, fault);
+                round.finish(verb);
+            }));
+            if let Err(panic) = checked {
+                eprintln!("{context}");
+                std::panic::resume_unwind(panic);
+            }
+            rounds += 1;
+            failed += usize::from(end != End::Said("ok".into()));
+        }
+        println!("{name}, {fault:?}: {rounds} of {} calls, of which {failed} ended it", calls.len());
+        assert!(failed > rounds / 2, "faults do not arrive");
+        scene.apply(Verb::Unmerge).unwrap();
+        rustix::mount::unmount(scene.root.path("etc/sub"), UnmountFlags::DETACH).unwrap();
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_merge_fails_at_every_call() {
+    everywhere(Verb::Merge, "merge", Fault::Once);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_refresh_fails_at_every_call() {
+    everywhere(Verb::Refresh, "refresh", Fault::Once);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn an_unmerge_fails_at_every_call() {
+    everywhere(Verb::Unmerge, "unmerge", Fault::Once);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_merge_is_killed_at_every_call() {
+    everywhere(Verb::Merge, "merge", Fault::Kill);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_refresh_is_killed_at_every_call() {
+    everywhere(Verb::Refresh, "refresh", Fault::Kill);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn an_unmerge_is_killed_at_every_call() {
+    everywhere(Verb::Unmerge, "unmerge", Fault::Kill);
+}
+
+/// From one call on everything fails, also what should take the rest back.
+#[test]
+#[ignore = "needs root"]
+fn a_refresh_fails_from_every_call_on() {
+    everywhere(Verb::Refresh, "refresh", Fault::Always);
+}
