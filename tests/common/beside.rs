@@ -39,7 +39,8 @@ impl Shell {
         // What has a hash tree would need a device mapper, which this kernel may not have.
         let verity = ["EMBEDDED", "GUESS", "SIDECAR"].map(|name| format!("SYSTEMD_DISSECT_VERITY_{name}=0"));
         command.arg("env").args(verity);
-        let script = format!("while read -r line; do eval \"$line\" 2>&1; echo; echo '{END}'$?; done");
+        let script =
+            format!("while read -r line; do eval \"$line\" 2>&1; status=$?; echo; echo '{END}'$status; done");
         command.args(["sh", "-c", &script]);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (input, output) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));

@@ -107,7 +107,7 @@ fn partitions_that_systemd_chooses_among_are_refused_here() {
 
 #[test]
 #[ignore = "needs root"]
-fn another_architecture_is_used_by_systemd_and_by_nobody_who_did_not_ask_here() {
+fn d23_another_architecture_is_used_by_systemd_and_by_nobody_who_did_not_ask_here() {
     for place in Systemd::ALL.map(Place::of) {
         write_image(&place, "app.raw", &[(ROOT_ARM64, "name=root")]);
         assert_eq!(used(&place, "app.raw"), [("root".to_owned(), "root".to_owned())]);

@@ -167,7 +167,7 @@ fn systemd_picks_the_same() {
 /// What docs/systemd-compat.md says of `.v` directories.
 #[test]
 #[ignore = "needs root"]
-fn where_systemd_picks_otherwise() {
+fn d25_d26_where_systemd_picks_otherwise() {
     let place = Place::create();
     let make = |directory: &str, names: &[&str]| {
         fs::create_dir(place.path(directory)).unwrap();

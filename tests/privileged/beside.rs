@@ -240,7 +240,7 @@ fn what_has_changed_since_we_merged_systemd_sees() {
 
 #[test]
 #[ignore = "needs root"]
-fn what_systemd_merges_we_show_replace_and_take_down() {
+fn d34_what_systemd_merges_we_show_replace_and_take_down() {
     beside_each(|shell, place, class, host| {
         shell.run(&command(place, class, "merge"));
         let theirs = origin(host, class);

@@ -154,7 +154,7 @@ fn a_refresh_says_what_it_did_and_why() {
 
 #[test]
 #[ignore = "needs root"]
-fn a_polling_reader_never_misses() {
+fn d12_a_polling_reader_never_misses() {
     isolated(|| {
         use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
         let root = Root::new();
@@ -333,7 +333,7 @@ fn directories_need_an_explicit_policy() {
 
 #[test]
 #[ignore = "needs root"]
-fn parallel_refreshes_leave_one_stack() {
+fn d14_parallel_refreshes_leave_one_stack() {
     isolated(|| {
         let root = Root::new();
         root.confext("a", "etc/a", "a");
@@ -463,7 +463,7 @@ fn a_trace_answers_for_every_kind_of_place() {
 
 #[test]
 #[ignore = "needs root"]
-fn a_second_hierarchy_that_fails_takes_the_first_back() {
+fn d15_a_second_hierarchy_that_fails_takes_the_first_back() {
     isolated(|| {
         let root = Root::new();
         root.sysext("s", "usr/bin/tool", "1").file("run/x", "");

@@ -159,7 +159,7 @@ fn bad_images_change_nothing() {
 
 #[test]
 #[ignore = "needs root"]
-fn a_weaker_policy_is_an_explicit_choice() {
+fn d22_a_weaker_policy_is_an_explicit_choice() {
     isolated(|| {
         let root = Root::new();
         root.image(Class::Confext, "run/confexts/a.raw", &[("etc/a", "a")], None);

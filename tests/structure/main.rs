@@ -346,6 +346,34 @@ fn what_covers_hostile_input_exists() {
     assert!(count > 80, "{count} rows");
 }
 
+/// The numbers in a text that `start` comes before and `end` after, with what follows each.
+fn numbers<'a>(text: &'a str, start: &str, end: &str) -> Vec<(u32, &'a str)> {
+    let number = |rest: &'a str| {
+        let digits = rest.find(|letter: char| !letter.is_ascii_digit())?;
+        Some((rest[..digits].parse().ok()?, rest[digits..].strip_prefix(end)?))
+    };
+    text.split(start).skip(1).filter_map(number).collect()
+}
+
+/// Each difference on a host has a test of its number, and each such test a difference.
+#[test]
+fn differences_from_systemd_have_tests() {
+    let text = fs::read_to_string(root().join("docs/systemd-compat.md")).expect("the page");
+    let mut listed: Vec<u32> = numbers(&text, "**D", "**").into_iter().map(|(number, _)| number).collect();
+    listed.sort_unstable();
+    let mut shown = BTreeSet::new();
+    for (_, source) in rust_sources(&["confext-ddi", "confext-core", "tests"]) {
+        for (number, rest) in numbers(&source, "fn d", "_") {
+            shown.insert(number);
+            // One test may show two: `d25_d26_…`.
+            let second = rest.strip_prefix('d').and_then(|rest| rest.split_once('_'));
+            shown.extend(second.and_then(|(digits, _)| digits.parse::<u32>().ok()));
+        }
+    }
+    assert_eq!(listed, Vec::from_iter(shown), "numbers in docs/systemd-compat.md, and of tests");
+    assert!(listed.len() > 25);
+}
+
 #[test]
 fn ignored_tests_only_wait_for_root() {
     for (file, text) in rust_sources(&["confext-ddi", "confext-core", "confext-py", "tests"]) {

@@ -92,7 +92,7 @@ fn names_are_taken_from_entries() {
 }
 
 #[test]
-fn two_entries_of_one_name_have_a_fixed_order() {
+fn d2_two_entries_of_one_name_have_a_fixed_order() {
     let order =
         ["n.confext", "n", "n.confext.raw", "n.raw", "n.confext.v", "n.v", "n.confext.raw.v", "n.raw.v"];
     for (at, first) in order.iter().enumerate() {

@@ -45,7 +45,7 @@ fn without_release(scratch: &Scratch, name: &str) {
 }
 
 #[test]
-fn what_is_left_out_has_a_code_and_a_reason() {
+fn d24_what_is_left_out_has_a_code_and_a_reason() {
     let scratch = Scratch::new();
     scratch.host();
     scratch.signed(&format!("{DIR}/app.raw"));

@@ -45,7 +45,7 @@ fn policies_are_parsed_and_printed() {
 }
 
 #[test]
-fn nothing_unknown_is_accepted() {
+fn d18_nothing_unknown_is_accepted() {
     for (text, code) in [
         ("root", "policy-rule"),
         ("root=signed:", "policy-rule"),

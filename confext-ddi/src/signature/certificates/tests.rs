@@ -210,7 +210,7 @@ fn what_a_certificate_is_for_counts() {
 }
 
 #[test]
-fn validity_counts_unless_said_otherwise() {
+fn d21_validity_counts_unless_said_otherwise() {
     let end = START.after_days(11).unwrap();
     let signature = VENDOR.sign(&ROOT).unwrap();
     let judge =
