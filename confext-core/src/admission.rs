@@ -17,6 +17,7 @@ use confext_ddi::settings::Mutability;
 use confext_ddi::signature::Verifier;
 
 use crate::attach::Mode;
+use crate::copies::{Copies, Place};
 use crate::directory::{self, Directory};
 use crate::discover::{Candidate, Kind, Severity};
 use crate::error::{Error, Result};
@@ -184,7 +185,7 @@ pub(crate) enum Body {
     /// In an image that the policy admitted.
     Image(Box<Admitted<File>>),
     /// In a directory, which the policy allows.
-    Directory(OwnedFd),
+    Directory(Place),
 }
 
 impl Extension {
@@ -222,7 +223,9 @@ impl Extension {
             Body::Image(admitted) => {
                 admitted.file_system(limits).map_err(|error| in_image(&self.candidate, error))
             }
-            Body::Directory(fd) => Ok(Box::new(open_directory(&self.candidate, fd.as_fd(), limits)?)),
+            Body::Directory(place) => {
+                Ok(Box::new(open_directory(&self.candidate, place.directory.as_fd(), limits)?))
+            }
         }
     }
 
@@ -289,6 +292,7 @@ pub struct Gate<'a> {
     options: &'a Options,
     verifier: Option<Arc<dyn Verifier>>,
     matcher: Option<Matcher>,
+    copies: Copies,
 }
 
 impl std::fmt::Debug for Gate<'_> {
@@ -322,7 +326,7 @@ impl<'a> Gate<'a> {
                 Some(certificates)
             }
         };
-        Ok(Self { host, class, options, verifier, matcher })
+        Ok(Self { host, class, options, verifier, matcher, copies: Copies::new(class) })
     }
 
     /// Opens a candidate, judges it and matches it with the host.
@@ -372,9 +376,8 @@ impl<'a> Gate<'a> {
             return Err(in_image(&candidate, fault.into()));
         }
         let (seen, _) = self.look_at(&candidate, fd.as_fd())?;
-        // Without the mounts below it: they are no part of the extension. Who may not copy mounts may still look.
-        let fd = crate::sys::clone_tree(fd.as_fd(), c"", crate::sys::Depth::Single).unwrap_or(fd);
-        let files = open_directory(&candidate, fd.as_fd(), &self.options.limits)?;
+        let place = self.copies.without_mounts(self.host, &candidate.path, fd);
+        let files = open_directory(&candidate, place.directory.as_fd(), &self.options.limits)?;
         let identity = match self.options.detect {
             Detect::Identity => identity::of_directory(&files, &self.options.limits),
             Detect::Content => identity::of_directory_content(&files, &self.options.limits),
@@ -386,7 +389,7 @@ impl<'a> Gate<'a> {
             evidence: Evidence::None,
             matched: Matched::Yes,
             request: Request::default(),
-            body: Body::Directory(fd),
+            body: Body::Directory(place),
             seen,
         })
     }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use confext_ddi::RootHash;
 use confext_ddi::dps::Designator;
@@ -69,6 +70,8 @@ pub struct Layer {
     path: PathBuf,
     source: Source,
     mount: OwnedFd,
+    /// The mount that it is in, where several layers share one.
+    _shared: Option<Arc<OwnedFd>>,
 }
 
 /// A directory of a layer that is merged over a directory of the host.
@@ -105,7 +108,7 @@ impl Layer {
             }
         };
         let source = Source::Image { origin, device };
-        Ok(Self { name, class, path, source, mount })
+        Ok(Self { name, class, path, source, mount, _shared: None })
     }
 
     /// Makes a layer of a directory: a detached read-only copy of the mount it is on, without the mounts below it.
@@ -124,16 +127,15 @@ impl Layer {
         if found != FileType::Directory {
             return Err(wrong_type(target(), found, FileType::Directory));
         }
-        let mount = sys::clone_tree(directory, c"", Depth::Single)
+        let mount = copy_of_mount(directory, class)
             .map_err(|source| Error::os("clone the mount of", target(), source))?;
-        // Private, or a detached copy of a shared mount would still take part in what happens to the original.
-        let change = AttributeChange {
-            propagation: Some(Propagation::Private),
-            ..AttributeChange::set(mount_flags(class))
-        };
-        sys::set_attributes(mount.as_fd(), &change, Depth::Single)
-            .map_err(|source| Error::os("set mount flags of", target(), source))?;
-        Ok(Self { name, class, path, source: Source::Directory, mount })
+        Ok(Self { name, class, path, source: Source::Directory, mount, _shared: None })
+    }
+
+    /// Makes a layer of a directory that is in such a copy already.
+    pub(crate) fn of_copy(directory: OwnedFd, mount: Arc<OwnedFd>, options: Options) -> Self {
+        let Options { name, class, path } = options;
+        Self { name, class, path, source: Source::Directory, mount: directory, _shared: Some(mount) }
     }
 
     /// The extension's name.
@@ -276,6 +278,16 @@ impl Layer {
     fn target(&self, path: &str) -> String {
         format!("{path} in {}", self.path.display())
     }
+}
+
+/// A detached copy of the mount that a directory is on, rooted there, with the flags of a layer.
+pub(crate) fn copy_of_mount(directory: BorrowedFd<'_>, class: Class) -> std::io::Result<OwnedFd> {
+    let mount = sys::clone_tree(directory, c"", Depth::Single)?;
+    // Private, or a detached copy of a shared mount would still take part in what happens to the original.
+    let propagation = Some(Propagation::Private);
+    let change = AttributeChange { propagation, ..AttributeChange::set(mount_flags(class)) };
+    sys::set_attributes(mount.as_fd(), &change, Depth::Single)?;
+    Ok(mount)
 }
 
 /// Read-only and no device nodes for every class; a confext is configuration, so nothing in it runs.

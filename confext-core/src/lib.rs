@@ -33,6 +33,8 @@ pub mod attach;
 
 pub mod layer;
 
+mod copies;
+
 pub mod exec;
 
 pub mod image_file;

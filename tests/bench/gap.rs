@@ -1,7 +1,7 @@
 //! Refreshes with a change each, while a busy reader on every processor looks for files that are missing for a moment
 //!
 //! `confext-bench-gap REFRESHES [SETTING…]`: needs root. A setting is one of those of [`SETTINGS`], all by default. Prints
-//! for each how long a refresh takes in this process when nobody else reads (median of at most 50), then how often files
+//! for each how long a refresh takes in this process when nobody else reads (median of 9), then how often files
 //! were read during the refreshes, how often one was missing, and how long a refresh took then. With 0 refreshes, only the first.
 
 use std::fs;
@@ -82,7 +82,7 @@ impl Setting {
             assert!(real, "nothing was refreshed");
             time
         };
-        let alone = median((0..50).map(|_| refresh()).collect());
+        let alone = median((0..9).map(|_| refresh()).collect());
         let (done, reads, misses) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
         let beside = std::thread::scope(|scope| {
             for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {

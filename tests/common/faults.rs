@@ -16,6 +16,8 @@ pub enum Fault {
     Always,
     /// The process is killed before the call is made.
     Kill,
+    /// Something else happens before the call is made.
+    Meanwhile,
 }
 
 /// How the worker ended.
@@ -159,13 +161,24 @@ pub fn say(text: &str) {
 
 /// Runs a worker; at its call number `at`, from 0, there is a fault. Returns how it ended and the calls it made before.
 #[must_use]
-pub fn run(mut command: Command, at: Option<usize>, fault: Fault) -> (End, Calls) {
+pub fn run(command: Command, at: Option<usize>, fault: Fault) -> (End, Calls) {
+    run_beside(command, at, fault, || {})
+}
+
+/// The same, where `meanwhile` is what happens with [`Fault::Meanwhile`].
+#[must_use]
+pub fn run_beside(
+    mut command: Command,
+    at: Option<usize>,
+    fault: Fault,
+    meanwhile: impl FnOnce(),
+) -> (End, Calls) {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
     let mut output = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
     output.read_line(&mut line).unwrap();
     let listener = take_descriptor(&child, line.trim().parse().expect("the worker's descriptor"));
-    let calls = answer(&listener, &mut child, at, fault);
+    let calls = answer(&listener, &mut child, (at, fault), meanwhile);
     let mut said = String::new();
     output.read_to_string(&mut said).unwrap();
     let status = child.wait().unwrap();
@@ -190,7 +203,13 @@ fn take_descriptor(child: &Child, number: i32) -> OwnedFd {
 }
 
 /// Answers calls until the worker has gone.
-fn answer(listener: &OwnedFd, child: &mut Child, at: Option<usize>, fault: Fault) -> Calls {
+fn answer(
+    listener: &OwnedFd,
+    child: &mut Child,
+    (at, fault): (Option<usize>, Fault),
+    meanwhile: impl FnOnce(),
+) -> Calls {
+    let mut meanwhile = Some(meanwhile);
     let mut calls = Calls::new();
     loop {
         let mut poll = libc::pollfd { fd: listener.as_raw_fd(), events: libc::POLLIN, revents: 0 };
@@ -216,6 +235,12 @@ fn answer(listener: &OwnedFd, child: &mut Child, at: Option<usize>, fault: Fault
             child.kill().unwrap();
             return calls;
         }
+        let hit = hit && fault != Fault::Meanwhile || {
+            if hit && let Some(meanwhile) = meanwhile.take() {
+                meanwhile();
+            }
+            false
+        };
         let mut reply = libc::seccomp_notif_resp {
             id: call.id,
             val: 0,

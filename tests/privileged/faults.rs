@@ -4,8 +4,12 @@
 use std::fs;
 use std::process::Command;
 
-use confext_core::stack::Verb;
+use confext_core::admission::Options;
+use confext_core::stack::{Change, Outcome, Verb};
+use confext_core::{Host, merge, refresh, unmerge};
+use confext_ddi::release::Class;
 use confext_tests::faults::{self, End, Fault};
+use confext_tests::root::{Root, unprotected};
 use confext_tests::scene::{Scene, View};
 use confext_tests::sweep::isolated;
 use rustix::mount::{MountFlags, UnmountFlags};
@@ -72,14 +76,14 @@ impl<'s> Round<'s> {
         }
     }
 
-    /// The next run finishes it, and nothing is left.
-    fn finish(&self, verb: Verb) {
-        match self.scene.apply(verb) {
-            Ok(_) => {}
+    /// The next run finishes it, and nothing is left. Says whether it found two stacks.
+    fn finish(&self, verb: Verb) -> bool {
+        let reports = match self.scene.apply(verb) {
+            Ok(reports) => reports,
             // All of it was put in place before the end.
-            Err(error) if error.code() == "already-merged" && verb == Verb::Merge => {}
+            Err(error) if error.code() == "already-merged" && verb == Verb::Merge => Vec::new(),
             Err(error) => panic!("the next run: {}", error.explain()),
-        }
+        };
         assert_eq!(self.scene.views(), [(); 3].map(|()| self.after.clone()));
         let mut expected = vec!["/etc/sub".to_owned()];
         if self.after == View::Bare {
@@ -93,6 +97,10 @@ impl<'s> Round<'s> {
         let left: Vec<_> =
             fs::read_dir(self.scene.root.path("run")).unwrap().flatten().map(|e| e.file_name()).collect();
         assert_eq!(left, ["x"], "in run");
+        reports.iter().any(|report| match &report.outcome {
+            Outcome::Refreshed { because } => because.contains(&Change::Interrupted),
+            _ => false,
+        })
     }
 }
 
@@ -106,24 +114,30 @@ fn everywhere(verb: Verb, name: &str, fault: Fault) {
         let (end, calls) = faults::run(worker(&scene, name), None, fault);
         assert_eq!(end, End::Said("ok".into()));
         round.check(&end, fault);
-        let (mut rounds, mut failed) = (0, 0);
+        let (mut rounds, mut failed, mut interrupted) = (0, 0, 0);
         for at in (0..calls.len()).filter(|at| faults::is_chosen(&calls, *at, stride())) {
             let round = Round::set_up(&scene, verb, at + 1);
             let (end, made) = faults::run(worker(&scene, name), Some(at), fault);
             let context = format!("{name}, {fault:?} at {at} (call {:?}): {end:?}", made.get(at));
             let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 round.check(&end, fault);
-                round.finish(verb);
+                round.finish(verb)
             }));
-            if let Err(panic) = checked {
-                eprintln!("{context}");
-                std::panic::resume_unwind(panic);
+            match checked {
+                Ok(found) => interrupted += usize::from(found),
+                Err(panic) => {
+                    eprintln!("{context}");
+                    std::panic::resume_unwind(panic);
+                }
             }
             rounds += 1;
             failed += usize::from(end != End::Said("ok".into()));
         }
         println!("{name}, {fault:?}: {rounds} of {} calls, of which {failed} ended it", calls.len());
         assert!(failed > rounds / 2, "faults do not arrive");
+        if (verb, fault) == (Verb::Refresh, Fault::Kill) {
+            assert!(interrupted > 0, "never between the two calls of an exchange");
+        }
         scene.apply(Verb::Unmerge).unwrap();
         rustix::mount::unmount(scene.root.path("etc/sub"), UnmountFlags::DETACH).unwrap();
     });
@@ -170,4 +184,113 @@ fn an_unmerge_is_killed_at_every_call() {
 #[ignore = "needs root"]
 fn a_refresh_fails_from_every_call_on() {
     everywhere(Verb::Refresh, "refresh", Fault::Always);
+}
+
+/// While it is read, an image becomes shorter, or another one.
+#[test]
+#[ignore = "needs root"]
+fn an_image_changes_during_a_refresh() {
+    isolated(|| {
+        let scene = Scene::new();
+        rustix::mount::mount("tmpfs", scene.root.path("etc/sub"), "tmpfs", MountFlags::empty(), None)
+            .unwrap();
+        scene.root.file("etc/sub/below", "below");
+        let round = Round::set_up(&scene, Verb::Refresh, 0);
+        let (_, calls) = faults::run(worker(&scene, "refresh"), None, Fault::Meanwhile);
+        drop(round);
+        let image = scene.root.path("var/lib/confexts/i.raw");
+        let (mut failed, mut rounds) = (0, 0);
+        for at in (0..calls.len()).step_by(stride()) {
+            for shorter in [true, false] {
+                let round = Round::set_up(&scene, Verb::Refresh, 2 * at + usize::from(shorter));
+                let meanwhile = || match shorter {
+                    true => fs::File::options().write(true).open(&image).unwrap().set_len(20_000).unwrap(),
+                    false => {
+                        let other = fs::read(&image).unwrap().iter().map(|byte| !byte).collect::<Vec<_>>();
+                        fs::write(image.with_extension("new"), other).unwrap();
+                        fs::rename(image.with_extension("new"), &image).unwrap();
+                    }
+                };
+                let command = worker(&scene, "refresh");
+                let (end, _) = faults::run_beside(command, Some(at), Fault::Meanwhile, meanwhile);
+                round.check(&end, Fault::Once);
+                rounds += 1;
+                failed += usize::from(end != End::Said("ok".into()));
+                let View::Version(version) = &round.after else { unreachable!() };
+                scene.put(version);
+                round.finish(Verb::Refresh);
+            }
+        }
+        println!("{rounds} changed images, of which {failed} were noticed");
+        assert!(failed > 0 && failed < rounds);
+        scene.apply(Verb::Unmerge).unwrap();
+        rustix::mount::unmount(scene.root.path("etc/sub"), UnmountFlags::DETACH).unwrap();
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn without_privilege_nothing_changes() {
+    isolated(|| {
+        let root = Root::new();
+        root.file("run/x", "").confext("c", "etc/c", "1");
+        let attempt =
+            |change: fn(&Host, Class, &Options) -> confext_core::Result<confext_core::stack::Report>| {
+                std::thread::scope(|scope| {
+                    let without = scope.spawn(|| {
+                        rustix::thread::set_capabilities(
+                            None,
+                            rustix::thread::CapabilitySets {
+                                effective: rustix::thread::CapabilitySet::DAC_OVERRIDE,
+                                permitted: rustix::thread::CapabilitySet::DAC_OVERRIDE,
+                                inheritable: rustix::thread::CapabilitySet::empty(),
+                            },
+                        )
+                        .unwrap();
+                        change(&root.host(), Class::Confext, &unprotected()).unwrap_err()
+                    });
+                    without.join().unwrap()
+                })
+            };
+        assert_eq!(attempt(merge).code(), "missing-capability");
+        assert_eq!((root.mounts().len(), root.path("run/confext").exists()), (0, false));
+        root.merge(Class::Confext).unwrap();
+        for change in [refresh, unmerge] {
+            fs::rename(root.path("var/lib/confexts/c"), root.path(&format!("aside-{}", root.mounts().len())))
+                .ok();
+            root.confext("c", "etc/c", "1");
+            let error = attempt(change);
+            assert!(["missing-capability", "os"].contains(&error.code()), "{error}");
+            assert_eq!((root.read("etc/c").as_deref(), root.mounts().len()), (Some("1"), 1));
+        }
+        root.unmerge(Class::Confext);
+    });
+}
+
+/// There is no room for what is written down: the lock, and the note that a directory is made.
+#[test]
+#[ignore = "needs root"]
+fn without_room_nothing_changes() {
+    isolated(|| {
+        let root = Root::new();
+        root.file("run/x", "").sysext("s", "usr/s", "1").sysext("s", "opt/s", "1");
+        let mut ends = Vec::new();
+        for inodes in 1..6 {
+            let options = std::ffi::CString::new(format!("nr_inodes={inodes}")).unwrap();
+            rustix::mount::mount("tmpfs", root.path("run"), "tmpfs", MountFlags::empty(), Some(&*options))
+                .unwrap();
+            let merged = root.merge(Class::Sysext);
+            if let Err(error) = &merged {
+                assert_eq!(error.code(), "os", "{error}");
+                assert_eq!((root.mounts(), root.path("opt").exists()), (vec!["/run".to_owned()], false));
+                ends.push(false);
+            } else {
+                ends.push(true);
+                root.unmerge(Class::Sysext);
+            }
+            assert_eq!(fs::read_dir(root.path("run")).unwrap().count(), 0, "something is left");
+            rustix::mount::unmount(root.path("run"), UnmountFlags::DETACH).unwrap();
+        }
+        assert_eq!(ends, [false, false, false, true, true]);
+    });
 }

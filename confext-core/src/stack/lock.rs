@@ -71,6 +71,19 @@ impl Lock {
     fn attempt(host: &Host) -> io::Result<Option<Self>> {
         let made_run = make_directory(host.root(), "run", 0o755)?;
         let run = host.open_path(Path::new("run"), OFlags::DIRECTORY)?;
+        let attempt = Self::attempt_in(host, &run, made_run);
+        if attempt.is_err() {
+            // It may be there only for us. Somebody else's is not empty.
+            let _ = rustix::fs::unlinkat(&run, "confext", AtFlags::REMOVEDIR);
+            if made_run {
+                let _ = rustix::fs::unlinkat(host.root(), "run", AtFlags::REMOVEDIR);
+            }
+        }
+        attempt
+    }
+
+    fn attempt_in(host: &Host, run: &OwnedFd, made_run: bool) -> io::Result<Option<Self>> {
+        let run = run.try_clone()?;
         make_directory(run.as_fd(), "confext", 0o700)?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let directory = rustix::fs::openat(&run, "confext", flags, Mode::empty())?;

@@ -13,6 +13,7 @@ use super::submounts::{self, Submount};
 use super::{MountPoint, Selection, Stack, Tree, bare, origin};
 use crate::admission::{Body, Extension, LeftOut, Matched, Matcher, Options};
 use crate::attach::attach;
+use crate::copies::Place;
 use crate::directory::{self, Directory};
 use crate::discover::{Candidate, Rejection, Severity};
 use crate::error::{Error, Result};
@@ -141,7 +142,12 @@ impl Mounted {
                     attach(*admitted, options.attach).map_err(|error| of_image(&candidate, error))?;
                 Layer::mount(attached, layer_options)?
             }
-            Body::Directory(fd) => Layer::from_directory(fd.as_fd(), layer_options)?,
+            Body::Directory(Place { directory, mount: Some(mount) }) => {
+                Layer::of_copy(directory, mount, layer_options)
+            }
+            Body::Directory(Place { directory, .. }) => {
+                Layer::from_directory(directory.as_fd(), layer_options)?
+            }
         };
         if let (Matched::WhenMounted, Some(matcher)) = (matched, matcher) {
             request = matcher.match_files(&candidate, whole(&layer, options)?.as_ref())?;

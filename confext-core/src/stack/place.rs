@@ -69,7 +69,13 @@ impl Removal {
 /// What the failed step says. If even going back fails, that second error is `rollback`: it says where.
 pub(crate) fn place(host: &Host, lock: &Lock, steps: &[Step]) -> Result<()> {
     // Made ready before the first change, so that little is left that can fail between it and the last one.
-    let copies = steps.iter().map(|step| copy_of_old(host, step)).collect::<Result<Vec<_>>>()?;
+    let mut copies = Vec::new();
+    for (at, step) in steps.iter().enumerate() {
+        // Nothing comes after the last one that could fail.
+        let is_last = at.saturating_add(1) == steps.len();
+        let needed = !is_last || matches!(step, Step::Remove(_));
+        copies.push(if needed { copy_of_old(host, step)? } else { None });
+    }
     let mut done: Vec<Undo<'_>> = Vec::new();
     for (step, copy) in steps.iter().zip(copies) {
         if let Err(error) = take(host, lock, (step, copy), &mut done) {

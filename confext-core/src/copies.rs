@@ -1,0 +1,63 @@
+//! [`Copies`]: directories of extensions without the mounts below them; one copy of a mount serves all in one place
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use confext_ddi::release::Class;
+
+use crate::directory;
+use crate::host::Host;
+use crate::layer;
+use crate::sys::{self, Depth, OFlags, ResolveFlags};
+
+/// The directory of an extension. What is mounted below it is no part of the extension and is not seen.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) directory: OwnedFd,
+    /// The copy of a mount that it is in, with the flags of a layer; it is there as long as this is open.
+    pub(crate) mount: Option<Arc<OwnedFd>>,
+}
+
+/// Copies of the mounts that search directories are on. The kernel takes long to make one go, so there is one for each
+/// search directory and not one for each extension.
+#[derive(Debug)]
+pub(crate) struct Copies {
+    class: Class,
+    /// By search directory; `None` where it cannot be copied.
+    known: Mutex<BTreeMap<PathBuf, Option<Arc<OwnedFd>>>>,
+}
+
+impl Copies {
+    /// None yet.
+    pub(crate) fn new(class: Class) -> Self {
+        Self { class, known: Mutex::default() }
+    }
+
+    /// `opened`, found at `path`, without the mounts below it. Who may not copy mounts may still look.
+    pub(crate) fn without_mounts(&self, host: &Host, path: &Path, opened: OwnedFd) -> Place {
+        if let Some(place) = self.inside(host, path, opened.as_fd()) {
+            return place;
+        }
+        let directory = sys::clone_tree(opened.as_fd(), c"", Depth::Single).unwrap_or(opened);
+        Place { directory, mount: None }
+    }
+
+    /// The same directory, looked up in the copy; `None` when it is a mount point, or somewhere else.
+    fn inside(&self, host: &Host, path: &Path, opened: BorrowedFd<'_>) -> Option<Place> {
+        let (outer, name) = (path.parent()?, path.file_name()?);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let copy = known.entry(outer.to_owned()).or_insert_with(|| {
+            let outer = host.open_path(outer, OFlags::DIRECTORY).ok()?;
+            layer::copy_of_mount(outer.as_fd(), self.class).ok().map(Arc::new)
+        });
+        let mount = Arc::clone(copy.as_ref()?);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        let resolve = ResolveFlags::NO_SYMLINKS;
+        let directory = sys::open_beneath(mount.as_fd(), Path::new(name), flags, resolve).ok()?;
+        let (found, expected) = (directory::statx(directory.as_fd()).ok()?, directory::statx(opened).ok()?);
+        let id = |stat: &sys::Statx| (stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino);
+        (id(&found) == id(&expected)).then_some(Place { directory, mount: Some(mount) })
+    }
+}
