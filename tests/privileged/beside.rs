@@ -15,6 +15,7 @@ use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::{FileExt as _, symlink};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 const CLASSES: [Class; 2] = [Class::Confext, Class::Sysext];
 /// The names of all extensions, in the order of a merge. systemd 257 follows no links below another root.
@@ -154,6 +155,29 @@ fn origin(host: &Host, class: Class) -> Option<Value> {
     fs::read(place.join("origin")).ok().map(|bytes| serde_json::from_slice(&bytes).unwrap())
 }
 
+/// Reads a file all the time while `change` runs; how often it was not there, and how often it was tried.
+fn polled<T>(path: &Path, change: impl FnOnce() -> T) -> (T, (u64, u64)) {
+    let stop = AtomicBool::new(false);
+    let seen = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        let poll = scope.spawn(|| {
+            let mut missed = 0;
+            while !stop.load(Ordering::Relaxed) {
+                missed += u64::from(fs::read(path).is_err());
+                seen.fetch_add(1, Ordering::Relaxed);
+            }
+            missed
+        });
+        while seen.load(Ordering::Relaxed) == 0 {
+            std::thread::yield_now();
+        }
+        let changed = change();
+        stop.store(true, Ordering::Relaxed);
+        let missed = poll.join().unwrap();
+        (changed, (missed, seen.load(Ordering::Relaxed)))
+    })
+}
+
 /// Runs `test` beside each release, with a host of each class.
 fn beside_each(test: impl Fn(&mut Shell, &Place, Class, &Host) + Sync) {
     isolated(|| {
@@ -248,8 +272,10 @@ fn d34_what_systemd_merges_we_show_replace_and_take_down() {
         assert_eq!(ours(host, class), expected(place, class));
         assert_eq!(merge(host, class, &unprotected()).unwrap_err().code(), "already-merged");
 
-        // It does not say under which policy it merged, so nothing about its stack is known.
-        let report = refresh(host, class, &unprotected()).unwrap();
+        // It does not say under which policy it merged, so nothing about its stack is known. Nobody misses a file.
+        let path = host.path().join(class.hierarchies()[0]).join("dir");
+        let (report, (missed, seen)) = polled(&path, || refresh(host, class, &unprotected()).unwrap());
+        assert!(missed == 0 && seen > 0, "{missed} of {seen}");
         assert_eq!(report.because(), Some(vec![Change::Unknown]));
         assert_eq!(ours(host, class), expected(place, class));
         // What we write down is what it wrote down.

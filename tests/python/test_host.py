@@ -52,6 +52,7 @@ def test_the_whole_story(root: Path, host: confext.Host, put: Any, vendor: confe
 
     report = host.merge()
     assert (report.outcome, report.hierarchies) == ("merged", ("etc",))
+    assert report.layers[0].attached == "sealed-memory"
     assert set(report.propagated) <= set(report.hierarchies)
     assert config.read_text() == "version = 1\n"
     assert (root / "etc/own.conf").read_text() == "own\n"

@@ -14,6 +14,8 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
+mod content;
+
 use Class::{Confext, Sysext};
 
 /// A host, and systemd beside us in one mount namespace.
@@ -229,31 +231,6 @@ fn d4_one_bad_extension_is_one_bad_extension() {
 
 #[test]
 #[ignore = "needs root"]
-fn d5_a_dangling_os_release_hides_nothing() {
-    let prepare = |place: &Place| {
-        let tree = extension(place, Sysext, "a");
-        symlink("/nowhere", tree.join("usr/lib/os-release")).unwrap();
-    };
-    case(Sysext, prepare, |case| {
-        case.while_theirs(|case| assert!(fs::read(case.path("usr/lib/os-release")).is_err()));
-        case.ours_refuses("replaces-os-release");
-    });
-}
-
-#[test]
-#[ignore = "needs root"]
-fn d6_a_confext_does_not_say_what_the_host_is() {
-    let prepare = |place: &Place| write(&extension(place, Confext, "a").join("etc/os-release"), "ID=other\n");
-    case(Confext, prepare, |case| {
-        case.while_theirs(|case| {
-            assert_eq!(fs::read_to_string(case.path("etc/os-release")).unwrap(), "ID=other\n");
-        });
-        case.ours_refuses("replaces-os-release");
-    });
-}
-
-#[test]
-#[ignore = "needs root"]
 fn d8_success_is_what_can_be_seen_here() {
     let prepare = |place: &Place| drop(extension(place, Confext, "a"));
     case(Confext, prepare, |case| {
@@ -389,20 +366,6 @@ fn d19_a_set_of_file_systems_is_one() {
 
 #[test]
 #[ignore = "needs root"]
-fn d20_a_whiteout_hides_nothing() {
-    let prepare = |place: &Place| {
-        let hidden = extension(place, Sysext, "a").join("usr/share/own");
-        fs::create_dir_all(hidden.parent().unwrap()).unwrap();
-        tools::run("mknod", &[hidden.to_str().unwrap(), "c", "0", "0"], place.dir());
-    };
-    case(Sysext, prepare, |case| {
-        case.while_theirs(|case| assert!(!case.exists("usr/share/own")));
-        case.ours_refuses("whiteout");
-    });
-}
-
-#[test]
-#[ignore = "needs root"]
 fn d27_an_edit_inside_a_directory_is_a_change() {
     let prepare = |place: &Place| drop(extension(place, Confext, "a"));
     case(Confext, prepare, |case| {
@@ -438,32 +401,6 @@ fn d28_the_place_of_the_work_is_not_shown() {
 
 #[test]
 #[ignore = "needs root"]
-fn d29_a_link_of_the_host_stays_one() {
-    let prepare = |place: &Place| {
-        write(&extension(place, Sysext, "a").join("usr/sbin/tool"), "");
-        fs::create_dir(place.path("root/usr/bin")).unwrap();
-        symlink("bin", place.path("root/usr/sbin")).unwrap();
-    };
-    case(Sysext, prepare, |case| {
-        case.while_theirs(|case| assert!(!case.path("usr/sbin").is_symlink()));
-        case.ours_refuses("type-change");
-    });
-}
-
-#[test]
-#[ignore = "needs root"]
-fn d30_a_hierarchy_of_an_extension_is_no_link() {
-    let prepare = |place: &Place| {
-        symlink("usr", extension(place, Sysext, "a").join("opt")).unwrap();
-    };
-    case(Sysext, prepare, |case| {
-        case.while_theirs(|case| assert!(case.exists("opt/a")));
-        case.ours_refuses("layer-type");
-    });
-}
-
-#[test]
-#[ignore = "needs root"]
 fn d31_a_hierarchy_that_was_made_is_removed_again() {
     let prepare = |place: &Place| {
         write(&extension(place, Sysext, "a").join("opt/a"), "");
@@ -474,19 +411,6 @@ fn d31_a_hierarchy_that_was_made_is_removed_again() {
         assert!(!case.exists("opt"));
         case.while_theirs(|case| assert!(case.exists("opt/a")));
         assert!(case.exists("opt"));
-    });
-}
-
-#[test]
-#[ignore = "needs root"]
-fn d32_a_release_file_has_nothing_but_assignments() {
-    let prepare = |place: &Place| {
-        let release = extension(place, Confext, "a").join("etc/extension-release.d/extension-release.a");
-        write(&release, "ID=_any\nnonsense\n");
-    };
-    case(Confext, prepare, |case| {
-        case.while_theirs(|case| assert!(case.exists("etc/a")));
-        assert!(case.ours().unwrap_err().code().starts_with("release-"));
     });
 }
 
