@@ -199,7 +199,7 @@ pub const CONFLICTS: &[(&str, &str)] = &[
     ("plain-on-verified", "attach it in sealed memory: a loop device on the file would throw away the check"),
     ("layer-file-system", "build the image with one of these file systems"),
     // layer
-    ("mount-source", "check who changes the device nodes in /dev"),
+    ("mount-source", "check who changes the device nodes in /dev, or exchanges the files of loop devices"),
     ("layer-type", "build the extension with the expected kind of file there"),
     // exec
     ("root-changed", "try again; something replaced the directory in between"),
