@@ -81,7 +81,7 @@ fn story(root: &Path) -> Result {
     println!("merged: etc/app.conf is {:?}", config()?);
     let origin = trace(&host, "/etc/app.conf", &Limits::default())?;
     if let Answer::Layer { source, .. } = origin.answer
-        && let Checked::Signed { by, .. } = source.checked
+        && let Checked::Signed { by, .. } = &source.checked
     {
         println!("traced: from {}, signed by {}", source.image, by.subject);
     }

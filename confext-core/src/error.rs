@@ -247,6 +247,7 @@ pub const CONFLICTS: &[(&str, &str)] = &[
     ("submount-point", "unmount what is mounted there first, or remove the extension that is in its way"),
     ("rollback", "look at the mounts of the hierarchy, then unmerge and merge again"),
     // trace
+    ("nothing-traced", "ask for one of those that were found, or for all paths"),
     ("layer-changed", "refresh the stack, or put the image back that was merged"),
 ];
 

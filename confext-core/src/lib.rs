@@ -74,4 +74,4 @@ pub use explain::explain;
 pub use host::Host;
 pub use stack::{Stack, apply, list, merge, plan, refresh, unmerge};
 pub use state::status;
-pub use trace::trace;
+pub use trace::{trace, trace_plan};

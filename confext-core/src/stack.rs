@@ -30,7 +30,7 @@ use crate::plan::Plan;
 use crate::state;
 
 pub use apply::{Verb, apply, merge, refresh, unmerge};
-pub(crate) use bare::look_under;
+pub(crate) use bare::{copy as copy_bare, look_under};
 use lock::Lock;
 pub use preview::{Listed, Listing, Merged, list, plan};
 pub(crate) use preview::{MergedStacks, Preview, preview};

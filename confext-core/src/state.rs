@@ -12,6 +12,8 @@
 //!
 //! The first four are what systemd writes and reads, so its programs and this library see each other's stacks.
 
+mod check;
+
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -30,6 +32,9 @@ use crate::discover::Kind;
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::sys::{self, OFlags, ResolveFlags};
+
+pub use check::Doubt;
+pub(crate) use check::{cross_check, doubts_about_record};
 
 /// The version of [`Record`] that is written and read.
 pub const FORMAT: u32 = 1;
@@ -52,6 +57,9 @@ pub struct Record {
     pub policy: String,
     /// Whether the mount point was made for the merge.
     pub created: bool,
+    /// Major and minor number of the overlay's device: a record of another stack does not have it.
+    #[serde(default)]
+    pub device: Option<(u32, u32)>,
     /// All extensions of the stack, bottom first; not each has files in this hierarchy.
     pub layers: Vec<Layer>,
     /// Whether it can be written to; not at all where nothing is said.
@@ -301,17 +309,6 @@ pub enum HierarchyState {
     },
 }
 
-/// A property of the mount that is not what a merge gives it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Doubt {
-    /// Which property.
-    pub what: &'static str,
-    /// What it is.
-    pub found: String,
-    /// What it should be.
-    pub expected: String,
-}
-
 /// How the hierarchies of a class stand; needs no privilege.
 ///
 /// # Errors
@@ -333,35 +330,6 @@ pub fn status(host: &Host, class: Class) -> Result<Vec<Status>> {
         Ok(Status { class, hierarchy, state })
     };
     class.hierarchies().iter().map(one).collect()
-}
-
-/// Compares the mount with what a merge makes: the record says what somebody wrote, the kernel what there is.
-fn cross_check(merged: &Merged, class: Class) -> io::Result<Vec<Doubt>> {
-    let info = sys::mount_info(sys::mount_id(merged.top.as_fd())?)?;
-    let mut doubts = Vec::new();
-    let mut expect = |what, found: &[u8], expected: &str| {
-        if found != expected.as_bytes() {
-            let found = String::from_utf8_lossy(found).into_owned();
-            doubts.push(Doubt { what, found, expected: expected.to_owned() });
-        }
-    };
-    expect("file system", &info.fs_type, "overlay");
-    expect("root of the mount", &info.root, "/");
-    if let Some(source) = &info.source {
-        expect("source", source, class.as_str());
-    }
-    if let Some(fault) = &merged.fault {
-        expect("record", fault.explain().as_bytes(), "one that can be understood");
-    }
-    // Another program may have merged it writable, and may say so elsewhere.
-    if merged.record.is_some() {
-        let read_only = info.attributes.contains(sys::MountAttrFlags::MOUNT_ATTR_RDONLY);
-        expect("writing", if read_only { b"read-only" } else { b"writable" }, "read-only");
-        let names = merged.record.iter().flat_map(|record| &record.layers).map(|layer| layer.name.as_str());
-        let names: Vec<_> = names.collect();
-        expect("extensions", merged.names.join(" ").as_bytes(), &names.join(" "));
-    }
-    Ok(doubts)
 }
 
 /// A hierarchy of the host as it is now.
@@ -448,7 +416,7 @@ pub(crate) fn is_stack(directory: BorrowedFd<'_>, class: Class) -> io::Result<bo
 }
 
 /// Reads a metadata file; `None` when there is none.
-fn read(directory: BorrowedFd<'_>, class: Class, name: &str) -> io::Result<Option<Vec<u8>>> {
+pub(crate) fn read(directory: BorrowedFd<'_>, class: Class, name: &str) -> io::Result<Option<Vec<u8>>> {
     let path = PathBuf::from(metadata_directory(class)).join(name);
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let file = match sys::open_beneath(directory, path.as_path(), flags, ResolveFlags::NO_SYMLINKS) {
@@ -465,97 +433,4 @@ fn at(host: &Host, hierarchy: &str, error: io::Error) -> Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::attach::{Mode, Reads, Reason};
-    use crate::loopdev::Io;
-
-    fn record() -> Record {
-        Record {
-            format: FORMAT,
-            class: Class::Confext,
-            hierarchy: "etc".into(),
-            merged_at: 5,
-            policy: "root=signed".into(),
-            created: false,
-            layers: vec![Layer {
-                name: "a".into(),
-                path: "/run/confexts/a.raw".into(),
-                kind: Kind::Raw,
-                version: Some("1".into()),
-                identity: Identity::RootHash { root_hash: RootHash::from_bytes([7; 32]) },
-                checked: Checked::Verity { root_hash: RootHash::from_bytes([7; 32]) },
-                partition: Some(Partition { designator: "root".into(), number: Some(1), uuid: None }),
-                hierarchies: vec!["etc".into()],
-                attached: Some(Way {
-                    asked: Mode::InPlace,
-                    reads: Reads::LoopDevice,
-                    io: Some(Io::Direct),
-                    because: Reason::FileSystem,
-                }),
-            }],
-            mutable: Mutable {
-                mode: Mutability::Auto,
-                writes: Writes::Directory { path: "a".into(), work: "b".into() },
-                imported: None,
-            },
-            heard: Some(Heard::nothing()),
-        }
-    }
-
-    #[test]
-    fn every_identity_is_read_as_it_was_written() {
-        let mut record = record();
-        for identity in [
-            Identity::File {
-                device: (1, 2),
-                inode: u64::MAX,
-                size_bytes: 3,
-                modified: (-1, 9),
-                changed: (5, 6),
-            },
-            Identity::Directory { device: (1, 2), inode: 4, listing: "00".into() },
-            Identity::Content { sha256: "00".into() },
-        ] {
-            record.layers[0].identity = identity;
-            let bytes = serde_json::to_vec(&record).unwrap();
-            assert_eq!(parse(&bytes, Class::Confext, "etc", "/etc").unwrap(), record);
-        }
-    }
-
-    #[test]
-    fn a_record_is_read_as_it_was_written() {
-        let bytes = serde_json::to_vec(&record()).unwrap();
-        assert_eq!(parse(&bytes, Class::Confext, "etc", "/etc").unwrap(), record());
-        let mut value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
-        assert_eq!(value["mutable"]["writes"]["to"], "directory");
-        value.as_object_mut().unwrap().remove("mutable");
-        value.as_object_mut().unwrap().remove("heard");
-        let older = parse(value.to_string().as_bytes(), Class::Confext, "etc", "/etc").unwrap();
-        assert_eq!(older, Record { mutable: Mutable::default(), heard: None, ..record() });
-    }
-
-    #[test]
-    fn a_record_that_does_not_fit_is_refused() {
-        let other = Record { format: 2, ..record() };
-        for bytes in [b"".to_vec(), b"{}".to_vec(), serde_json::to_vec(&other).unwrap()] {
-            assert_eq!(parse(&bytes, Class::Confext, "etc", "/etc").unwrap_err().code(), "stack-metadata");
-        }
-        let bytes = serde_json::to_vec(&record()).unwrap();
-        assert_eq!(parse(&bytes, Class::Sysext, "usr", "/usr").unwrap_err().code(), "stack-metadata");
-    }
-
-    #[test]
-    fn a_copy_of_a_merged_tree_is_no_stack() {
-        let root = tempfile::tempdir().unwrap();
-        let metadata = root.path().join("etc/.systemd-confext");
-        std::fs::create_dir_all(&metadata).unwrap();
-        let host = Host::open(root.path()).unwrap();
-        let stat =
-            directory::statx(host.open_path(Path::new("etc"), OFlags::empty()).unwrap().as_fd()).unwrap();
-        std::fs::write(metadata.join("dev"), format!("{}:{}\n", stat.stx_dev_major, stat.stx_dev_minor))
-            .unwrap();
-        assert!(matches!(look(&host, Class::Confext, "etc").unwrap(), Current::Bare(_)));
-        assert!(matches!(look(&host, Class::Sysext, "opt").unwrap(), Current::Missing));
-    }
-}
+mod tests;

@@ -1,29 +1,44 @@
 //! [`trace`]: path → layer → image → partition → root hash → verified signer → what it shadows.
 //!
+//! A [`Tracer`] answers for what is merged, or for what a merge would give; for one path, or for all of them. The answer
+//! is of one type.
+//!
 //! The layers of a stack are private mounts: no other process can look into them. So the record names each layer, and
 //! the answer is found by opening the same images again, which counts only when they are proven to be the same: every
-//! byte is checked against the recorded root hash, or the file or directory passes the identity test of a refresh.
-//! Where that is not possible the answer is that it cannot be told, and why.
+//! byte is checked against the recorded root hash, or the file or directory passes the identity test of a refresh. The
+//! record itself counts only where it fits the overlay as the kernel shows it, and a file is said to be from an image only
+//! when it is seen with the attributes it has there. Where that is not so the answer is that it cannot be told, and why.
 
-mod reopen;
+mod answer;
+mod filter;
+mod layers;
+mod live;
+mod parts;
+mod planned;
+mod stack;
+mod stated;
+mod tree;
 
-use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use confext_ddi::RootHash;
-use confext_ddi::fs::{FileType, Metadata};
+use confext_ddi::fs::FileType;
 use confext_ddi::limits::Limits;
 use confext_ddi::release::Class;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
-use crate::directory::{self, Directory, lookup};
+use crate::admission::{self, Trust};
 use crate::discover::Kind;
 use crate::error::{Error, Result};
 use crate::host::Host;
-use crate::stack::look_under;
-use crate::state::{self, Checked, Current, Layer, Merged, Partition};
-use crate::sys::{self, OFlags};
+use crate::state::{Checked, Doubt, Identity, Layer, Partition};
+
+pub use filter::Filter;
+pub use tree::Tree;
+
+use layers::Context;
+use stack::Stack;
 
 /// Where a path comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -32,11 +47,26 @@ pub struct Origin {
     /// The path inside the root, links on the way resolved; a link at the end is the answer's subject itself.
     #[serde(serialize_with = "crate::discover::lossy")]
     pub path: PathBuf,
+    /// Whether it is about what is merged, or about what a merge would give.
+    pub view: View,
     /// What is there; `None` when there is nothing.
     pub file_type: Option<FileType>,
     /// Where it comes from.
     #[serde(flatten)]
     pub answer: Answer,
+    /// Of a symbolic link, where what it leads to comes from; only when that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<Box<Origin>>,
+}
+
+/// What an answer is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum View {
+    /// What is merged.
+    Live,
+    /// What a merge would give. Nothing is changed, and no privilege is needed unless a stack is merged.
+    Planned,
 }
 
 /// The answer to "where does this come from?".
@@ -52,13 +82,17 @@ pub enum Answer {
     Base {
         /// The hierarchy of the stack.
         hierarchy: &'static str,
+        /// `present` when it was compared with the host's own file; `unknown` when it is from the host because nothing
+        /// else has it: looking under the stack takes a privilege.
+        base: Presence,
     },
     /// From an extension.
     Layer {
         /// The hierarchy of the stack.
         hierarchy: &'static str,
         /// The extension.
-        source: Box<Source>,
+        #[serde(serialize_with = "shared")]
+        source: Arc<Source>,
         /// What has the path, too, and is not seen; topmost first.
         shadows: Vec<Shadow>,
     },
@@ -67,18 +101,50 @@ pub enum Answer {
         /// The hierarchy of the stack.
         hierarchy: &'static str,
         /// The extensions that have it, topmost first: the first gives it owner and mode.
-        sources: Vec<Source>,
+        #[serde(serialize_with = "all_shared")]
+        sources: Vec<Arc<Source>>,
         /// Whether the host has it, too.
         base: Presence,
+        /// Whether what was written after the merge has it, too, above all others.
+        written: Presence,
         /// Extensions of which it cannot be told.
         unknown: Vec<Unknown>,
+    },
+    /// Written after the merge, over something that is no longer seen: what was changed was copied first.
+    CopiedUp {
+        /// The hierarchy of the stack.
+        hierarchy: &'static str,
+        /// What it was copied from, and what that shadows; topmost first.
+        shadows: Vec<Shadow>,
+    },
+    /// Written after the merge, where nothing was.
+    Written {
+        /// The hierarchy of the stack.
+        hierarchy: &'static str,
+    },
+    /// Deleted after the merge.
+    Deleted {
+        /// The hierarchy of the stack.
+        hierarchy: &'static str,
+        /// What is no longer seen; topmost first.
+        shadows: Vec<Shadow>,
+    },
+    /// An extension takes away what is there.
+    Hidden {
+        /// The hierarchy of the stack.
+        hierarchy: &'static str,
+        /// The extension.
+        #[serde(serialize_with = "shared")]
+        source: Arc<Source>,
+        /// What is no longer seen; topmost first.
+        shadows: Vec<Shadow>,
     },
     /// From something mounted on top of the stack.
     Submount {
         /// The hierarchy of the stack.
         hierarchy: &'static str,
     },
-    /// The stack's own metadata.
+    /// The stack's own: its metadata, or the place of a mount that no layer has.
     Metadata {
         /// The hierarchy of the stack.
         hierarchy: &'static str,
@@ -91,6 +157,8 @@ pub enum Answer {
         unknown: Vec<Unknown>,
         /// Why, where it is not because of single extensions.
         because: Option<&'static str>,
+        /// What the kernel says that does not fit the stack's record.
+        doubts: Vec<Doubt>,
     },
 }
 
@@ -110,10 +178,24 @@ pub struct Source {
     pub partition: Option<Partition>,
     /// The root hash its content was checked against.
     pub root_hash: Option<RootHash>,
-    /// What was checked when it was merged. A signer stands here only if the signature was checked then.
+    /// What was checked: at the merge, or now. See `known_from`. A signer stands here only if the signature was checked.
     pub checked: Checked,
+    /// Who says that this extension is part of the stack, and when `checked` was checked.
+    pub known_from: KnownFrom,
     /// How it was made sure that the image opened for this answer is the one that is merged.
     pub confirmed_by: &'static str,
+}
+
+/// On whose word an extension is part of a stack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KnownFrom {
+    /// This library wrote it down, and the overlay is as it says. What was checked was checked at the merge.
+    Record,
+    /// Another program wrote it down. What was checked was checked for this answer, and not at the merge.
+    Origin,
+    /// Nothing is merged: it would be part of the stack. What was checked was checked for this answer.
+    Plan,
 }
 
 /// Something that has the path, too, and is not seen.
@@ -123,7 +205,8 @@ pub enum Shadow {
     /// An extension below.
     Layer {
         /// The extension.
-        source: Box<Source>,
+        #[serde(serialize_with = "shared")]
+        source: Arc<Source>,
     },
     /// An extension below of which it cannot be told.
     Unknown {
@@ -131,6 +214,8 @@ pub enum Shadow {
         #[serde(flatten)]
         unknown: Unknown,
     },
+    /// What was written in another run of the stack, and is seen only.
+    Imported,
     /// The host's own file.
     Base,
     /// It cannot be told whether the host has it: that takes the privilege to look under the stack.
@@ -160,6 +245,40 @@ pub enum Presence {
     Unknown,
 }
 
+/// How to answer.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Options {
+    /// Caps for everything that is read. Default: [`Limits::default`].
+    pub limits: Limits,
+    /// Whose signatures count where another program merged a stack. Default: those of the host's certificates.
+    pub trust: Trust,
+    /// What is compared of a file that is seen and that of its image. Default: its attributes.
+    pub compare: Compare,
+    /// Whether what a symbolic link leads to is traced, too. Default: the link only.
+    pub links: Links,
+}
+
+/// What is compared of a file that is seen and the one it is said to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Compare {
+    /// Type, mode, owner, size, time of change and inode number.
+    #[default]
+    Attributes,
+    /// The content, too: every byte is read twice.
+    Content,
+}
+
+/// What is asked of a symbolic link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Links {
+    /// Where the link comes from.
+    #[default]
+    Stay,
+    /// And where that comes from which it leads to.
+    Follow,
+}
+
 /// Says where a path inside the root comes from.
 ///
 /// # Errors
@@ -167,191 +286,160 @@ pub enum Presence {
 /// `os` when the path cannot be looked up at all. That an image is gone or a record cannot be understood is no error but
 /// part of the answer.
 pub fn trace(host: &Host, path: impl AsRef<Path>, limits: &Limits) -> Result<Origin> {
-    let Some(subject) = Subject::find(host, path.as_ref())? else {
-        let path = path.as_ref().to_path_buf();
-        return Ok(Origin { path, file_type: None, answer: Answer::Absent });
-    };
-    let mut answer = Answer::NotMerged;
-    for class in [Class::Confext, Class::Sysext] {
-        for hierarchy in class.hierarchies() {
-            let Current::Merged(merged) = state::look(host, class, hierarchy)? else { continue };
-            let Some(root) = host.path_of(merged.top.as_fd()) else { continue };
-            if let Ok(inside) = subject.path.strip_prefix(&root) {
-                let stack = Stack { host, class, hierarchy, limits, merged };
-                answer = stack.answer(&subject, inside.as_os_str().as_bytes())?;
-            }
-        }
-    }
-    let path = Path::new("/").join(&subject.path);
-    Ok(Origin { path, file_type: Some(subject.metadata.file_type), answer })
+    Tracer::live(host, &Options { limits: limits.clone(), ..Options::default() })?.trace(path)
 }
 
-/// What is asked about.
-struct Subject {
-    path: PathBuf,
-    place: OwnedFd,
-    metadata: Metadata,
-}
-
-impl Subject {
-    fn find(host: &Host, path: &Path) -> Result<Option<Self>> {
-        let failed = |error| Error::os("look up", host.display(path), error);
-        let absent = |error: &std::io::Error| {
-            matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
-        };
-        let place = match host.open_path(path, OFlags::NOFOLLOW) {
-            Err(error) if absent(&error) => return Ok(None),
-            place => place.map_err(failed)?,
-        };
-        let metadata = directory::metadata(place.as_fd()).map_err(failed)?;
-        let Some(path) = host.path_of(place.as_fd()) else {
-            return Err(failed(rustix::io::Errno::XDEV.into()));
-        };
-        Ok(Some(Self { path, place, metadata }))
-    }
-}
-
-/// The stack over the subject.
-struct Stack<'a> {
-    host: &'a Host,
+/// Says where a path would come from if the extensions of a class were merged now; needs no privilege unless a stack is.
+///
+/// # Errors
+///
+/// What keeps all extensions from being found, or the host from being looked at.
+pub fn trace_plan(
+    host: &Host,
     class: Class,
-    hierarchy: &'static str,
-    limits: &'a Limits,
-    merged: Box<Merged>,
+    path: impl AsRef<Path>,
+    options: &admission::Options,
+) -> Result<Origin> {
+    let own = Options { limits: options.limits.clone(), ..Options::default() };
+    Tracer::planned(host, &[class], options, &own)?.trace(path)
 }
 
-/// What the extensions have at a path.
-struct Holders {
-    /// Those that have it, topmost first, each with how many unknown ones are above it.
-    known: Vec<(Source, Metadata, usize)>,
-    unknown: Vec<Unknown>,
+/// The stacks of a root directory, to be asked about any number of paths. Each image is opened once.
+pub struct Tracer<'h> {
+    context: Context<'h>,
+    view: View,
+    stacks: Vec<Stack>,
 }
 
-impl Stack<'_> {
-    fn answer(&self, subject: &Subject, inside: &[u8]) -> Result<Answer> {
-        let hierarchy = self.hierarchy;
-        let failed = |error| Error::os("look up", hierarchy, error);
-        let of_stack = sys::mount_id(self.merged.top.as_fd()).map_err(failed)?;
-        if sys::mount_id(subject.place.as_fd()).map_err(failed)? != of_stack {
-            return Ok(Answer::Submount { hierarchy });
+impl std::fmt::Debug for Tracer<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tracer").field("view", &self.view).finish_non_exhaustive()
+    }
+}
+
+impl<'h> Tracer<'h> {
+    /// For what is merged. In a root directory that does not run nothing is.
+    ///
+    /// # Errors
+    ///
+    /// `os` when the hierarchies cannot be looked at.
+    pub fn live(host: &'h Host, options: &Options) -> Result<Self> {
+        let context = Context::new(host, options);
+        let mut stacks = Vec::new();
+        for class in [Class::Confext, Class::Sysext] {
+            stacks.extend(stack::merged(&context, class)?);
         }
-        let metadata_directory = state::metadata_directory(self.class).as_bytes();
-        if matches!(inside.strip_prefix(metadata_directory), Some([] | [b'/', ..])) {
-            return Ok(Answer::Metadata { hierarchy });
-        }
-        let Some(record) = &self.merged.record else {
-            let because = match self.merged.fault {
-                Some(_) => "the record of the stack cannot be understood",
-                None => "another program merged the stack and kept no record",
-            };
-            return Ok(self.cannot_tell(Vec::new(), because));
-        };
-        let holders = self.ask_layers(&record.layers, inside);
-        if subject.metadata.file_type == FileType::Directory {
-            return Ok(self.directory(holders, inside));
-        }
-        Ok(self.file(holders, &subject.metadata, inside))
+        Ok(Self { context, view: View::Live, stacks })
     }
 
-    fn ask_layers(&self, layers: &[Layer], inside: &[u8]) -> Holders {
-        let mut holders = Holders { known: Vec::new(), unknown: Vec::new() };
-        let path = directory::join(self.hierarchy.as_bytes(), inside);
-        let path = if inside.is_empty() { self.hierarchy.as_bytes() } else { &path };
-        for layer in layers.iter().rev() {
-            if !layer.hierarchies.iter().any(|hierarchy| hierarchy == self.hierarchy) {
-                continue;
-            }
-            match reopen::look(self.host, layer, path, self.limits) {
-                Ok(Some(metadata)) => {
-                    holders.known.push((source(layer), metadata, holders.unknown.len()));
+    /// For what merging the extensions of these classes would give, whether or not something is merged.
+    ///
+    /// An extension that would not be used is left out, whatever [`on_bad`](admission::Options::on_bad) says. What speaks
+    /// against the merge is in the [plan](crate::plan()), and does not count here.
+    ///
+    /// # Errors
+    ///
+    /// What keeps all extensions from being found, or the host from being looked at.
+    pub fn planned(
+        host: &'h Host,
+        classes: &[Class],
+        admission: &admission::Options,
+        options: &Options,
+    ) -> Result<Self> {
+        let context = Context::new(host, options);
+        let mut stacks = Vec::new();
+        for class in classes {
+            stacks.extend(stack::planned(&context, *class, admission)?);
+        }
+        Ok(Self { context, view: View::Planned, stacks })
+    }
+
+    /// What it answers about.
+    #[must_use]
+    pub fn view(&self) -> View {
+        self.view
+    }
+
+    /// Where a path inside the root comes from.
+    ///
+    /// # Errors
+    ///
+    /// `os` when it cannot be looked up at all.
+    pub fn trace(&self, path: impl AsRef<Path>) -> Result<Origin> {
+        match self.view {
+            View::Live => live::trace(&self.context, &self.stacks, path.as_ref()),
+            View::Planned => planned::trace(&self.context, &self.stacks, path.as_ref()),
+        }
+    }
+
+    /// Every path of every hierarchy that has a stack: what is seen there, and what is hidden.
+    #[must_use]
+    pub fn tree(&self) -> Tree<'_> {
+        Tree::new(self)
+    }
+
+    /// The stacks: for each hierarchy, what is known of it and from whom. Opens every image.
+    #[must_use]
+    pub fn stacks(&self) -> Vec<Traced> {
+        self.stacks.iter().map(|stack| stack.describe(&self.context)).collect()
+    }
+}
+
+/// A hierarchy with a stack.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Traced {
+    /// The class.
+    pub class: Class,
+    /// `usr`, `opt` or `etc`.
+    pub hierarchy: &'static str,
+    /// Where it is inside the root, links resolved.
+    #[serde(serialize_with = "crate::discover::lossy")]
+    pub path: PathBuf,
+    /// The extensions with files in it, bottom first; those that could be opened.
+    #[serde(serialize_with = "all_shared")]
+    pub layers: Vec<Arc<Source>>,
+    /// The other extensions, and why they could not.
+    pub unknown: Vec<Unknown>,
+    /// Why nothing can be told of it at all.
+    pub because: Option<&'static str>,
+    /// What the kernel says that does not fit the stack's record.
+    pub doubts: Vec<Doubt>,
+}
+
+impl Source {
+    fn new(layer: Layer, known_from: KnownFrom) -> Self {
+        Self {
+            root_hash: layer.checked.root_hash().copied(),
+            confirmed_by: match (&layer.identity, known_from) {
+                (_, KnownFrom::Plan) => "plan",
+                // What another program compares is not all that tells one from another.
+                (Identity::RootHash { .. }, KnownFrom::Origin) | (_, KnownFrom::Record) => {
+                    layer.identity.test()
                 }
-                Ok(None) => {}
-                Err(error) => holders.unknown.push(Unknown {
-                    layer: layer.name.clone(),
-                    code: error.code(),
-                    reason: error.explain(),
-                }),
-            }
+                (_, KnownFrom::Origin) => "path",
+            },
+            layer: layer.name,
+            image: layer.path,
+            kind: layer.kind,
+            version: layer.version,
+            partition: layer.partition,
+            checked: layer.checked,
+            known_from,
         }
-        holders
-    }
-
-    fn directory(&self, holders: Holders, inside: &[u8]) -> Answer {
-        let (hierarchy, Holders { known, unknown }) = (self.hierarchy, holders);
-        // What is below something that is no directory is not merged into it.
-        let merged =
-            known.into_iter().take_while(|(_, metadata, _)| metadata.file_type == FileType::Directory);
-        let sources: Vec<_> = merged.map(|(source, _, _)| source).collect();
-        if sources.is_empty() && unknown.is_empty() {
-            return Answer::Base { hierarchy };
-        }
-        Answer::Directory { hierarchy, sources, base: self.base(inside), unknown }
-    }
-
-    fn file(&self, holders: Holders, seen: &Metadata, inside: &[u8]) -> Answer {
-        let hierarchy = self.hierarchy;
-        let mut known = holders.known.into_iter();
-        let Some((source, metadata, unknown_above)) = known.next() else {
-            return if holders.unknown.is_empty() {
-                Answer::Base { hierarchy }
-            } else {
-                self.cannot_tell(holders.unknown, None)
-            };
-        };
-        let (above, below) = holders.unknown.split_at_checked(unknown_above).unwrap_or((&[], &[]));
-        if !above.is_empty() {
-            return self.cannot_tell(above.to_vec(), None);
-        }
-        if !is_same_file(&metadata, seen) {
-            return self.cannot_tell(
-                Vec::new(),
-                "the image has another file at this path than the one that is seen",
-            );
-        }
-        let mut shadows: Vec<_> =
-            known.map(|(source, _, _)| Shadow::Layer { source: Box::new(source) }).collect();
-        shadows.extend(below.iter().cloned().map(|unknown| Shadow::Unknown { unknown }));
-        match self.base(inside) {
-            Presence::Present => shadows.push(Shadow::Base),
-            Presence::Absent => {}
-            Presence::Unknown => shadows.push(Shadow::BaseUnknown),
-        }
-        Answer::Layer { hierarchy, source: Box::new(source), shadows }
-    }
-
-    fn base(&self, inside: &[u8]) -> Presence {
-        if self.merged.record.as_ref().is_some_and(|record| record.created) {
-            return Presence::Absent;
-        }
-        let Ok(bare) = look_under(self.host, self.class, self.hierarchy) else { return Presence::Unknown };
-        match lookup(&Directory::new(bare.directory, self.limits), inside) {
-            Ok(Some(_)) => Presence::Present,
-            Ok(None) => Presence::Absent,
-            Err(_) => Presence::Unknown,
-        }
-    }
-
-    fn cannot_tell(&self, unknown: Vec<Unknown>, because: impl Into<Option<&'static str>>) -> Answer {
-        Answer::CannotTell { hierarchy: self.hierarchy, unknown, because: because.into() }
     }
 }
 
-/// The overlay shows a layer's file as it is; only numbers of device and inode may be others.
-fn is_same_file(a: &Metadata, b: &Metadata) -> bool {
-    let what =
-        |m: &Metadata| (m.file_type, m.mode, m.uid, m.gid, m.size_bytes, m.mtime_sec, m.mtime_nsec, m.rdev);
-    what(a) == what(b)
+impl Unknown {
+    fn new(layer: &str, error: &Error) -> Self {
+        Self { layer: layer.to_owned(), code: error.code(), reason: error.explain() }
+    }
 }
 
-fn source(layer: &Layer) -> Source {
-    Source {
-        layer: layer.name.clone(),
-        image: layer.path.clone(),
-        kind: layer.kind,
-        version: layer.version.clone(),
-        partition: layer.partition.clone(),
-        root_hash: layer.checked.root_hash().copied(),
-        checked: layer.checked.clone(),
-        confirmed_by: layer.identity.test(),
-    }
+fn shared<S: Serializer>(source: &Arc<Source>, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    source.as_ref().serialize(serializer)
+}
+
+fn all_shared<S: Serializer>(sources: &[Arc<Source>], serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.collect_seq(sources.iter().map(AsRef::as_ref))
 }

@@ -23,6 +23,7 @@ use crate::explain::Explanation;
 use crate::key_rules::KeyRulesArgument;
 use crate::layer::Listing;
 use crate::origin::Origin;
+use crate::origins::Origins;
 use crate::plan::Plan;
 use crate::policy::PolicyArgument;
 use crate::record::Tuple;
@@ -222,12 +223,68 @@ impl Host {
         detached(py, || Ok(state::status(&self.host, class)?.iter().collect()))
     }
 
-    /// Where a path inside the root comes from.
-    fn trace(&self, py: Python<'_>, path: PathBuf) -> PyResult<Origin> {
+    /// Where a path inside the root comes from, or would come from after a merge of the class.
+    ///
+    /// `follow` also says where that comes from which a symbolic link leads to; `content` compares the content of a file
+    /// that is seen with that of the image, and not only its attributes.
+    #[pyo3(signature = (path, *, planned=false, class_="confext", follow=false, content=false))]
+    #[expect(clippy::too_many_arguments, reason = "Python calls it with names")]
+    fn trace(
+        &self,
+        py: Python<'_>,
+        path: PathBuf,
+        planned: bool,
+        class_: &str,
+        follow: bool,
+        content: bool,
+    ) -> PyResult<Origin> {
+        let question = Question::new(planned, class_, content)?;
         detached(py, || {
-            let options = Options::default();
-            Ok(Origin::from(&trace(&self.host, path, &options.limits)?))
+            let links = if follow { trace::Links::Follow } else { trace::Links::Stay };
+            question
+                .with(&self.host, &self.conditions, links, |tracer| Ok(Origin::from(&tracer.trace(path)?)))
         })
+    }
+
+    /// All paths of every stack, one after the other, or those that are wanted.
+    ///
+    /// - `image`: those of one image, by the extension's name or the path of the image.
+    /// - `signer`: those of one signer, by the fingerprint of the certificate or its subject.
+    /// - `unverified`: those that nothing vouches for.
+    #[pyo3(signature = (
+        *, planned=false, class_="confext", content=false, image=None, signer=None, unverified=false
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "Python calls it with names")]
+    fn trace_all(
+        &self,
+        planned: bool,
+        class_: &str,
+        content: bool,
+        image: Option<String>,
+        signer: Option<String>,
+        unverified: bool,
+    ) -> PyResult<Origins> {
+        let question = Question::new(planned, class_, content)?;
+        let filter = match (image, signer, unverified) {
+            (None, None, false) => trace::Filter::All,
+            (Some(image), None, false) => trace::Filter::Image(image),
+            (None, Some(signer), false) => trace::Filter::Signer(signer),
+            (None, None, true) => trace::Filter::Unverified,
+            _ => return Err(PyValueError::new_err("image, signer and unverified: one of them at most")),
+        };
+        let (host, conditions) = (Arc::clone(&self.host), self.conditions.clone());
+        Ok(Origins::start(move |send| {
+            question.with(&host, &conditions, trace::Links::Stay, |tracer| {
+                for origin in tracer.tree() {
+                    let wanted = origin.as_ref().map_or(true, |origin| filter.wants(origin));
+                    // Nobody wants the rest when nobody receives it.
+                    if wanted && send(origin.map(|origin| Origin::from(&origin))).is_break() {
+                        break;
+                    }
+                }
+                Ok(())
+            })
+        }))
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
@@ -250,6 +307,39 @@ impl Host {
 
     pub(crate) fn host(&self) -> Arc<Root> {
         Arc::clone(&self.host)
+    }
+}
+
+/// What is asked of all stacks, or of a plan.
+struct Question {
+    planned: Option<Class>,
+    compare: trace::Compare,
+}
+
+impl Question {
+    fn new(planned: bool, class_: &str, content: bool) -> PyResult<Self> {
+        let compare = if content { trace::Compare::Content } else { trace::Compare::Attributes };
+        let class = class(class_)?;
+        Ok(Self { planned: planned.then_some(class), compare })
+    }
+
+    fn with<T>(
+        &self,
+        host: &Root,
+        conditions: &Conditions,
+        links: trace::Links,
+        ask: impl FnOnce(&trace::Tracer<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let admission = conditions.options(host, Replace::default())?;
+        let mut options = trace::Options::default();
+        options.limits = admission.limits.clone();
+        options.trust = admission.trust.clone();
+        (options.compare, options.links) = (self.compare, links);
+        let tracer = match self.planned {
+            Some(class) => trace::Tracer::planned(host, &[class], &admission, &options)?,
+            None => trace::Tracer::live(host, &options)?,
+        };
+        ask(&tracer)
     }
 }
 

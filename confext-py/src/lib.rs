@@ -20,6 +20,7 @@ mod key_rules;
 mod layer;
 mod open;
 mod origin;
+mod origins;
 mod parity;
 mod pick;
 mod plan;

@@ -62,14 +62,19 @@ impl Root {
 
     /// Builds an image and puts it at `path`: signed with a key, or with a hash tree only.
     pub fn image(&self, class: Class, path: &str, files: &[(&str, &str)], signer: Option<&KeyPair>) -> Built {
-        let path = self.path(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        let file_name = path.file_name().unwrap().to_str().unwrap();
-        let name = file_name.strip_suffix(".raw").unwrap().split('_').next().unwrap();
         let mut tree = Tree::new();
         for (path, content) in files {
             tree.add_file(path, *content, Meta::new(0o644)).unwrap();
         }
+        self.image_of(class, path, tree, signer)
+    }
+
+    /// The same, of any tree.
+    pub fn image_of(&self, class: Class, path: &str, tree: Tree, signer: Option<&KeyPair>) -> Built {
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let file_name = path.file_name().unwrap().to_str().unwrap();
+        let name = file_name.strip_suffix(".raw").unwrap().split('_').next().unwrap();
         let builder = Builder::new(class, name).tree(tree).release(ReleaseFields::any());
         // Extensions that a host must refuse have to be built first.
         let builder = builder.allow(confext_ddi::lint::Code::ALL.iter().copied());

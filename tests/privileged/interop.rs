@@ -3,6 +3,7 @@
 use confext_core::admission::Options;
 use confext_core::stack::{Change, Outcome};
 use confext_core::state::{Checked, HierarchyState, metadata_directory};
+use confext_core::trace::{Answer, KnownFrom, Options as TraceOptions, Presence, Tracer};
 use confext_core::{Host, merge, refresh, status, unmerge};
 use confext_ddi::build::{Builder, Device, Meta, ReleaseFields, Tree};
 use confext_ddi::policy::Policy;
@@ -287,6 +288,27 @@ fn in_merge_of_systemd(place: &Place, class: Class, test: impl FnOnce()) {
     assert!(peer.wait().unwrap().success());
 }
 
+/// Every path of a stack that systemd merged without looking at the hash tree: what it wrote down proves nothing.
+fn trace_all(host: &Host) {
+    let mut files = 0;
+    for origin in Tracer::live(host, &TraceOptions::default()).unwrap().tree() {
+        let origin = origin.unwrap();
+        match &origin.answer {
+            Answer::Layer { source, .. } => {
+                files += 1;
+                let found = (source.layer.as_str(), source.known_from, source.confirmed_by);
+                assert_eq!(found, (NAME, KnownFrom::Origin, "path"));
+                assert_eq!(source.checked, Checked::None);
+            }
+            Answer::Base { base: Presence::Present, .. }
+            | Answer::Directory { .. }
+            | Answer::Metadata { .. } => {}
+            other => panic!("{}: {other:?}", origin.path.display()),
+        }
+    }
+    assert!(files > 100, "{files}");
+}
+
 #[test]
 #[ignore = "needs root"]
 fn a_stack_of_systemd_is_known_and_taken_down() {
@@ -306,6 +328,7 @@ fn a_stack_of_systemd_is_known_and_taken_down() {
                         ([NAME.to_owned()].as_slice(), &None, 0)
                     );
                 }
+                trace_all(&host);
                 let theirs = record(host.path(), class);
                 assert_eq!(merge(&host, class, &Options::default()).unwrap_err().code(), "already-merged");
 

@@ -8,9 +8,7 @@ use confext_core::admission::{OnBad, Options, Replace};
 use confext_core::plan::VetoKind;
 use confext_core::stack::{Change, Merged, Outcome};
 use confext_core::state::HierarchyState;
-use confext_core::trace::{Answer, Presence, Shadow};
-use confext_core::{list, merge, plan, refresh, status, trace};
-use confext_ddi::limits::Limits;
+use confext_core::{list, merge, plan, refresh, status};
 use confext_ddi::policy::Policy;
 use confext_ddi::release::Class;
 use confext_tests::root::{Root, unprotected};
@@ -416,47 +414,6 @@ fn a_list_says_what_is_merged() {
         let found: Vec<_> =
             listing.extensions.iter().map(|e| (e.candidate.name.as_str(), e.merged)).collect();
         assert_eq!(found, [("a", Merged::Yes), ("b", Merged::Other), ("c", Merged::No)]);
-        root.unmerge(Class::Confext);
-    });
-}
-
-#[test]
-#[ignore = "needs root"]
-fn a_trace_answers_for_every_kind_of_place() {
-    isolated(|| {
-        let root = Root::new();
-        root.confext("a", "etc/base", "a").confext("b", "etc/base", "bb").confext("b", "etc/dir/b", "b");
-        root.file("etc/dir/host", "h").file("etc/mnt/x", "").file("srv/y", "");
-        symlink("base", root.path("etc/link")).unwrap();
-        let ask = |path: &str| trace(&root.host(), path, &Limits::default()).unwrap();
-        assert_eq!(ask("/etc/base").answer, Answer::NotMerged);
-        root.merge(Class::Confext).unwrap();
-        tmpfs(&root.path("etc/mnt"));
-
-        assert_eq!(ask("/etc/nothing").answer, Answer::Absent);
-        assert_eq!(ask("/srv/y").answer, Answer::NotMerged);
-        assert_eq!(ask("/etc/dir/host").answer, Answer::Base { hierarchy: "etc" });
-        assert_eq!(ask("/etc/link").answer, Answer::Base { hierarchy: "etc" });
-        assert_eq!(ask("/etc/mnt").answer, Answer::Submount { hierarchy: "etc" });
-        assert_eq!(ask("/etc/.systemd-confext/dev").answer, Answer::Metadata { hierarchy: "etc" });
-        let Answer::Directory { sources, base, .. } = ask("/etc/dir").answer else { panic!() };
-        assert_eq!((sources[0].layer.as_str(), sources.len(), base), ("b", 1, Presence::Present));
-        let Answer::Layer { source, shadows, .. } = ask("/etc/dir/../base").answer else { panic!() };
-        assert_eq!((source.layer.as_str(), source.confirmed_by), ("b", "directory"));
-        assert_eq!(source.image, "/var/lib/confexts/b");
-        assert_eq!(shadows.len(), 2);
-        assert!(matches!(&shadows[0], Shadow::Layer { source } if source.layer == "a"));
-        assert_eq!(shadows[1], Shadow::Base);
-
-        // The extension below changes: it is no longer known what the merged one has. The one on top still is.
-        root.confext("a", "etc/other", "x");
-        let Answer::Layer { shadows, .. } = ask("/etc/base").answer else { panic!() };
-        assert!(matches!(&shadows[0], Shadow::Unknown { unknown } if unknown.code == "layer-changed"));
-        // The one on top goes: it could have any path.
-        fs::remove_dir_all(root.path("var/lib/confexts/b")).unwrap();
-        let Answer::CannotTell { unknown, .. } = ask("/etc/base").answer else { panic!() };
-        assert_eq!((unknown[0].layer.as_str(), unknown.len()), ("b", 2));
-        rustix::mount::unmount(root.path("etc/mnt"), UnmountFlags::DETACH).unwrap();
         root.unmerge(Class::Confext);
     });
 }

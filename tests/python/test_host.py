@@ -49,6 +49,10 @@ def test_the_whole_story(root: Path, host: confext.Host, put: Any, vendor: confe
         host.apply("merge", ["confext", "confext"])
     with pytest.raises(ValueError, match="verb: found 'reload'"):
         host.apply("reload")  # type: ignore[arg-type]
+    planned = host.trace("/etc/app.conf", planned=True)
+    assert (planned.view, planned.answer, planned.kind) == ("planned", "layer", "regular")
+    assert planned.source is not None and planned.source.known_from == "plan"
+    assert planned.source.evidence.signer is not None
 
     report = host.merge()
     assert (report.outcome, report.hierarchies) == ("merged", ("etc",))
@@ -66,6 +70,17 @@ def test_the_whole_story(root: Path, host: confext.Host, put: Any, vendor: confe
     assert origin.source.image == "/run/confexts/app.raw.v/app_1.raw"
     assert origin.source.evidence.signer.fingerprint == vendor.fingerprint
     assert origin.source.partition is not None and origin.source.partition.designator == "root"
+    assert (origin.view, origin.source.known_from, origin.source.confirmed_by) == ("live", "record", "root-hash")
+    assert host.trace("/etc/app.conf", content=True) == origin
+    traced = {one.path: one for one in host.trace_all()}
+    assert traced["/etc/app.conf"] == origin
+    of_signer = [one.path for one in host.trace_all(signer=vendor.fingerprint) if one.kind == "regular"]
+    assert "/etc/app.conf" in of_signer and "/etc/own.conf" not in of_signer
+    assert of_signer == [one.path for one in host.trace_all(image="app") if one.kind == "regular"]
+    assert list(host.trace_all(unverified=True)) == []
+    next(host.trace_all())  # the rest is not made
+    with pytest.raises(ValueError):
+        host.trace_all(image="app", unverified=True)
     assert host.trace("etc/own.conf").answer == "base"
     assert host.trace("run").answer == "not-merged"
     assert host.trace("etc/none").answer == "absent"

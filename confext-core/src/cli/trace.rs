@@ -1,10 +1,11 @@
-//! `trace`: where a path comes from, and who signed it.
+//! `trace`: where a path comes from, and who signed it; or all paths, by image or by signer
+
+mod report;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::Args;
-use confext_ddi::Limits;
 
 use super::failure::Failure;
 use super::host;
@@ -12,60 +13,156 @@ use super::list::version;
 use super::output::{Output, View};
 use super::text::Clean;
 use crate::state::Checked;
-use crate::trace::{Answer, Origin, Presence, Shadow, Source, Unknown, trace};
+use crate::trace::{
+    self, Answer, Compare, Filter, KnownFrom, Links, Origin, Presence, Shadow, Source, Tracer, Unknown,
+};
 
 /// Says which extension a path comes from, from which image, who signed it, and what it shadows.
 #[derive(Debug, Args)]
 #[group(skip)]
 pub(super) struct Arguments {
     /// The path, inside the root directory.
-    path: PathBuf,
+    #[arg(required_unless_present = "report", conflicts_with = "report")]
+    path: Option<PathBuf>,
     #[command(flatten)]
-    host: host::Arguments,
+    report: Report,
+    /// What a merge would give, and not what is merged. Changes nothing.
+    #[arg(long)]
+    planned: bool,
+    /// Also says where that comes from which a symbolic link leads to.
+    #[arg(long, conflicts_with = "report")]
+    follow: bool,
+    /// Compares the content of files, too, and not only their attributes.
+    #[arg(long, conflicts_with = "planned")]
+    content: bool,
+    #[command(flatten)]
+    class: host::ClassesArgument,
+    #[command(flatten)]
+    stack: host::StackArguments,
+}
+
+/// Which of all paths.
+#[derive(Debug, Args)]
+#[group(id = "report", multiple = false)]
+struct Report {
+    /// Every path of every hierarchy that has a stack.
+    #[arg(long)]
+    all: bool,
+    /// Those of one image: the extension's name, or the path of the image.
+    #[arg(long, value_name = "NAME")]
+    image: Option<String>,
+    /// Those of one signer: the fingerprint of the certificate, or its subject.
+    #[arg(long, value_name = "SIGNER")]
+    signer: Option<String>,
+    /// Those that nothing vouches for.
+    #[arg(long)]
+    unverified: bool,
+}
+
+impl Report {
+    fn filter(&self) -> Option<Filter> {
+        let named = self.image.clone().map(Filter::Image).or_else(|| self.signer.clone().map(Filter::Signer));
+        named.or(self.unverified.then_some(Filter::Unverified)).or(self.all.then_some(Filter::All))
+    }
 }
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
-    let host = arguments.host.open()?;
-    output.answer(&trace(&host, &arguments.path, &Limits::default())?)
+    let (host, admission) = arguments.stack.open()?;
+    let mut options = trace::Options {
+        limits: admission.limits.clone(),
+        trust: admission.trust.clone(),
+        ..Default::default()
+    };
+    if arguments.content {
+        options.compare = Compare::Content;
+    }
+    if arguments.follow {
+        options.links = Links::Follow;
+    }
+    let tracer = if arguments.planned {
+        Tracer::planned(&host, arguments.class.class.list(), &admission, &options)?
+    } else {
+        Tracer::live(&host, &options)?
+    };
+    match (&arguments.path, arguments.report.filter()) {
+        (Some(path), None) => output.answer(&tracer.trace(path)?),
+        (_, filter) => report::run(&host, &tracer, &filter.unwrap_or_default(), output),
+    }
 }
 
 impl View for Origin {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
-        let path = self.path.to_string_lossy();
-        let path = Clean(&path);
-        match &self.answer {
-            Answer::Absent => writeln!(out, "{path}: there is nothing"),
-            Answer::NotMerged => writeln!(out, "{path}: from the host; nothing is merged here"),
-            Answer::Base { .. } => writeln!(out, "{path}: from the host; no extension has it"),
-            Answer::Layer { source, shadows, .. } => {
-                writeln!(out, "{path}: from an extension")?;
-                write_source(source, out)?;
-                shadows.iter().try_for_each(|shadow| write_shadow(shadow, out))
+        write_origin(self, out)?;
+        if let Some(target) = &self.target {
+            write!(out, "it leads to ")?;
+            write_origin(target, out)?;
+        }
+        Ok(())
+    }
+}
+
+fn write_origin(origin: &Origin, out: &mut dyn Write) -> io::Result<()> {
+    let path = origin.path.to_string_lossy();
+    let (path, view) = (Clean(&path), if origin.view == trace::View::Planned { "would be " } else { "" });
+    match &origin.answer {
+        Answer::Absent => {
+            writeln!(out, "{path}: there {} nothing", if view.is_empty() { "is" } else { "would be" })
+        }
+        Answer::NotMerged => writeln!(out, "{path}: {view}from the host; nothing is merged here"),
+        Answer::Base { base: Presence::Unknown, .. } => {
+            writeln!(out, "{path}: {view}from the host; no extension has it, and only root can look there")
+        }
+        Answer::Base { .. } => writeln!(out, "{path}: {view}from the host; no extension has it"),
+        Answer::Layer { source, shadows, .. } => {
+            writeln!(out, "{path}: {view}from an extension")?;
+            write_source(source, out)?;
+            write_shadows(shadows, out)
+        }
+        Answer::Directory { sources, base, unknown, written, .. } => {
+            let host = match base {
+                Presence::Present => "the host and",
+                Presence::Absent => "not the host, but",
+                Presence::Unknown => "perhaps the host, and",
+            };
+            let written =
+                if *written == Presence::Present { " what was written after the merge," } else { "" };
+            writeln!(out, "{path}: {view}a directory of{written} {host} these extensions, topmost first")?;
+            sources.iter().try_for_each(|source| write_source(source, out))?;
+            unknown.iter().try_for_each(|unknown| write_unknown(unknown, out))
+        }
+        Answer::CopiedUp { shadows, .. } => {
+            writeln!(out, "{path}: {view}changed after the merge; nothing vouches for it")?;
+            write_shadows(shadows, out)
+        }
+        Answer::Written { .. } => {
+            writeln!(out, "{path}: {view}written after the merge; nothing vouches for it")
+        }
+        Answer::Deleted { shadows, .. } => {
+            writeln!(out, "{path}: {view}deleted after the merge")?;
+            write_shadows(shadows, out)
+        }
+        Answer::Hidden { source, shadows, .. } => {
+            writeln!(out, "{path}: {view}taken away by an extension")?;
+            write_source(source, out)?;
+            write_shadows(shadows, out)
+        }
+        Answer::Submount { hierarchy } => {
+            writeln!(out, "{path}: from something mounted on top of {hierarchy}")
+        }
+        Answer::Metadata { hierarchy } => {
+            writeln!(out, "{path}: the record of what is merged over {hierarchy}")
+        }
+        Answer::CannotTell { unknown, because, doubts, .. } => {
+            writeln!(
+                out,
+                "{path}: cannot tell{}",
+                because.map(|why| format!(": {why}")).unwrap_or_default()
+            )?;
+            for doubt in doubts {
+                let (found, expected) = (Clean(&doubt.found), Clean(&doubt.expected));
+                writeln!(out, "  doubt      {}: found {found}, expected {expected}", doubt.what)?;
             }
-            Answer::Directory { sources, base, unknown, .. } => {
-                let host = match base {
-                    Presence::Present => "the host and",
-                    Presence::Absent => "not the host, but",
-                    Presence::Unknown => "perhaps the host, and",
-                };
-                writeln!(out, "{path}: a directory of {host} these extensions, topmost first")?;
-                sources.iter().try_for_each(|source| write_source(source, out))?;
-                unknown.iter().try_for_each(|unknown| write_unknown(unknown, out))
-            }
-            Answer::Submount { hierarchy } => {
-                writeln!(out, "{path}: from something mounted on top of {hierarchy}")
-            }
-            Answer::Metadata { hierarchy } => {
-                writeln!(out, "{path}: the record of what is merged over {hierarchy}")
-            }
-            Answer::CannotTell { unknown, because, .. } => {
-                writeln!(
-                    out,
-                    "{path}: cannot tell{}",
-                    because.map(|why| format!(": {why}")).unwrap_or_default()
-                )?;
-                unknown.iter().try_for_each(|unknown| write_unknown(unknown, out))
-            }
+            unknown.iter().try_for_each(|unknown| write_unknown(unknown, out))
         }
     }
 }
@@ -86,18 +183,31 @@ fn write_source(source: &Source, out: &mut dyn Write) -> io::Result<()> {
             writeln!(out, "             certificate {}", Clean(&by.fingerprint))?;
         }
     }
-    writeln!(out, "  confirmed  by its {}", source.confirmed_by)
+    match source.known_from {
+        KnownFrom::Record => {
+            writeln!(out, "  confirmed  by its {}; checked when it was merged", source.confirmed_by)
+        }
+        KnownFrom::Origin => {
+            let by = source.confirmed_by;
+            writeln!(
+                out,
+                "  confirmed  by its {by}, on the word of who merged it; checked now, not at the merge"
+            )
+        }
+        KnownFrom::Plan => writeln!(out, "  confirmed  checked now; a merge checks again"),
+    }
 }
 
-fn write_shadow(shadow: &Shadow, out: &mut dyn Write) -> io::Result<()> {
-    match shadow {
+fn write_shadows(shadows: &[Shadow], out: &mut dyn Write) -> io::Result<()> {
+    shadows.iter().try_for_each(|shadow| match shadow {
         Shadow::Layer { source } => writeln!(out, "  shadows    that of extension {}", Clean(&source.layer)),
         Shadow::Unknown { unknown } => write_unknown(unknown, out),
+        Shadow::Imported => writeln!(out, "  shadows    what was written before the merge"),
         Shadow::Base => writeln!(out, "  shadows    that of the host"),
         Shadow::BaseUnknown => {
             writeln!(out, "  shadows    perhaps that of the host: only root can look there")
         }
-    }
+    })
 }
 
 fn write_unknown(unknown: &Unknown, out: &mut dyn Write) -> io::Result<()> {

@@ -126,6 +126,7 @@ mod tests {
             merged_at: 0,
             policy: "p".into(),
             created: false,
+            device: None,
             layers,
             mutable: Mutable::default(),
             heard: None,

@@ -67,6 +67,7 @@ impl Stack {
                 merged_at: now(),
                 policy: options.policy.to_string(),
                 created: ground.created,
+                device: None,
                 layers: layers.clone(),
                 mutable: Mutable::default(),
                 heard: Some(plan.heard.below(ground.hierarchy)),

@@ -58,7 +58,7 @@ pub(crate) fn assemble(parts: &Parts<'_>) -> Result<OwnedFd> {
         }
         tree = mount(parts, &metadata)?;
     }
-    metadata.write_device(tree.as_fd(), parts.class)?;
+    metadata.write_device(tree.as_fd(), parts)?;
     submounts::attach(tree.as_fd(), parts.submounts)?;
     Ok(tree)
 }
@@ -160,7 +160,6 @@ impl Metadata {
         names.push("");
         metadata.write(state::names_file(parts.class), names.join("\n").as_bytes())?;
         metadata.write("origin", parts.origin.as_bytes())?;
-        metadata.write(RECORD_FILE, &serde_json::to_vec_pretty(parts.record)?)?;
         if let Some(base) = parts.base {
             if let Some((major, minor)) = backing_device(base.as_fd())? {
                 metadata.write("backing", format!("{major}:{minor}\n").as_bytes())?;
@@ -180,11 +179,16 @@ impl Metadata {
     }
 
     /// The overlay's device is known only when it exists; nobody has looked at this directory through it yet.
-    fn write_device(&self, tree: BorrowedFd<'_>, class: Class) -> Result<()> {
-        let failed = |error| Error::os("write", format!("dev of a {class} stack"), error);
-        let stat = directory::statx(tree).map_err(failed)?;
-        self.write("dev", format!("{}:{}\n", stat.stx_dev_major, stat.stx_dev_minor).as_bytes())
-            .map_err(failed)
+    fn write_device(&self, tree: BorrowedFd<'_>, parts: &Parts<'_>) -> Result<()> {
+        let write = || {
+            let stat = directory::statx(tree)?;
+            let (major, minor) = (stat.stx_dev_major, stat.stx_dev_minor);
+            let record = Record { device: Some((major, minor)), ..parts.record.clone() };
+            self.write(RECORD_FILE, &serde_json::to_vec_pretty(&record)?)?;
+            self.write("dev", format!("{major}:{minor}\n").as_bytes())
+        };
+        write()
+            .map_err(|error: io::Error| Error::os("write", format!("dev of a {} stack", parts.class), error))
     }
 
     /// Makes a place for a mount, with the directories on the way as the tree has them.

@@ -226,8 +226,49 @@ fn questions_about_a_host_need_no_privilege() {
     assert_eq!(ask(&scratch, "trace", &["/etc/none"])["answer"], "absent");
 }
 
+#[test]
+fn a_planned_trace_needs_no_privilege() {
+    let scratch = Scratch::new();
+    let root = scratch.host();
+    scratch.file("tree-1/etc/motd", "of the extension\n");
+    scratch.signed(&format!("{DIR}/app.raw"));
+    std::os::unix::fs::symlink("motd", root.join("etc/link")).unwrap();
+    let [flag, certificate] = scratch.vendor.trust();
+    let planned =
+        |more: &[&str]| ask(&scratch, "trace", &[&[flag, certificate, "--planned"][..], more].concat());
+    let motd = planned(&["/etc/motd"]);
+    assert_eq!((&motd["answer"], &motd["view"]), (&"layer".into(), &"planned".into()));
+    assert_eq!((&motd["source"]["known_from"], &motd["shadows"][0]["by"]), (&"plan".into(), &"base".into()));
+    assert_eq!(motd["source"]["checked"]["kind"], "signed");
+    let link = planned(&["--follow", "/etc/link"]);
+    assert_eq!((&link["answer"], &link["target"]), (&"base".into(), &motd));
+
+    let all = planned(&["--all"]);
+    let count = |document: &Value, answer: &str| document["counts"][answer].as_u64().unwrap_or(0);
+    assert_eq!((&all["view"], &all["complete"]), (&"planned".into(), &true.into()));
+    assert_eq!(all["stacks"][0]["layers"][0]["layer"], "app");
+    assert!(
+        all["paths"].as_array().unwrap().iter().any(|path| path["path_base64"] == "L2V0Yy9hcHAvYv9u"),
+        "{all}"
+    );
+    let subject = motd["source"]["checked"]["by"]["subject"].as_str().unwrap();
+    let of_signer = planned(&["--signer", subject]);
+    let of_image = planned(&["--image", "app"]);
+    assert_eq!(of_signer["paths"], of_image["paths"]);
+    assert_eq!(count(&of_image, "layer"), count(&all, "layer"));
+    assert_eq!(planned(&["--unverified"])["paths"].as_array().unwrap().len(), 0);
+    check("trace report", &[all, of_image]);
+    let nobody = call(&scratch, "trace", &[flag, certificate, "--planned", "--image", "ap"]);
+    assert_eq!((nobody.status, &nobody.json()["error"]["code"]), (3, &"nothing-traced".into()));
+    let message = nobody.json()["error"]["message"].to_string();
+    assert!(message.contains("found app"), "{message}");
+    for wrong in [&["--all", "/etc/motd"][..], &["--all", "--unverified"], &[], &["--follow", "--all"]] {
+        assert_eq!(call(&scratch, "trace", wrong).status, 2, "{wrong:?}");
+    }
+}
+
 /// Moves this thread, and the commands it starts, into a mount namespace of its own.
-fn own_mounts() {
+pub fn own_mounts() {
     sys::unshare_mounts().unwrap();
     sys::set_propagation(Path::new("/"), Propagation::Private, Depth::Recursive).unwrap();
 }
@@ -254,6 +295,7 @@ fn a_stack_comes_is_exchanged_traced_and_goes() {
     let versions = format!("{DIR}/app.raw.v");
     scratch.file("tree-1/etc/motd", "of the extension\n");
     scratch.signed(&format!("{versions}/app_1.raw"));
+    std::os::unix::fs::symlink("motd", root.join("etc/link")).unwrap();
     scratch.file("host/run/confexts/base/etc/motd", "of the directory\n");
     scratch.file("host/run/confexts/base/etc/extension-release.d/extension-release.base", "ID=_any\n");
     let policy = ["--policy", "root=signed+unprotected+absent"];
@@ -280,6 +322,10 @@ fn a_stack_comes_is_exchanged_traced_and_goes() {
     std::fs::remove_dir_all(root.join("run/confexts/base")).unwrap();
     traces.push(ask(&scratch, "trace", &["/etc/motd"]));
     assert_eq!(traces[5]["answer"], "cannot-tell");
+    traces.push(ask(&scratch, "trace", &["--follow", "/etc/link"]));
+    assert_eq!(traces[6]["target"], traces[5]);
+    let report = ask(&scratch, "trace", &["--all"]);
+    assert_eq!(report["stacks"][0]["unknown"][0]["layer"], "base");
     let refreshed = ask(&scratch, "refresh", &[]);
     assert_eq!(refreshed["outcome"], "refreshed");
     assert_eq!(std::fs::read_to_string(root.join("etc/motd")).unwrap(), "of the second version\n");

@@ -201,6 +201,21 @@ fn fec() {
     assert!(read("repaired.raw") == read("app.confext.raw"));
 }
 
+/// The steps for root are in a mount namespace of their own.
+#[test]
+fn trace() {
+    let scratch = Scratch::new();
+    scratch.host();
+    scratch.file("host/etc/app.conf", "of the host\n");
+    scratch.file("1/etc/app.conf", "answer = 42\n");
+    std::fs::create_dir_all(scratch.path("host/run/confexts")).unwrap();
+    build(&scratch, "host/run/confexts/app.raw", "1");
+    if rustix::process::geteuid().is_root() {
+        crate::host::own_mounts();
+    }
+    assert!(follow(&scratch, "docs/trace.md") >= 1);
+}
+
 #[test]
 fn policy() {
     assert!(follow(&Scratch::new(), "docs/policy.md") >= 1);

@@ -1599,8 +1599,31 @@ class Host:
     def status(self, class_: _Class = "confext") -> tuple[Status, ...]:
         """How the hierarchies of a class stand."""
 
-    def trace(self, path: _Path) -> Origin:
-        """Where a path inside the root comes from."""
+    def trace(
+        self, path: _Path, *, planned: bool = False, class_: _Class = "confext", follow: bool = False, content: bool = False
+    ) -> Origin:
+        """Where a path inside the root comes from, or would come from after a merge of the class.
+
+        `follow` also says where that comes from which a symbolic link leads to; `content` compares the content of a file
+        that is seen with that of the image, and not only its attributes.
+        """
+
+    def trace_all(
+        self,
+        *,
+        planned: bool = False,
+        class_: _Class = "confext",
+        content: bool = False,
+        image: str | None = None,
+        signer: str | None = None,
+        unverified: bool = False,
+    ) -> Iterator[Origin]:
+        """All paths of every stack, one after the other, or those that are wanted.
+
+        - `image`: those of one image, by the extension's name or the path of the image.
+        - `signer`: those of one signer, by the fingerprint of the certificate or its subject.
+        - `unverified`: those that nothing vouches for.
+        """
 
 @final
 class Stack:
@@ -2179,6 +2202,7 @@ class Origin:
 
     __match_args__ = (
         "path",
+        "view",
         "kind",
         "answer",
         "hierarchy",
@@ -2186,29 +2210,56 @@ class Origin:
         "sources",
         "shadows",
         "base",
+        "written",
         "unknown",
         "because",
+        "doubts",
+        "target",
     )
     #: The path inside the root, links on the way resolved.
     path: Final[str]
+    #: `live`, or `planned` for what a merge would give.
+    view: Final[Literal["live", "planned"]]
     #: What is there, as in `Stat.kind`; `None` when there is nothing.
     kind: Final[_Kind | None]
-    #: `absent`, `not-merged`, `base`, `layer`, `directory`, `submount`, `metadata` or `cannot-tell`.
-    answer: Final[Literal["absent", "not-merged", "base", "layer", "directory", "submount", "metadata", "cannot-tell"]]
+    #: `absent`, `not-merged`, `base`, `layer`, `directory`, `copied-up`, `written`, `deleted`, `hidden`, `submount`,
+    #: `metadata` or `cannot-tell`.
+    answer: Final[
+        Literal[
+            "absent",
+            "not-merged",
+            "base",
+            "layer",
+            "directory",
+            "copied-up",
+            "written",
+            "deleted",
+            "hidden",
+            "submount",
+            "metadata",
+            "cannot-tell",
+        ]
+    ]
     #: The hierarchy of the stack, where one is merged.
     hierarchy: Final[_Hierarchy | None]
-    #: The extension it comes from: for `layer`, and for `directory` the topmost one.
+    #: The extension it comes from: for `layer` and `hidden`, and for `directory` the topmost one.
     source: Final[Source | None]
     #: All extensions that have it, topmost first: more than one only for `directory`.
     sources: Final[tuple[Source, ...]]
     #: What has the path, too, and is not seen; topmost first.
     shadows: Final[tuple[Shadow, ...]]
-    #: Whether the host has a `directory`, too: `present`, `absent` or `unknown`.
+    #: Whether the host has it, for `directory` and `base`: `present`, `absent` or `unknown`.
     base: Final[Literal["present", "absent", "unknown"] | None]
+    #: Whether what was written after the merge has a `directory`, too: `present` or `absent`.
+    written: Final[Literal["present", "absent", "unknown"] | None]
     #: The extensions of which it cannot be told, topmost first.
     unknown: Final[tuple[Unknown, ...]]
     #: Why it cannot be told, where it is not because of single extensions.
     because: Final[str | None]
+    #: What the kernel says that does not fit the stack's record.
+    doubts: Final[tuple[Doubt, ...]]
+    #: Of a symbolic link, where what it leads to comes from; only when that was asked for.
+    target: Final[Origin | None]
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
@@ -2216,7 +2267,7 @@ class Origin:
 class Source:
     """An extension that has a path."""
 
-    __match_args__ = ("layer", "image", "kind", "version", "partition", "evidence", "confirmed_by")
+    __match_args__ = ("layer", "image", "kind", "version", "partition", "evidence", "known_from", "confirmed_by")
     #: The extension's name.
     layer: Final[str]
     #: The image or directory, inside the root.
@@ -2227,11 +2278,14 @@ class Source:
     version: Final[str | None]
     #: The partition it is from.
     partition: Final[LayerPartition | None]
-    #: What was checked when it was merged. A signer stands here only if the signature was checked then.
+    #: What was checked; `known_from` says when. A signer stands here only if the signature was checked.
     evidence: Final[Evidence]
+    #: Who says that it is part of the stack, and when `evidence` was checked: `record` (at the merge), `origin` (another
+    #: program merged it; checked now) or `plan` (checked now).
+    known_from: Final[Literal["record", "origin", "plan"]]
     #: How it was made sure that the image opened for this answer is the one that is merged: `root-hash`, `file`,
-    #: `directory` or `content`.
-    confirmed_by: Final[_Test]
+    #: `directory` or `content`; `path` is no proof, and `plan` is no merge.
+    confirmed_by: Final[Literal["root-hash", "file", "directory", "content", "path", "plan"]]
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
@@ -2240,8 +2294,8 @@ class Shadow:
     """Something that has the path, too, and is not seen."""
 
     __match_args__ = ("by", "source", "unknown")
-    #: `layer`, `unknown`, `base` (the host's own) or `base-unknown`.
-    by: Final[Literal["layer", "unknown", "base", "base-unknown"]]
+    #: `layer`, `unknown`, `imported`, `base` (the host's own) or `base-unknown`.
+    by: Final[Literal["layer", "unknown", "imported", "base", "base-unknown"]]
     #: The extension below, when it is one.
     source: Final[Source | None]
     #: The extension below of which it cannot be told, when it is one.

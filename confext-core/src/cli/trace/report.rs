@@ -1,0 +1,215 @@
+//! `trace --all`: every path, written while the tree is walked; each extension once, at the front.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use confext_ddi::fs::FileType;
+use serde::Serialize;
+
+use super::super::failure::Failure;
+use super::super::output::Output;
+use super::super::text::{Clean, Path};
+use crate::error::Error;
+use crate::host::Host;
+use crate::state::Checked;
+use crate::trace::{Answer, Filter, Origin, Shadow, Source, Traced, Tracer};
+
+pub(super) fn run(host: &Host, tracer: &Tracer<'_>, filter: &Filter, output: &Output) -> Result<(), Failure> {
+    let stacks = tracer.stacks();
+    let sources = || stacks.iter().flat_map(|stack| &stack.layers);
+    if matches!(filter, Filter::Image(_) | Filter::Signer(_))
+        && !sources().any(|source| filter.wants_source(source))
+    {
+        return Err(nobody(filter, &stacks).into());
+    }
+    let mut walk = Report { counts: BTreeMap::new(), failed: None };
+    let root = host.path().display().to_string();
+    output.print(|out| {
+        if output.is_json() {
+            walk.json(
+                &Head { root: &root, view: tracer.view(), stacks: &stacks },
+                &mut wanted(tracer, filter),
+                out,
+            )
+        } else {
+            walk.text(&mut wanted(tracer, filter), out)
+        }
+    })?;
+    walk.failed.map_or(Ok(()), |error| Err(error.into()))
+}
+
+type Wanted<'a> = dyn Iterator<Item = Result<Origin, Error>> + 'a;
+
+fn wanted<'a>(
+    tracer: &'a Tracer<'_>,
+    filter: &'a Filter,
+) -> impl Iterator<Item = Result<Origin, Error>> + 'a {
+    tracer.tree().filter(|origin| origin.as_ref().map_or(true, |origin| filter.wants(origin)))
+}
+
+/// A name with a typo is not an image without files.
+fn nobody(filter: &Filter, stacks: &[Traced]) -> Error {
+    let sources = stacks.iter().flat_map(|stack| &stack.layers);
+    let (target, mut known): (_, Vec<&str>) = match filter {
+        Filter::Image(name) => (name, sources.map(|source| source.layer.as_str()).collect()),
+        Filter::Signer(name) => (name, sources.filter_map(|source| signer(source)).collect()),
+        _ => return Error::conflict("nothing-traced", "the stack", "nothing", "an extension"),
+    };
+    known.sort_unstable();
+    known.dedup();
+    let found = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+    Error::conflict("nothing-traced", target, found, "one that is part of a stack")
+}
+
+fn signer(source: &Source) -> Option<&str> {
+    match &source.checked {
+        Checked::Signed { by, .. } => Some(&by.subject),
+        Checked::None | Checked::Verity { .. } => None,
+    }
+}
+
+/// What comes before the paths.
+#[derive(Serialize)]
+struct Head<'a> {
+    root: &'a str,
+    view: crate::trace::View,
+    stacks: &'a [Traced],
+}
+
+/// A path; extensions are named, their evidence is in the head.
+#[derive(Serialize)]
+struct Line<'a> {
+    path: std::borrow::Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_base64: Option<String>,
+    file_type: Option<FileType>,
+    answer: &'static str,
+    hierarchy: Option<&'static str>,
+    layers: Vec<&'a str>,
+    shadows: Vec<Shadowed<'a>>,
+}
+
+#[derive(Serialize)]
+struct Shadowed<'a> {
+    by: &'static str,
+    layer: Option<&'a str>,
+}
+
+struct Report {
+    counts: BTreeMap<&'static str, u64>,
+    /// The first path that could not be looked up.
+    failed: Option<Error>,
+}
+
+impl Report {
+    fn json(&mut self, head: &Head<'_>, origins: &mut Wanted<'_>, out: &mut dyn Write) -> io::Result<()> {
+        // The document is written while the tree is walked: the head without its closing brace, then the paths.
+        let text = serde_json::to_string_pretty(head)?;
+        let text = text.strip_suffix("\n}").unwrap_or(&text);
+        write!(out, "{text},\n  \"paths\": [")?;
+        let mut separator = "\n    ";
+        for origin in origins {
+            let Some(origin) = self.take(origin) else { continue };
+            out.write_all(separator.as_bytes())?;
+            serde_json::to_writer(&mut *out, &line(&origin))?;
+            separator = ",\n    ";
+        }
+        let counts = serde_json::to_string(&self.counts)?;
+        writeln!(out, "\n  ],\n  \"complete\": {},\n  \"counts\": {counts}\n}}", self.failed.is_none())
+    }
+
+    fn text(&mut self, origins: &mut Wanted<'_>, out: &mut dyn Write) -> io::Result<()> {
+        for origin in origins {
+            let Some(origin) = self.take(origin) else { continue };
+            let line = line(&origin);
+            let slash = if origin.file_type == Some(FileType::Directory) { "/" } else { "" };
+            write!(out, "{:<12} {}{slash}", line.answer, Path(origin.path.as_os_str().as_bytes()))?;
+            let mut separator = "  ";
+            for layer in line.layers {
+                write!(out, "{separator}{}", Clean(layer))?;
+                separator = ", ";
+            }
+            writeln!(out)?;
+        }
+        let counts: Vec<_> = self.counts.iter().map(|(answer, count)| format!("{count} {answer}")).collect();
+        writeln!(out, "{}", if counts.is_empty() { "nothing".to_owned() } else { counts.join(", ") })
+    }
+
+    fn take(&mut self, origin: Result<Origin, Error>) -> Option<Origin> {
+        match origin {
+            Ok(origin) => {
+                let count = self.counts.entry(name(&origin.answer)).or_default();
+                *count = count.saturating_add(1);
+                Some(origin)
+            }
+            Err(error) => {
+                self.failed.get_or_insert(error);
+                None
+            }
+        }
+    }
+}
+
+fn line(origin: &Origin) -> Line<'_> {
+    let bytes = origin.path.as_os_str().as_bytes();
+    let none: (Vec<&str>, &[Shadow]) = (Vec::new(), &[]);
+    let (hierarchy, (layers, shadows)) = match &origin.answer {
+        Answer::Absent | Answer::NotMerged => (None, none),
+        Answer::Layer { hierarchy, source, shadows } | Answer::Hidden { hierarchy, source, shadows } => {
+            (Some(*hierarchy), (vec![source.layer.as_str()], shadows.as_slice()))
+        }
+        Answer::Directory { hierarchy, sources, .. } => {
+            (Some(*hierarchy), (sources.iter().map(|source| source.layer.as_str()).collect(), &[][..]))
+        }
+        Answer::CopiedUp { hierarchy, shadows } | Answer::Deleted { hierarchy, shadows } => {
+            (Some(*hierarchy), (Vec::new(), shadows.as_slice()))
+        }
+        Answer::CannotTell { hierarchy, unknown, .. } => {
+            (Some(*hierarchy), (unknown.iter().map(|unknown| unknown.layer.as_str()).collect(), &[][..]))
+        }
+        Answer::Base { hierarchy, .. }
+        | Answer::Written { hierarchy }
+        | Answer::Submount { hierarchy }
+        | Answer::Metadata { hierarchy } => (Some(*hierarchy), none),
+    };
+    Line {
+        path: String::from_utf8_lossy(bytes),
+        path_base64: std::str::from_utf8(bytes).is_err().then(|| STANDARD.encode(bytes)),
+        file_type: origin.file_type,
+        answer: name(&origin.answer),
+        hierarchy,
+        layers,
+        shadows: shadows.iter().map(shadowed).collect(),
+    }
+}
+
+fn shadowed(shadow: &Shadow) -> Shadowed<'_> {
+    let (by, layer) = match shadow {
+        Shadow::Layer { source } => ("layer", Some(source.layer.as_str())),
+        Shadow::Unknown { unknown } => ("unknown", Some(unknown.layer.as_str())),
+        Shadow::Imported => ("imported", None),
+        Shadow::Base => ("base", None),
+        Shadow::BaseUnknown => ("base-unknown", None),
+    };
+    Shadowed { by, layer }
+}
+
+fn name(answer: &Answer) -> &'static str {
+    match answer {
+        Answer::Absent => "absent",
+        Answer::NotMerged => "not-merged",
+        Answer::Base { .. } => "base",
+        Answer::Layer { .. } => "layer",
+        Answer::Directory { .. } => "directory",
+        Answer::CopiedUp { .. } => "copied-up",
+        Answer::Written { .. } => "written",
+        Answer::Deleted { .. } => "deleted",
+        Answer::Hidden { .. } => "hidden",
+        Answer::Submount { .. } => "submount",
+        Answer::Metadata { .. } => "metadata",
+        Answer::CannotTell { .. } => "cannot-tell",
+    }
+}
