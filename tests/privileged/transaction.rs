@@ -253,10 +253,10 @@ fn owner_mode_access_lists_and_label_of_the_host_stay() {
     });
 }
 
-/// 9.1: systemd puts a bare directory over /opt then.
+/// D13 of docs/systemd-compat.md: systemd puts a bare directory over /opt then.
 #[test]
 #[ignore = "needs root"]
-fn behaviour_9_1_a_hierarchy_nothing_is_for_is_not_touched() {
+fn d13_a_hierarchy_nothing_is_for_is_not_touched() {
     isolated(|| {
         let root = Root::new();
         root.file("run/x", "").sysext("s", "usr/s", "1").file("opt/own", "own").file("opt/data/x", "");
@@ -278,10 +278,10 @@ fn behaviour_9_1_a_hierarchy_nothing_is_for_is_not_touched() {
     });
 }
 
-/// 9.10: what is merged does not depend on how mounts propagate, and the report says who sees it.
+/// D8: what is merged does not depend on how mounts propagate, and the report says who sees it.
 #[test]
 #[ignore = "needs root"]
-fn behaviour_9_10_the_report_says_whether_other_namespaces_see_it() {
+fn d8_the_report_says_whether_other_namespaces_see_it() {
     isolated(|| {
         let root = Root::new();
         root.file("run/x", "").confext("c", "etc/c", "1").sysext("s", "usr/s", "1");
@@ -309,10 +309,10 @@ fn behaviour_9_10_the_report_says_whether_other_namespaces_see_it() {
     });
 }
 
-/// 9.15: no character of a name means anything, and the number of layers is bounded by the kernel only.
+/// D9 and D10: no character of a name means anything, and the number of layers is bounded by the kernel only.
 #[test]
 #[ignore = "needs root"]
-fn behaviour_9_15_names_are_only_names() {
+fn d9_names_are_only_names() {
     isolated(|| {
         let root = Root::new();
         root.file("run/x", "");

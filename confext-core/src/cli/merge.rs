@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use clap::Args;
 use confext_ddi::release::Class;
+use rustix::process::{Resource, Rlimit};
 use serde::Serialize;
 
 use super::failure::Failure;
@@ -71,12 +72,20 @@ fn run(
 ) -> Result<(), Failure> {
     let each: Vec<(Class, Options)> =
         classes.list().iter().map(|class| (*class, host::of_class(options, *class))).collect();
+    raise_descriptor_limit();
     let wanted: Vec<(Class, &Options)> = each.iter().map(|(class, options)| (*class, options)).collect();
     let reports = stack::apply(host, verb, &wanted)?;
     if classes == Classes::Both {
         return output.summary(&Reports { reports });
     }
     reports.iter().try_for_each(|report| output.summary(report))
+}
+
+/// Every extension takes some descriptors: hundreds of them go past the limit that processes are started with.
+fn raise_descriptor_limit() {
+    let found = rustix::process::getrlimit(Resource::Nofile);
+    // Where it cannot be raised, opening too many says so.
+    let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: found.maximum, ..found });
 }
 
 /// What was done with both classes.

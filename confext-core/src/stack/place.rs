@@ -79,15 +79,17 @@ pub(crate) fn place(host: &Host, lock: &Lock, steps: &[Step]) -> Result<()> {
     let mut done: Vec<Undo<'_>> = Vec::new();
     for (step, copy) in steps.iter().zip(copies) {
         if let Err(error) = take(host, lock, (step, copy), &mut done) {
+            // Each hierarchy that can go back does, whatever becomes of the others.
+            let mut back = Ok(());
             for undo in done.into_iter().rev() {
-                go_back(host, &undo, &error)?;
+                back = back.and(go_back(host, &undo, &error));
             }
             for step in steps {
                 if let Step::Add(Tree { hierarchy, mount_point: MountPoint::Missing, .. }) = step {
                     lock.unmake(host, hierarchy);
                 }
             }
-            return Err(error);
+            return back.and(Err(error));
         }
     }
     for step in steps {
