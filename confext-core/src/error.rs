@@ -245,6 +245,20 @@ pub const CONFLICTS: &[(&str, &str)] = &[
     ("hierarchy-missing", "make the directory in the root first"),
     ("too-many-layers", "merge fewer extensions; build small ones into one image"),
     ("submount-point", "unmount what is mounted there first, or remove the extension that is in its way"),
+    (
+        "mutable-directory",
+        "put a directory in that place, or a link to one that is neither below nor above a hierarchy",
+    ),
+    (
+        "mutable-loop",
+        "take the link away, or use the mode auto, in which the host's own directory is written to",
+    ),
+    ("mutable-mode", "give the directory the mode and the owner of the hierarchy it is for"),
+    ("mutable-read-only", "mount the file system writable, or use the mode ephemeral or import"),
+    ("mutable-in-use", "unmerge the other stack first, or give each hierarchy a directory of its own"),
+    ("mutable-private", "use the mode ephemeral or import, or merge on the host"),
+    ("work-directory", "look at the directory, and remove it if nothing uses it"),
+    ("stack-busy", "end the programs that have files below the hierarchy open for writing, then try again"),
     ("rollback", "look at the mounts of the hierarchy, then unmerge and merge again"),
     // trace
     ("nothing-traced", "ask for one of those that were found, or for all paths"),

@@ -59,6 +59,8 @@ pub mod trust;
 
 pub mod admission;
 
+pub mod settings;
+
 pub mod stack;
 
 pub mod explain;

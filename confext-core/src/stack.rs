@@ -6,17 +6,21 @@ mod bare;
 mod changes;
 mod lock;
 mod make;
+mod mutable;
 mod origin;
 mod overlay;
 mod place;
 mod preview;
+mod retire;
 mod select;
 mod submounts;
+mod workdir;
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use confext_ddi::release::Class;
+use confext_ddi::settings::Mutability;
 use serde::Serialize;
 
 use crate::admission::Options;
@@ -45,6 +49,33 @@ pub(crate) struct Tree {
     pub(crate) replaces: Option<OwnedFd>,
     /// Whether the host lacks the directory.
     pub(crate) mount_point: MountPoint,
+    /// The layer that writes go to.
+    upper: Option<mutable::Upper>,
+    /// What is to be done about a stack that could be written to.
+    retired: Option<retire::Retired>,
+}
+
+impl Tree {
+    /// It is in place: what was made for it stays, and what the one before it needed goes.
+    ///
+    /// # Errors
+    ///
+    /// `os`: a work directory stays behind, until a later merge.
+    fn settle(self) -> Result<()> {
+        if let Some(upper) = self.upper {
+            upper.keep();
+        }
+        self.retired.map_or(Ok(()), retire::Retired::replaced)
+    }
+}
+
+/// Who sees a stack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Audience {
+    /// Everybody: it takes the place of the one that is there.
+    Everybody,
+    /// One command; the one that is there stays.
+    One,
 }
 
 /// The directory a tree goes over.
@@ -138,6 +169,13 @@ pub enum Change {
         /// The policy now.
         expected: String,
     },
+    /// Whether it can be written to.
+    Mutability {
+        /// The mode before.
+        found: Mutability,
+        /// The mode now.
+        expected: Mutability,
+    },
     /// A hierarchy is not merged as it should be.
     Hierarchy {
         /// Which one.
@@ -179,11 +217,16 @@ impl Stack {
     ///
     /// # Errors
     ///
-    /// As [`merge`]; `no-extensions` when there are none for this host; `hierarchy-missing` when the host lacks a
+    /// As [`merge`]; `mutable-private` for a mode in which writes go to a directory of the host; `no-extensions` when there are none for this host; `hierarchy-missing` when the host lacks a
     /// directory an extension has files for.
     pub fn assemble(host: &Host, class: Class, options: &Options) -> Result<Self> {
+        if matches!(options.mutability, Mutability::Yes | Mutability::Auto) {
+            let (found, expected) =
+                (format!("mode {}", options.mutability), "no, import, ephemeral or ephemeral-import");
+            return Err(Error::conflict("mutable-private", "a stack of its own", found, expected));
+        }
         let selection = select(host, class, options)?;
-        if selection.extensions.is_empty() {
+        if selection.extensions.is_empty() && !mutable::acts_alone(host, class, options.mutability)? {
             let found = match selection.refused.len() {
                 0 => "none".to_owned(),
                 count => format!("{count} that cannot be used"),
@@ -195,7 +238,7 @@ impl Stack {
                 format!("a {class}"),
             ));
         }
-        let stack = Self::make(host, class, options, selection)?;
+        let stack = Self::make(host, class, options, selection, Audience::One)?;
         for tree in &stack.trees {
             if tree.mount_point == MountPoint::Missing {
                 let target = host.display(tree.hierarchy.as_ref());

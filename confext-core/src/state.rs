@@ -8,9 +8,10 @@
 //! | `dev` | `MAJOR:MINOR` of the overlay: tells a live stack from a copy of its files |
 //! | `backing` | `MAJOR:MINOR` of the block device under the host's directory, where there is one |
 //! | `origin` | what systemd compares to see whether anything changed |
+//! | `work_dir` | the overlay's work directory inside the root, where writes go to a directory of the host |
 //! | `provenance.json` | [`Record`] |
 //!
-//! The first four are what systemd writes and reads, so its programs and this library see each other's stacks.
+//! All but the last are what systemd writes and reads, so its programs and this library see each other's stacks.
 
 mod check;
 
@@ -385,7 +386,10 @@ pub(crate) fn look(host: &Host, class: Class, hierarchy: &str) -> Result<Current
         Some(Err(fault)) => (None, Some(fault)),
         None => (None, None),
     };
-    let merged = Merged { top: fd, names, since: stat.stx_mtime.tv_sec, record, fault };
+    // The directory that writes go to has times of its own.
+    let since = record.as_ref().map(|record: &Record| i64::try_from(record.merged_at).unwrap_or(i64::MAX));
+    let since = since.unwrap_or(stat.stx_mtime.tv_sec);
+    let merged = Merged { top: fd, names, since, record, fault };
     Ok(Current::Merged(Box::new(merged)))
 }
 

@@ -105,7 +105,7 @@ impl Trust {
 }
 
 /// Inside another root there may be no `/dev/null`, so that the link says it, not what it leads to.
-fn masks(host: &Host, path: &Path) -> bool {
+pub(crate) fn masks(host: &Host, path: &Path) -> bool {
     let place = host.open_path(path, OFlags::NOFOLLOW);
     let target = place.and_then(|place| Ok(rustix::fs::readlinkat(place, c"", Vec::new())?));
     target.is_ok_and(|target| target.as_bytes() == Path::new("/dev/null").as_os_str().as_bytes())

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use confext_core::admission::{Detect, HostMatch, OnBad, Options, Replace, Trust};
 use confext_core::attach::Mode;
 use confext_core::plan::{Allowance, VetoKind};
+use confext_core::settings::Mutability;
 use confext_core::stack::Verb;
 use confext_core::{Error, Host as Root, explain, refresh, stack, state, trace};
 use confext_ddi::policy::{KeyRules, Policy};
@@ -48,6 +49,7 @@ use crate::status::Status;
 /// - `require`: names of extensions without which nothing is merged, whatever `on_bad` says.
 /// - `detect`: whether an extension without a hash tree is the same by its `identity` (inode, size and times), or by its
 ///   `content`, all of which is read then.
+/// - `mutable`: whether what is merged can be written to, and where what is written goes.
 #[pyclass(frozen, module = "confext")]
 pub(crate) struct Host {
     host: Arc<Root>,
@@ -68,6 +70,7 @@ struct Conditions {
     lock_wait: Duration,
     required: BTreeSet<String>,
     detect: Detect,
+    mutability: Mutability,
 }
 
 #[pymethods]
@@ -78,11 +81,11 @@ impl Host {
         signature = (
             root=PathBuf::from("/"), *, policy=PolicyArgument::default(), certificates=None, on_bad="refuse",
             attach="sealed-memory", host_match=true, allow=None, lock_wait=30.0, key_rules=None,
-            certificate_rules="", require=None, detect="identity",
+            certificate_rules="", require=None, detect="identity", mutable="no",
         ),
         text_signature = "(root='/', *, policy='signed', certificates=None, on_bad='refuse', \
             attach='sealed-memory', host_match=True, allow=None, lock_wait=30.0, key_rules=None, \
-            certificate_rules='', require=None, detect='identity')",
+            certificate_rules='', require=None, detect='identity', mutable='no')",
     )]
     #[expect(clippy::too_many_arguments, reason = "Python calls it with names")]
     fn new(
@@ -99,6 +102,7 @@ impl Host {
         certificate_rules: &str,
         require: Option<Vec<String>>,
         detect: &str,
+        mutable: &str,
     ) -> PyResult<Self> {
         let on_bad = choice("on_bad", on_bad, &[("refuse", OnBad::RefuseAll), ("skip", OnBad::Skip)])?;
         let modes =
@@ -106,6 +110,8 @@ impl Host {
         let attach = choice("attach", attach, &modes)?;
         let detect =
             choice("detect", detect, &[("identity", Detect::Identity), ("content", Detect::Content)])?;
+        let modes = Mutability::ALL.map(|mode| (mode.as_str(), mode));
+        let mutability = choice("mutable", mutable, &modes)?;
         let host_match = if host_match { HostMatch::Required } else { HostMatch::Ignored };
         let allow = allow.unwrap_or_default().iter().map(|text| allowance(text)).collect::<PyResult<_>>()?;
         let certificate_rules = self::certificate_rules(py, certificate_rules)?;
@@ -127,6 +133,7 @@ impl Host {
                 lock_wait,
                 required: require.unwrap_or_default().into_iter().collect(),
                 detect,
+                mutability,
             };
             let host = Arc::new(Root::open(root)?);
             // What cannot be parsed is reported here, and not when it is needed.
@@ -369,6 +376,7 @@ impl Conditions {
         options.lock_wait = self.lock_wait;
         options.required.clone_from(&self.required);
         options.detect = self.detect;
+        options.mutability = self.mutability;
         Ok(options)
     }
 }

@@ -102,6 +102,11 @@ impl From<&Changed> for Change {
             Changed::Policy { found, expected } => {
                 Self { found: Some(found.clone()), expected: Some(expected.clone()), ..plain("policy") }
             }
+            Changed::Mutability { found, expected } => Self {
+                found: Some(found.as_str().to_owned()),
+                expected: Some(expected.as_str().to_owned()),
+                ..plain("mutability")
+            },
             Changed::Hierarchy { hierarchy } => named("hierarchy", hierarchy),
             Changed::Interrupted => plain("interrupted"),
             Changed::Asked => plain("asked"),

@@ -24,6 +24,7 @@ use confext_ddi::image::{self, Image};
 use confext_ddi::policy::{KeyRules, Policy, Protection, Rule, Use};
 use confext_ddi::read::{ReadAt as _, read_vec};
 use confext_ddi::release::{Class, Host, Release, Scope};
+use confext_ddi::settings::Settings;
 use confext_ddi::sidecar::{self, Kind, Sidecars};
 use confext_ddi::signature::{Fingerprint, Signer, Verifier};
 use confext_ddi::vpick::{
@@ -52,6 +53,7 @@ pub const ALL: &[Target] = &[
     ("pkcs7", pkcs7),
     ("policy", policy),
     ("key_rules", key_rules),
+    ("settings", settings),
     ("image_filter", image_filter),
     ("release", release),
     ("version", version),
@@ -221,6 +223,29 @@ pub fn key_rules(bytes: &[u8]) {
     let again =
         KeyRules::parse(rules.to_string().as_bytes(), &Limits::default()).expect("what is printed parses");
     assert_eq!(again, rules);
+}
+
+/// A configuration file: what it says is said by a file with nothing else in it, and only to the class it is for.
+pub fn settings(bytes: &[u8]) {
+    let [own, other] = [Class::Confext, Class::Sysext].map(|class| {
+        let mut settings = Settings::default();
+        settings.read(bytes, class, "f").map(|()| settings)
+    });
+    if let (Ok(own), Ok(other)) = (&own, &other) {
+        assert_eq!((own, other), (&Settings::default(), &Settings::default()));
+    }
+    let Ok(read) = own else { return };
+    let mut text = format!("[{}]\n", confext_ddi::settings::section(Class::Confext));
+    if let Some(setting) = &read.mutability {
+        text.push_str(&format!("Mutable={}\n", setting.value));
+    }
+    if let Some(setting) = &read.policy {
+        text.push_str(&format!("ImagePolicy={}\n", setting.value));
+    }
+    let mut again = Settings::default();
+    again.read(text.as_bytes(), Class::Confext, "g").expect("what is printed parses");
+    assert_eq!(again.mutability.map(|setting| setting.value), read.mutability.map(|setting| setting.value));
+    assert_eq!(again.policy.map(|setting| setting.value), read.policy.map(|setting| setting.value));
 }
 
 /// An image filter: what is printed means the same, also for the labels in the text itself.

@@ -9,7 +9,8 @@ use confext_ddi::filter::Filter;
 use confext_ddi::fstype::{self, FsType};
 use confext_ddi::image::{Claim, Image};
 use confext_ddi::policy::{KeyRules, Policy};
-use confext_ddi::release::Release;
+use confext_ddi::release::{Class, Release};
+use confext_ddi::settings::Settings;
 use confext_ddi::signature::{
     AdditionalSignature, Certificate, Certificates, Embed, Json, Sign as _, SignedData,
 };
@@ -382,6 +383,16 @@ fn add_texts(add: &mut impl FnMut(&'static str, &str, Vec<u8>)) {
         add("key_rules", name, text.into());
     }
     for (name, text) in [
+        ("mutable", "[ConfExt]\nMutable=auto\n"),
+        ("both", "# why\n\n[ConfExt]\nMutable = On\r\nImagePolicy=root=signed+absent:usr=signed+absent\n"),
+        (
+            "joined",
+            "\u{feff}[ConfExt]\nX-Note\\\n=1\nMutable=\\\n; why\nephemeral-import\nImagePolicy=\n[X-Other]\na=b\n",
+        ),
+    ] {
+        add("settings", name, text.into());
+    }
+    for (name, text) in [
         ("labels", "root=app_*:usr=app_?"),
         ("sets", "root=[a-c_]*[!0-9]:home=[]x]"),
         ("classes", "root=\"x8[[:digit:]]\""),
@@ -494,6 +505,10 @@ fn seeds_are_accepted() {
             "verity_superblock" | "verity_reader" => Superblock::parse(bytes, &limits).map(|_| true),
             "signature_json" => Json::parse(bytes, &limits).map(|_| true),
             "pkcs7" => SignedData::parse(bytes).map(|_| true),
+            "settings" => {
+                let mut settings = Settings::default();
+                settings.read(bytes, Class::Confext, "f").map(|()| settings.mutability.is_some())
+            }
             "key_rules" => KeyRules::parse(bytes, &limits).map(|rules| !rules.is_empty()),
             "policy" => Policy::parse(std::str::from_utf8(bytes).unwrap()).map(|_| true),
             "image_filter" => {

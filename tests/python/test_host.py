@@ -133,6 +133,26 @@ def test_what_is_the_same_is_told_by_identity_or_by_content(root: Path) -> None:
         confext.Host(root, detect=wrong)
 
 
+def test_what_is_merged_can_be_written_to(root: Path, host: confext.Host, put: Any) -> None:
+    put("a", etc="1")
+    for mode in ("yes", "auto"):
+        writable = confext.Host(root, policy=host.policy, mutable=mode)
+        writable.merge()
+        (root / "etc/written").write_text(mode)
+        writable.unmerge()
+        assert not (root / "etc/written").exists()
+        assert (root / "var/lib/extensions.mutable/etc/written").read_text() == mode
+    ephemeral = confext.Host(root, policy=host.policy, mutable="ephemeral")
+    ephemeral.merge()
+    (root / "etc/other").write_text("")
+    (change,) = host.refresh().because
+    assert (change.kind, change.found, change.expected) == ("mutability", "ephemeral", "no")
+    host.unmerge()
+    wrong: Any = "enabled"
+    with pytest.raises(ValueError, match="mutable"):
+        confext.Host(root, mutable=wrong)
+
+
 def test_a_reader_never_misses_a_file(root: Path, host: confext.Host, put: Any) -> None:
     """Also shows that other threads run during a refresh."""
     put(1)

@@ -36,9 +36,9 @@ pub(super) struct Arguments {
 const NOT_USED: u8 = 1;
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<u8, Failure> {
-    let (host, mut options) = arguments.stack.open()?;
-    arguments.choice.apply(&mut options);
     let class = arguments.class.class;
+    let (host, mut options) = arguments.stack.open(class)?;
+    arguments.choice.apply(&mut options);
     let options = host::of_class(&options, class);
     let explanation = explain(&host, class, &arguments.name, &options)?;
     let used = explanation.verdict == Verdict::Used;

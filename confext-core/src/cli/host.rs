@@ -11,6 +11,7 @@ use crate::admission::{Detect, OnBad, Options, Replace};
 use crate::attach::Mode;
 use crate::host::Host;
 use crate::plan::{Allowance, VetoKind};
+use crate::settings::{Mutability, Settings};
 
 /// Which host.
 #[derive(Debug, Args)]
@@ -35,6 +36,16 @@ pub(super) struct StackArguments {
     pub(super) host: Arguments,
     #[command(flatten)]
     trust: trust::Arguments,
+    /// Whether what is merged can be written to: no, yes, auto, import, ephemeral or ephemeral-import; see docs/mutable.md.
+    /// Default: what sysext.conf or confext.conf says, else no.
+    #[arg(long, value_name = "MODE", value_parser = mutability)]
+    mutable: Option<Mutability>,
+}
+
+/// The argument `--mutable`.
+fn mutability(text: &str) -> Result<Mutability, String> {
+    Mutability::from_name(text)
+        .ok_or_else(|| format!("expected one of {}", Mutability::ALL.map(Mutability::as_str).join(", ")))
 }
 
 /// One class of extensions.
@@ -134,10 +145,21 @@ enum Attach {
 }
 
 impl StackArguments {
-    /// The host, and the conditions for its extensions.
-    pub(super) fn open(&self) -> Result<(Host, Options), Failure> {
+    /// The host, and the conditions that the arguments say.
+    pub(super) fn plain(&self) -> Result<(Host, Options), Failure> {
         let host = self.host.open()?;
-        let options = self.trust.options(&host)?;
+        let options = self.trust.options(&host, None)?;
+        Ok((host, options))
+    }
+
+    /// The host, and the conditions for its extensions of a class: what its configuration says counts where the arguments
+    /// say nothing.
+    pub(super) fn open(&self, class: Class) -> Result<(Host, Options), Failure> {
+        let host = self.host.open()?;
+        let settings = Settings::read(&host, class)?;
+        let mut options = self.trust.options(&host, settings.policy.map(|setting| setting.value))?;
+        let configured = settings.mutability.map(|setting| setting.value);
+        options.mutability = self.mutable.or(configured).unwrap_or_default();
         Ok((host, options))
     }
 }
@@ -172,9 +194,9 @@ fn allowance(text: &str) -> Result<Allowance, String> {
 }
 
 impl MergeArguments {
-    /// The host, and how to merge over it.
-    pub(super) fn open(&self) -> Result<(Host, Options), Failure> {
-        let (host, mut options) = self.stack.open()?;
+    /// The host, and how to merge a class over it.
+    pub(super) fn open(&self, class: Class) -> Result<(Host, Options), Failure> {
+        let (host, mut options) = self.stack.open(class)?;
         self.choice.apply(&mut options);
         options.attach = match self.attach {
             Attach::SealedMemory => Mode::SealedMemory,
@@ -186,6 +208,6 @@ impl MergeArguments {
             DetectBy::Content => options.detect = Detect::Content,
             DetectBy::Always => options.replace = Replace::Always,
         }
-        Ok((host, options))
+        Ok((host, of_class(&options, class)))
     }
 }

@@ -25,8 +25,8 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
-    let (host, options) = arguments.stack.open()?;
     let class = arguments.class.class;
+    let (host, options) = arguments.stack.open(class)?;
     let listing = stack::list(&host, class, &options)?;
     output.answer(&Answer { root: host.path().display().to_string(), class, listing })
 }

@@ -50,30 +50,32 @@ pub(super) struct UnmergeArguments {
 }
 
 pub(super) fn merge(arguments: &MergeArguments, output: &Output) -> Result<(), Failure> {
-    let (host, options) = arguments.merge.open()?;
-    run(Verb::Merge, &host, (arguments.classes.class, &options), output)
+    run(Verb::Merge, arguments.classes.class, |class| arguments.merge.open(class), output)
 }
 
 pub(super) fn refresh(arguments: &RefreshArguments, output: &Output) -> Result<(), Failure> {
-    let (host, options) = arguments.merge.open()?;
-    run(Verb::Refresh, &host, (arguments.classes.class, &options), output)
+    run(Verb::Refresh, arguments.classes.class, |class| arguments.merge.open(class), output)
 }
 
 pub(super) fn unmerge(arguments: &UnmergeArguments, output: &Output) -> Result<(), Failure> {
-    let host = arguments.host.open()?;
-    run(Verb::Unmerge, &host, (arguments.classes.class, &Options::default()), output)
+    let open = |_| Ok((arguments.host.open()?, Options::default()));
+    run(Verb::Unmerge, arguments.classes.class, open, output)
 }
 
 fn run(
     verb: Verb,
-    host: &Host,
-    (classes, options): (Classes, &Options),
+    classes: Classes,
+    open: impl Fn(Class) -> Result<(Host, Options), Failure>,
     output: &Output,
 ) -> Result<(), Failure> {
-    let each: Vec<(Class, Options)> =
-        classes.list().iter().map(|class| (*class, host::of_class(options, *class))).collect();
+    let each = classes
+        .list()
+        .iter()
+        .map(|class| Ok((*class, open(*class)?)))
+        .collect::<Result<Vec<_>, Failure>>()?;
+    let Some((_, (host, _))) = each.first() else { return Ok(()) };
     raise_descriptor_limit();
-    let wanted: Vec<(Class, &Options)> = each.iter().map(|(class, options)| (*class, options)).collect();
+    let wanted: Vec<(Class, &Options)> = each.iter().map(|(class, (_, options))| (*class, options)).collect();
     let reports = stack::apply(host, verb, &wanted)?;
     if classes == Classes::Both {
         return output.summary(&Reports { reports });
@@ -143,6 +145,7 @@ fn reason(change: &Change) -> String {
             format!("{name} was attached as {} and is to be as {}", found.as_str(), expected.as_str())
         }
         Change::Policy { found, expected } => format!("the policy was {found} and is {expected}"),
+        Change::Mutability { found, expected } => format!("the mode was {found} and is {expected}"),
         Change::Hierarchy { hierarchy } => format!("{hierarchy} is not merged as it should be"),
         Change::Interrupted => "a change before it did not come to its end".to_owned(),
         Change::Unknown => "another program merged it".to_owned(),

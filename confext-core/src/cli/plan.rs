@@ -29,9 +29,9 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
-    let (host, mut options) = arguments.stack.open()?;
-    arguments.choice.apply(&mut options);
     let class = arguments.class.class;
+    let (host, mut options) = arguments.stack.open(class)?;
+    arguments.choice.apply(&mut options);
     let plan = stack::plan(&host, class, &host::of_class(&options, class))?;
     output.answer(&Preview { root: host.path().display().to_string(), plan })
 }

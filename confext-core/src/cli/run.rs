@@ -35,9 +35,9 @@ const BY_SIGNAL: i32 = 128;
 
 /// Runs the command and returns its exit status.
 pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
-    let (host, options) = arguments.merge.open()?;
     let class = arguments.class.class;
-    let stack = Stack::assemble(&host, class, &host::of_class(&options, class))?;
+    let (host, options) = arguments.merge.open(class)?;
+    let stack = Stack::assemble(&host, class, &options)?;
     let root = match host.path() {
         path if path == Path::new("/") => Root::Host,
         path => Root::Directory(path.to_path_buf()),

@@ -12,7 +12,7 @@ use super::host;
 use super::merge::write_layer;
 use super::output::{Output, View};
 use super::text::Clean;
-use crate::state::{self, HierarchyState, Status};
+use crate::state::{self, HierarchyState, Mutable, Status, Writes};
 
 /// Shows what is merged over the directories of a host, and whether the mounts are what was written down.
 #[derive(Debug, Args)]
@@ -51,7 +51,10 @@ impl View for Answer {
                 HierarchyState::Merged { extensions, since, record, doubts } => {
                     writeln!(out, "{hierarchy}: {class} merged since {}", Time::from_unix(*since))?;
                     match record {
-                        Some(record) => record.layers.iter().try_for_each(|layer| write_layer(layer, out))?,
+                        Some(record) => {
+                            record.layers.iter().try_for_each(|layer| write_layer(layer, out))?;
+                            write_mutable(&record.mutable, out)?;
+                        }
                         None => writeln!(out, "  by another program: {}", Clean(&extensions.join(", ")))?,
                     }
                     for doubt in doubts {
@@ -62,5 +65,19 @@ impl View for Answer {
             }
         }
         Ok(())
+    }
+}
+
+/// Where writes go, if they go anywhere.
+fn write_mutable(mutable: &Mutable, out: &mut dyn Write) -> io::Result<()> {
+    match &mutable.writes {
+        Writes::Nowhere => {}
+        Writes::Directory { path, .. } => writeln!(out, "  writes go to /{}", Clean(path))?,
+        Writes::Host { .. } => writeln!(out, "  writes go to the host's own directory, which is on top")?,
+        Writes::Memory => writeln!(out, "  writes go to memory")?,
+    }
+    match &mutable.imported {
+        Some(path) => writeln!(out, "  what was written to /{} is seen", Clean(path)),
+        None => Ok(()),
     }
 }

@@ -67,7 +67,11 @@ impl Report {
 }
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
-    let (host, admission) = arguments.stack.open()?;
+    // What is merged was judged when it was merged.
+    let (host, admission) = match (arguments.planned, arguments.class.class.list()) {
+        (true, [class]) => arguments.stack.open(*class)?,
+        _ => arguments.stack.plain()?,
+    };
     let mut options = trace::Options {
         limits: admission.limits.clone(),
         trust: admission.trust.clone(),

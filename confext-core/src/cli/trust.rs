@@ -26,9 +26,10 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "RULES", default_value_t, hide_default_value = true)]
     certificate_rules: CertificateRules,
     /// What an image must have: signed, verity, unprotected, a preset of systemd like @sysext, or an image policy like
-    /// root=signed+absent:usr=signed+absent.
-    #[arg(long, default_value = "signed")]
-    policy: String,
+    /// root=signed+absent:usr=signed+absent. Default: signed; for the extensions of a host what sysext.conf or confext.conf
+    /// says, else signed.
+    #[arg(long)]
+    policy: Option<String>,
     /// Rules for which signer may sign which extensions; see docs/signatures.md.
     #[arg(long, value_name = "FILE")]
     key_rules: Option<PathBuf>,
@@ -37,8 +38,9 @@ pub(super) struct Arguments {
 impl Arguments {
     /// The policy, which is never weaker than what was asked for.
     pub(super) fn policy(&self) -> Result<Policy, Failure> {
-        Policy::named(&self.policy)
-            .map_or_else(|| Policy::parse(&self.policy), Ok)
+        let Some(policy) = &self.policy else { return Ok(Policy::default()) };
+        Policy::named(policy)
+            .map_or_else(|| Policy::parse(policy), Ok)
             .map_err(|error| Failure::Argument { name: "--policy", error: error.into() })
     }
 
@@ -72,9 +74,10 @@ impl Arguments {
         rules.map(Some).map_err(|source| failed(Error::Image { image: target, source }))
     }
 
-    /// Policy, trust and rules of a merge.
-    pub(super) fn options(&self, host: &Host) -> Result<Options, Failure> {
+    /// Policy, trust and rules of a merge. The policy of the configuration is for where no other was asked for.
+    pub(super) fn options(&self, host: &Host, configured: Option<Policy>) -> Result<Options, Failure> {
         let (policy, certificates) = (self.policy()?, self.certificates(host)?);
+        let policy = configured.filter(|_| self.policy.is_none()).unwrap_or(policy);
         let trust = match verifier(&policy, &certificates) {
             Some(_) => admission::Trust::Verifier(Arc::new(certificates)),
             None => admission::Trust::Nobody,

@@ -4,7 +4,7 @@ use confext_ddi::release::Class;
 
 use super::changes::{self, attached_otherwise, changes};
 use super::place::{Removal, Step, place};
-use super::{Change, Lock, Outcome, Report, Selection, Stack, Test, Tree, bare, select};
+use super::{Audience, Change, Lock, Outcome, Report, Selection, Stack, Test, Tree, bare, mutable, select};
 use crate::admission::{Options, Replace};
 use crate::consumers::{After, Heard};
 use crate::discover::Rejection;
@@ -74,6 +74,9 @@ pub fn apply(host: &Host, verb: Verb, classes: &[(Class, &Options)]) -> Result<V
     }
     steps.sort_by_key(rank);
     place(host, &lock, &steps)?;
+    // The lock is held until nothing of the old stacks is left.
+    let settled: Vec<_> = steps.into_iter().map(Step::settle).collect();
+    settled.into_iter().collect::<Result<()>>()?;
     Ok(reports)
 }
 
@@ -176,12 +179,12 @@ type Stacks = Vec<(&'static str, Merged)>;
 impl Intent {
     fn new(host: &Host, verb: Verb, (class, stacks): (Class, Stacks), options: &Options) -> Result<Self> {
         if verb == Verb::Unmerge {
-            return Ok(Self::unmerge(class, stacks, Vec::new()));
+            return Self::unmerge(host, (class, options), stacks, Vec::new());
         }
         let left_over = changes::interrupted(host, class, &stacks)?;
         let selection = select(host, class, options)?;
-        if selection.extensions.is_empty() {
-            return Ok(Self::unmerge(class, stacks, selection.refused));
+        if selection.extensions.is_empty() && !mutable::acts_alone(host, class, options.mutability)? {
+            return Self::unmerge(host, (class, options), stacks, selection.refused);
         }
         if stacks.is_empty() {
             return Self::stack(host, class, stacks, (options, selection, Outcome::Merged));
@@ -189,6 +192,7 @@ impl Intent {
         let wanted: Vec<Layer> = selection.extensions.iter().map(|extension| extension.record()).collect();
         let mut because = changes(&records(&stacks), &wanted, &options.policy.to_string());
         because.extend(attached_otherwise(&records(&stacks), options.attach));
+        because.extend(mutable::changes(host, class, options.mutability, &records(&stacks))?);
         if left_over {
             because.push(Change::Interrupted);
         }
@@ -218,14 +222,19 @@ impl Intent {
     }
 
     /// Everything that is merged goes.
-    fn unmerge(class: Class, stacks: Stacks, refused: Vec<Rejection>) -> Self {
+    fn unmerge(
+        host: &Host,
+        (class, options): (Class, &Options),
+        stacks: Stacks,
+        refused: Vec<Rejection>,
+    ) -> Result<Self> {
         let outcome = if stacks.is_empty() { Outcome::Nothing } else { Outcome::Unmerged };
         let after = After::between(&heard(&stacks), &Heard::nothing());
-        let remove = |(hierarchy, merged)| Step::Remove(Removal::new(class, hierarchy, merged));
-        Self {
-            steps: stacks.into_iter().map(remove).collect(),
-            report: Report { after, ..Report::new(class, outcome, refused) },
-        }
+        let steps = stacks.into_iter().map(|(hierarchy, merged)| {
+            Ok(Step::Remove(Removal::new(host, class, hierarchy, merged, options.lock_wait)?))
+        });
+        let report = Report { after, ..Report::new(class, outcome, refused) };
+        Ok(Self { steps: steps.collect::<Result<_>>()?, report })
     }
 
     /// A stack is put in place; of what is merged, the hierarchies that it has no tree for go.
@@ -236,16 +245,16 @@ impl Intent {
         (options, selection, outcome): (&Options, Selection, Outcome),
     ) -> Result<Self> {
         let Stack { trees, layers, plan: Plan { refused, heard: now, .. } } =
-            Stack::make(host, class, options, selection)?;
+            Stack::make(host, class, options, selection, Audience::Everybody)?;
         if trees.is_empty() {
-            return Ok(Self::unmerge(class, stacks, refused));
+            return Self::unmerge(host, (class, options), stacks, refused);
         }
         let after = After::between(&heard(&stacks), &now);
         let mut report = Report { layers, after, ..Report::new(class, outcome, refused) };
         let mut steps = Vec::new();
         for (hierarchy, merged) in stacks {
             if !trees.iter().any(|tree| tree.hierarchy == hierarchy) {
-                steps.push(Step::Remove(Removal::new(class, hierarchy, merged)));
+                steps.push(Step::Remove(Removal::new(host, class, hierarchy, merged, options.lock_wait)?));
             }
         }
         for tree in trees {

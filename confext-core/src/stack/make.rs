@@ -1,18 +1,22 @@
 //! From extensions to assembled trees: attach, mount, plan, overlay.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
+use std::path::Path;
 
 use confext_ddi::dps::Designator;
 use confext_ddi::fs::{Below, FileSystem};
 use confext_ddi::release::Class;
 use confext_ddi::settings::Mutability;
 
+use super::mutable::{Over, Target};
 use super::overlay::{self, Parts};
+use super::retire::Retired;
 use super::submounts::{self, Submount};
-use super::{MountPoint, Selection, Stack, Tree, bare, origin};
+use super::{Audience, MountPoint, Selection, Stack, Tree, bare, origin};
 use crate::admission::{Body, Extension, LeftOut, Matched, Matcher, Options};
 use crate::attach::attach;
+use crate::consumers::Heard;
 use crate::copies::Place;
 use crate::directory::{self, Directory};
 use crate::discover::{Candidate, Rejection, Severity};
@@ -20,18 +24,20 @@ use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::identity::Seen;
 use crate::layer::{self, Layer};
-use crate::plan::{Input, LayerFiles, Plan};
-use crate::state::{self, Current, FORMAT, Mutable, Record};
+use crate::plan::{Allowance, Input, LayerFiles, Plan, VetoKind};
+use crate::state::{self, Current, FORMAT, Merged, Record};
 use crate::units::Request;
 
 impl Stack {
     /// Attaches, mounts, plans and assembles; nothing is put in place.
-    pub(crate) fn make(host: &Host, class: Class, options: &Options, selection: Selection) -> Result<Self> {
+    pub(crate) fn make(
+        host: &Host,
+        class: Class,
+        options: &Options,
+        selection: Selection,
+        audience: Audience,
+    ) -> Result<Self> {
         host.capabilities().require_stacking()?;
-        if options.mutability != Mutability::No {
-            let why = format!("mode {} is not there yet", options.mutability);
-            return Err(Error::Missing { what: "a stack that can be written to", why });
-        }
         let Selection { extensions, mut refused, matcher, .. } = selection;
         let mut mounted = Vec::new();
         for extension in extensions {
@@ -42,49 +48,101 @@ impl Stack {
                 Err(out) => refused.push(Rejection::of(&candidate, out.severity, &out.error)),
             }
         }
-        let grounds = Ground::look_at_all(host, class, options, &mounted)?;
+        let mut grounds = Ground::look_at_all(host, class, options, &mounted)?;
         let mut plan = settle(class, options, &mut mounted, &grounds, &mut refused)?;
         plan.refused = refused;
+        grounds.retain(|ground| {
+            let used = mounted.iter().any(|layer| layer.directories.contains_key(ground.hierarchy));
+            used || ground.target.acts(ground.mount_point == MountPoint::Present)
+        });
+        let targets: Vec<_> = grounds.iter().map(|ground| (ground.hierarchy, &ground.target)).collect();
+        Target::require_unused(host, class, &targets, audience)?;
+        for ground in &grounds {
+            ground.target.check(&ground.over(host, class, None))?;
+        }
         let layers: Vec<_> = mounted.iter().map(|layer| layer.record.clone()).collect();
         plan.layers.clone_from(&layers);
         let request = |layer: &Mounted| (layer.record.name.clone(), layer.request.clone());
         plan.heard.requests = mounted.iter().map(request).collect();
-        let origin = origin::text(mounted.iter().map(|layer| (&layer.record, &layer.seen)))?;
-        let mut trees = Vec::new();
-        for ground in grounds {
-            let directories: Vec<_> = mounted
-                .iter()
-                .filter_map(|layer| layer.directories.get(ground.hierarchy))
-                .map(Directory::fd)
-                .collect();
-            if directories.is_empty() {
-                continue;
-            }
-            let record = Record {
-                format: FORMAT,
-                class,
-                hierarchy: ground.hierarchy.to_owned(),
-                merged_at: now(),
-                policy: options.policy.to_string(),
-                created: ground.created,
-                device: None,
-                layers: layers.clone(),
-                mutable: Mutable::default(),
-                heard: Some(plan.heard.below(ground.hierarchy)),
-            };
-            let mount = overlay::assemble(&Parts {
-                class,
-                hierarchy: ground.hierarchy,
-                layers: directories,
-                base: ground.base.as_ref().map(Directory::fd),
-                submounts: &ground.submounts,
-                record: &record,
-                origin: &origin,
-            })?;
-            let Ground { hierarchy, replaces, mount_point, .. } = ground;
-            trees.push(Tree { hierarchy, mount, replaces, mount_point });
-        }
+        let written = |ground: &Ground| {
+            Some((format!("/{}", ground.hierarchy), ground.target.origin(ground.hierarchy)?))
+        };
+        let directories = grounds.iter().filter_map(written).collect();
+        let merge = Merge {
+            host,
+            class,
+            options,
+            audience,
+            mounted: &mounted,
+            layers: &layers,
+            heard: &plan.heard,
+            origin: origin::text(
+                mounted.iter().map(|layer| (&layer.record, &layer.seen)),
+                options.mutability,
+                &directories,
+            )?,
+        };
+        let trees = grounds.into_iter().map(|ground| merge.tree(ground)).collect::<Result<_>>()?;
         Ok(Self { trees, layers, plan })
+    }
+}
+
+/// What the trees of all hierarchies have in common.
+struct Merge<'a> {
+    host: &'a Host,
+    class: Class,
+    options: &'a Options,
+    audience: Audience,
+    mounted: &'a [Mounted],
+    layers: &'a [state::Layer],
+    heard: &'a Heard,
+    origin: String,
+}
+
+impl Merge<'_> {
+    fn tree(&self, ground: Ground) -> Result<Tree> {
+        let Self { host, class, options, .. } = *self;
+        // Before anything is above the directory that it writes to, or sees it.
+        let retired = match (&ground.replaces, self.audience) {
+            (Some(old), Audience::Everybody) => {
+                Retired::begin(host, class, ground.hierarchy, old, options.lock_wait)?
+            }
+            _ => None,
+        };
+        let occupied = retired.as_ref().map(Retired::work_path);
+        let over = ground.over(host, class, occupied);
+        let (upper, mutable) = ground.target.prepare(&over, options.mutability)?;
+        let directories = self
+            .mounted
+            .iter()
+            .filter_map(|layer| layer.directories.get(ground.hierarchy))
+            .map(Directory::fd);
+        let record = Record {
+            format: FORMAT,
+            class,
+            hierarchy: ground.hierarchy.to_owned(),
+            merged_at: now(),
+            policy: options.policy.to_string(),
+            created: ground.created,
+            device: None,
+            layers: self.layers.to_vec(),
+            mutable,
+            heard: Some(self.heard.below(ground.hierarchy)),
+        };
+        let mount = overlay::assemble(&Parts {
+            class,
+            hierarchy: ground.hierarchy,
+            layers: directories.collect(),
+            base: ground.base.as_ref().map(Directory::fd),
+            upper: upper.as_ref(),
+            imported: ground.target.imported(),
+            submounts: &ground.submounts,
+            record: &record,
+            origin: &self.origin,
+        })?;
+        let Ground { hierarchy, replaces, mount_point, .. } = ground;
+        let replaces = replaces.map(|old| old.top);
+        Ok(Tree { hierarchy, mount, replaces, mount_point, upper, retired })
     }
 }
 
@@ -99,7 +157,7 @@ fn settle(
     loop {
         let inputs: Vec<_> = grounds.iter().filter_map(|ground| ground.input(mounted)).collect();
         let plan = Plan::new(class, &inputs, &options.limits)?;
-        let Some(veto) = plan.objection(&options.allow) else { return Ok(plan) };
+        let Some(veto) = plan.objection(&allowed(options)) else { return Ok(plan) };
         let error = veto.to_error();
         let objectionable = mounted.iter().position(|layer| layer.record.name == veto.layer);
         match objectionable {
@@ -110,6 +168,15 @@ fn settle(
             _ => return Err(error),
         }
     }
+}
+
+/// The objections that do not count. What an overlay that can be written to leaves in its directory is followed, so that
+/// nothing of the kind is taken from an extension then.
+fn allowed(options: &Options) -> Vec<Allowance> {
+    let keep = |allowance: &&Allowance| {
+        options.mutability == Mutability::No || allowance.kind != VetoKind::OverlayAttribute
+    };
+    options.allow.iter().filter(keep).cloned().collect()
 }
 
 /// An extension as a mount, with the directories it has for each hierarchy.
@@ -196,27 +263,40 @@ struct Ground {
     /// The host's own directory.
     base: Option<Directory>,
     submounts: Vec<Submount>,
-    replaces: Option<OwnedFd>,
+    replaces: Option<Box<Merged>>,
+    /// Where writes go.
+    target: Target,
     mount_point: MountPoint,
     /// Whether the directory is there only because a merge made it, or will.
     created: bool,
 }
 
 impl Ground {
-    /// Looks at the hierarchies that extensions have files in.
+    /// Looks at the hierarchies that extensions have files in, and at those that are to be written to.
     fn look_at_all(host: &Host, class: Class, options: &Options, mounted: &[Mounted]) -> Result<Vec<Self>> {
-        let used = |hierarchy: &&&'static str| {
-            mounted.iter().any(|layer| layer.directories.contains_key(**hierarchy))
-        };
-        class
-            .hierarchies()
-            .iter()
-            .filter(used)
-            .map(|hierarchy| Self::look(host, class, options, hierarchy))
-            .collect()
+        let mut grounds = Vec::new();
+        for hierarchy in class.hierarchies() {
+            let used = mounted.iter().any(|layer| layer.directories.contains_key(hierarchy));
+            let target = Target::find(host, hierarchy, options.mutability)?;
+            if used || !matches!(target, Target::Nothing) {
+                grounds.push(Self::look(host, class, options, (hierarchy, target))?);
+            }
+        }
+        Ok(grounds)
     }
 
-    fn look(host: &Host, class: Class, options: &Options, hierarchy: &'static str) -> Result<Self> {
+    /// What writes go over.
+    fn over<'a>(&'a self, host: &'a Host, class: Class, occupied: Option<&'a Path>) -> Over<'a> {
+        let base = self.base.as_ref().map(Directory::fd);
+        Over { host, class, hierarchy: self.hierarchy, base, occupied }
+    }
+
+    fn look(
+        host: &Host,
+        class: Class,
+        options: &Options,
+        (hierarchy, target): (&'static str, Target),
+    ) -> Result<Self> {
         let base = |directory| Some(Directory::new(directory, &options.limits));
         Ok(match state::look(host, class, hierarchy)? {
             Current::Missing => Self {
@@ -224,6 +304,7 @@ impl Ground {
                 base: None,
                 submounts: Vec::new(),
                 replaces: None,
+                target,
                 mount_point: MountPoint::Missing,
                 created: true,
             },
@@ -232,6 +313,7 @@ impl Ground {
                 base: base(bare::copy(&directory)?),
                 submounts: submounts::copy(directory.as_fd())?,
                 replaces: None,
+                target,
                 mount_point: MountPoint::Present,
                 created: false,
             },
@@ -239,8 +321,9 @@ impl Ground {
                 hierarchy,
                 base: base(bare::look_under(host, class, hierarchy)?.directory),
                 submounts: submounts::copy(merged.top.as_fd())?,
-                created: merged.record.is_some_and(|record| record.created),
-                replaces: Some(merged.top),
+                created: merged.record.as_ref().is_some_and(|record| record.created),
+                replaces: Some(merged),
+                target,
                 mount_point: MountPoint::Present,
             },
         })

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use confext_ddi::settings::Mutability;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
@@ -10,16 +11,16 @@ use crate::state::{Identity, Layer};
 
 #[derive(Serialize)]
 struct Origin<'a> {
-    mutable: Mutable,
+    mutable: Mutable<'a>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     extensions: BTreeMap<&'a str, Entry<'a>>,
 }
 
 #[derive(Serialize)]
-struct Mutable {
+struct Mutable<'a> {
     mode: &'static str,
     #[serde(rename = "mutableDirs", skip_serializing_if = "BTreeMap::is_empty")]
-    directories: BTreeMap<&'static str, &'static str>,
+    directories: &'a BTreeMap<String, String>,
 }
 
 #[derive(Serialize, Default)]
@@ -70,10 +71,15 @@ impl<'a> Entry<'a> {
 
 /// The text of the `origin` file: JSON indented with tabs.
 ///
-/// systemd compares the whole as JSON: where nothing has changed it leaves the stack alone.
-pub(super) fn text<'a>(layers: impl Iterator<Item = (&'a Layer, &'a Seen)>) -> Result<String> {
+/// systemd compares the whole as JSON: where nothing has changed it leaves the stack alone. `directories` has, for each
+/// hierarchy with one, the directory that writes go to or come from.
+pub(super) fn text<'a>(
+    layers: impl Iterator<Item = (&'a Layer, &'a Seen)>,
+    mode: Mutability,
+    directories: &BTreeMap<String, String>,
+) -> Result<String> {
     let extensions = layers.map(|(layer, seen)| (layer.name.as_str(), Entry::new(layer, seen)));
-    let mutable = Mutable { mode: "no", directories: BTreeMap::new() };
+    let mutable = Mutable { mode: mode.as_str(), directories };
     let origin = Origin { mutable, extensions: extensions.collect() };
     let mut bytes = Vec::new();
     let formatter = serde_json::ser::PrettyFormatter::with_indent(b"\t");
@@ -114,7 +120,9 @@ mod tests {
         let seen = Seen { mount: Some(4), handle, inode: 3, created_usec: 5, modified_usec: 0 };
         let without = Seen { handle: None, ..seen.clone() };
         let layers = [(&hashed, &seen), (&handled, &seen), (&numbered, &without)];
-        let found: serde_json::Value = serde_json::from_str(&text(layers.into_iter()).unwrap()).unwrap();
+        let found: serde_json::Value =
+            serde_json::from_str(&text(layers.into_iter(), Mutability::No, &BTreeMap::new()).unwrap())
+                .unwrap();
         let expected = serde_json::json!({
             "mutable": { "mode": "no" },
             "extensions": {
@@ -130,7 +138,12 @@ mod tests {
             },
         });
         assert_eq!(found, expected);
-        let none = text(std::iter::empty()).unwrap();
+        let none = text(std::iter::empty(), Mutability::No, &BTreeMap::new()).unwrap();
         assert_eq!(serde_json::from_str::<serde_json::Value>(&none).unwrap().as_object().unwrap().len(), 1);
+        let directories = BTreeMap::from([("/etc".to_owned(), "/var/lib/extensions.mutable/etc".to_owned())]);
+        let auto = text(std::iter::empty(), Mutability::Auto, &directories).unwrap();
+        let found: serde_json::Value = serde_json::from_str(&auto).unwrap();
+        let expected = serde_json::json!({ "mode": "auto", "mutableDirs": directories });
+        assert_eq!(found["mutable"], expected);
     }
 }

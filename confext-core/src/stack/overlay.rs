@@ -8,14 +8,18 @@ use std::path::Path;
 
 use confext_ddi::limits::Limits;
 use confext_ddi::release::Class;
-use rustix::fs::{Gid, Uid, XattrFlags};
+use rustix::fs::{Gid, StatVfsMountFlags, Uid, XattrFlags};
 use rustix::io::Errno;
 
+use super::mutable::Upper;
 use super::submounts::{self, Submount};
+use super::workdir;
 use crate::directory;
 use crate::error::{Error, Result};
-use crate::state::{self, RECORD_FILE, Record};
-use crate::sys::{self, FsContext, Mode, MountAttrFlags, OFlags, ResolveFlags, Sharing};
+use crate::state::{self, RECORD_FILE, Record, Writes};
+use crate::sys::{
+    self, AttributeChange, Depth, FsContext, Mode, MountAttrFlags, OFlags, Place, ResolveFlags, Sharing,
+};
 
 /// The kernel's limit on lower layers (`OVL_MAX_STACK`).
 const MOST_LAYERS: usize = 500;
@@ -28,6 +32,10 @@ pub(crate) struct Parts<'a> {
     pub(crate) layers: Vec<BorrowedFd<'a>>,
     /// The host's directory; `None` where it had to be made.
     pub(crate) base: Option<BorrowedFd<'a>>,
+    /// The layer that writes go to.
+    pub(crate) upper: Option<&'a Upper>,
+    /// What was written before, where it is only seen.
+    pub(crate) imported: Option<BorrowedFd<'a>>,
     /// The mounts to carry over.
     pub(crate) submounts: &'a [Submount],
     /// What is written down about it.
@@ -40,46 +48,104 @@ pub(crate) struct Parts<'a> {
 ///
 /// # Errors
 ///
-/// `too-many-layers`; `submount-point`; `file-system-context` with the kernel's message; `os`.
+/// `too-many-layers`; `submount-point`; `mutable-directory`; `file-system-context` with the kernel's message; `os`.
 pub(crate) fn assemble(parts: &Parts<'_>) -> Result<OwnedFd> {
-    let found = parts.layers.len().saturating_add(2);
+    let found = parts.layers.len().saturating_add(2).saturating_add(usize::from(parts.imported.is_some()));
     if found > MOST_LAYERS {
         let expected = format!("at most {MOST_LAYERS}");
         return Err(Error::conflict("too-many-layers", parts.hierarchy, format!("{found} layers"), expected));
     }
     let metadata = Metadata::make(parts)?;
-    let mut tree = mount(parts, &metadata)?;
-    // A mount point that no layer has: made in the metadata layer, then the overlay is made again. Changing a layer of
-    // an overlay that was looked at is not defined.
-    let missing = missing_points(tree.as_fd(), parts.submounts)?;
-    if !missing.is_empty() {
-        for submount in missing {
-            metadata.add_point(submount, tree.as_fd())?;
-        }
-        tree = mount(parts, &metadata)?;
+    if parts.submounts.is_empty() {
+        return finish(parts, &metadata, mount(parts, &metadata, Purpose::Use)?);
     }
+    // A mount point that no layer has: made in the metadata layer, then the overlay is made again. Changing a layer of
+    // an overlay that was looked at is not defined, and neither are two overlays that write to one directory.
+    let purpose = if parts.upper.is_some() { Purpose::Look } else { Purpose::Use };
+    let tree = mount(parts, &metadata, purpose)?;
+    let missing = missing_points(tree.as_fd(), parts.submounts)?;
+    if missing.is_empty() && purpose == Purpose::Use {
+        return finish(parts, &metadata, tree);
+    }
+    for submount in missing {
+        metadata.add_point(submount, tree.as_fd())?;
+    }
+    drop(tree);
+    finish(parts, &metadata, mount(parts, &metadata, Purpose::Use)?)
+}
+
+/// What an overlay is mounted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// To see what is where; nothing is written to it.
+    Look,
+    /// To be put in place.
+    Use,
+}
+
+fn finish(parts: &Parts<'_>, metadata: &Metadata, tree: OwnedFd) -> Result<OwnedFd> {
     metadata.write_device(tree.as_fd(), parts)?;
+    if parts.upper.is_some() {
+        let failed = |error| Error::os("make read-only", "the metadata of a stack", error);
+        // The kernel falls back to reading where a file system lacks what an overlay needs to write to it.
+        if sys::volume_flags(tree.as_fd()).map_err(failed)?.contains(StatVfsMountFlags::RDONLY) {
+            let found = "a file system without what an overlay needs to write to it";
+            return Err(Error::conflict(
+                "mutable-directory",
+                parts.hierarchy,
+                found,
+                "extended attributes, and more",
+            ));
+        }
+        let name = Path::new(state::metadata_directory(parts.class));
+        let copy = sys::clone_tree(tree.as_fd(), name, Depth::Single).map_err(failed)?;
+        submounts::make_private(copy.as_fd()).map_err(failed)?;
+        let change = AttributeChange::set(MountAttrFlags::MOUNT_ATTR_RDONLY);
+        sys::set_attributes(copy.as_fd(), &change, Depth::Single).map_err(failed)?;
+        sys::move_mount(copy.as_fd(), tree.as_fd(), name, Place::OnTop).map_err(failed)?;
+    }
     submounts::attach(tree.as_fd(), parts.submounts)?;
     Ok(tree)
 }
 
-fn mount(parts: &Parts<'_>, metadata: &Metadata) -> Result<OwnedFd> {
+fn mount(parts: &Parts<'_>, metadata: &Metadata, purpose: Purpose) -> Result<OwnedFd> {
     let context = FsContext::open("overlay")?;
     context.set_string("source", parts.class.as_str())?;
-    // What an image says about redirects and shared inodes is not followed: it could name any file of a lower layer.
-    for (key, value) in [("redirect_dir", "nofollow"), ("metacopy", "off"), ("index", "off")] {
+    // What an image says about redirects and shared inodes is not followed: it could name any file of a lower layer. What
+    // was written to a merged hierarchy before has redirects, and with it no image that has some is merged.
+    let redirects = match (parts.upper, parts.imported) {
+        (Some(_), _) if purpose == Purpose::Use => "on",
+        (None, None) => "nofollow",
+        _ => "follow",
+    };
+    for (key, value) in [("redirect_dir", redirects), ("metacopy", "off"), ("index", "off")] {
         context.set_string(key, value)?;
     }
+    match (parts.upper, purpose) {
+        (Some(upper), Purpose::Use) => {
+            // Nothing is left in the directory that says which overlay it was part of.
+            context.set_string("uuid", "null")?;
+            context.set_fd("upperdir", upper.directory.as_fd())?;
+            context.set_fd("workdir", upper.work.as_fd())?;
+        }
+        (Some(upper), Purpose::Look) => context.set_fd("lowerdir+", upper.directory.as_fd())?,
+        (None, _) => {}
+    }
     context.set_fd("lowerdir+", metadata.root.as_fd())?;
+    if let Some(imported) = parts.imported {
+        context.set_fd("lowerdir+", imported.as_fd())?;
+    }
     for layer in parts.layers.iter().rev() {
         context.set_fd("lowerdir+", layer.as_fd())?;
     }
-    if let Some(base) = parts.base {
+    if let (Some(base), false) = (parts.base, parts.writes_to_host()) {
         context.set_fd("lowerdir+", base.as_fd())?;
     }
-    context.set_flag("ro")?;
+    if parts.upper.is_none() || purpose == Purpose::Look {
+        context.set_flag("ro")?;
+    }
     context.create(Sharing::Shared)?;
-    Ok(context.mount(flags(parts.class) | kept(parts)?)?)
+    Ok(context.mount(parts.flags() | kept(parts)?)?)
 }
 
 /// What the host forbids or leaves out on the mount of its directory stays forbidden over it.
@@ -102,9 +168,23 @@ fn kept(parts: &Parts<'_>) -> Result<MountAttrFlags> {
     Ok(kept.fold(MountAttrFlags::empty(), |all, one| all | one))
 }
 
+impl Parts<'_> {
+    /// Whether the host's directory is on top, and so not below the extensions.
+    fn writes_to_host(&self) -> bool {
+        matches!(self.record.mutable.writes, Writes::Host { .. })
+    }
+
+    fn flags(&self) -> MountAttrFlags {
+        match self.upper {
+            Some(_) => flags(self.class) | MountAttrFlags::MOUNT_ATTR_NOATIME,
+            None => flags(self.class) | MountAttrFlags::MOUNT_ATTR_RDONLY,
+        }
+    }
+}
+
 /// As systemd has it: nothing of a confext runs.
 fn flags(class: Class) -> MountAttrFlags {
-    let all = MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NODEV;
+    let all = MountAttrFlags::MOUNT_ATTR_NODEV;
     match class {
         Class::Sysext => all,
         Class::Confext => all | MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC,
@@ -160,8 +240,11 @@ impl Metadata {
         names.push("");
         metadata.write(state::names_file(parts.class), names.join("\n").as_bytes())?;
         metadata.write("origin", parts.origin.as_bytes())?;
+        if let Writes::Directory { work, .. } | Writes::Host { work } = &parts.record.mutable.writes {
+            metadata.write("work_dir", workdir::to_line(work).as_bytes())?;
+        }
         if let Some(base) = parts.base {
-            if let Some((major, minor)) = backing_device(base.as_fd())? {
+            if let (Some((major, minor)), false) = (backing_device(base.as_fd())?, parts.writes_to_host()) {
                 metadata.write("backing", format!("{major}:{minor}\n").as_bytes())?;
             }
             // Last, so that the directory's own times are those of the merge.
@@ -237,7 +320,7 @@ const COPIED_XATTRS: [&[u8]; 3] =
 
 /// Gives a directory owner, mode, label and access lists of another one: the top layer decides what the merged directory
 /// has.
-fn copy_attributes(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<()> {
+pub(super) fn copy_attributes(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<()> {
     use std::os::fd::AsRawFd as _;
     let metadata = directory::metadata(from)?;
     // The descriptors may be open as places only, which `fchmod` does not take.

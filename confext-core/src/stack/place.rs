@@ -16,9 +16,11 @@
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 use confext_ddi::release::Class;
 
+use super::retire::Retired;
 use super::submounts::{self, Difference};
 use super::{Lock, MountPoint, Tree, bare};
 use crate::error::{Error, Result};
@@ -43,6 +45,8 @@ pub(crate) struct Removal {
     top: OwnedFd,
     /// Whether the directory was made for it.
     created: bool,
+    /// What is to be done about a stack that could be written to.
+    retired: Option<Retired>,
 }
 
 /// How to get back.
@@ -56,9 +60,35 @@ enum Undo<'s> {
 }
 
 impl Removal {
-    pub(crate) fn new(class: Class, hierarchy: &'static str, merged: Merged) -> Self {
+    /// Looks at what there is to do; nothing is changed, but nobody can write to the stack any more until this is dropped.
+    ///
+    /// # Errors
+    ///
+    /// `os`; as [`Retired::begin`].
+    pub(crate) fn new(
+        host: &Host,
+        class: Class,
+        hierarchy: &'static str,
+        merged: Merged,
+        wait: Duration,
+    ) -> Result<Self> {
+        let retired = Retired::begin(host, class, hierarchy, &merged, wait)?;
         let created = merged.record.as_ref().is_some_and(|record| record.created);
-        Self { hierarchy, class, top: merged.top, created }
+        Ok(Self { hierarchy, class, top: merged.top, created, retired })
+    }
+}
+
+impl Step {
+    /// All steps were taken: removes what the stacks that are gone needed.
+    ///
+    /// # Errors
+    ///
+    /// `os`: a work directory stays behind, until a later merge.
+    pub(super) fn settle(self) -> Result<()> {
+        match self {
+            Self::Add(tree) | Self::Exchange(_, tree) => tree.settle(),
+            Self::Remove(removal) => removal.retired.map_or(Ok(()), Retired::gone),
+        }
     }
 }
 

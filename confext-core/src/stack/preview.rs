@@ -6,6 +6,7 @@ use confext_ddi::fs::{FileSystem, FileType};
 use confext_ddi::release::Class;
 use serde::Serialize;
 
+use super::mutable::Target;
 use super::select::{missing, taken};
 use super::{Selection, bare, select};
 use crate::admission::{Extension, OnBad, Options};
@@ -53,6 +54,7 @@ pub(crate) fn preview(host: &Host, class: Class, options: &Options) -> Result<Pr
     }
     let mut bases = Vec::new();
     for hierarchy in class.hierarchies() {
+        Target::find(host, hierarchy, options.mutability)?;
         let base = match state::look(host, class, hierarchy)? {
             Current::Missing => None,
             // Without the mounts below, as a merge sees it; who may not copy mounts may still look.

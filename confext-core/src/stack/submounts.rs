@@ -7,8 +7,11 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
+use confext_ddi::release::Class;
+
 use crate::error::{Error, Result};
 use crate::host::fd_path;
+use crate::state;
 use crate::sys::{
     self, AttributeChange, Depth, MountAttrFlags, MountId, MountInfo, OFlags, Place, Propagation,
     ResolveFlags,
@@ -77,7 +80,8 @@ pub(super) fn list(own: MountId, base: &Path) -> std::io::Result<Vec<Found>> {
             Err(_) => {}
         }
     }
-    let direct: Vec<&(PathBuf, MountInfo)> = all.iter().filter(|(_, info)| info.parent == own).collect();
+    let direct: Vec<&(PathBuf, MountInfo)> =
+        all.iter().filter(|(path, info)| info.parent == own && !is_metadata(path, info)).collect();
     // A mount on a directory above hides it: the way there leads through the other one.
     let hidden = |path: &Path| direct.iter().any(|(outer, _)| outer != path && path.starts_with(outer));
     let mut found: Vec<Found> = Vec::new();
@@ -99,6 +103,13 @@ pub(super) fn list(own: MountId, base: &Path) -> std::io::Result<Vec<Found>> {
     Ok(found)
 }
 
+/// Whether it is part of a stack that can be written to, whose metadata is mounted over itself to be read-only.
+fn is_metadata(path: &Path, info: &MountInfo) -> bool {
+    let names = [Class::Sysext, Class::Confext].map(state::metadata_directory);
+    let found = names.into_iter().find(|name| path.as_os_str() == *name);
+    found.is_some_and(|name| info.fs_type == b"overlay" && info.root == [b"/", name.as_bytes()].concat())
+}
+
 fn still_there(id: MountId) -> std::io::Result<Option<MountInfo>> {
     match sys::mount_info(id) {
         Ok(info) => Ok(Some(info)),
@@ -117,7 +128,9 @@ pub(crate) fn attach(tree: BorrowedFd<'_>, submounts: &[Submount]) -> Result<()>
         let path = submount.path.as_path();
         sys::move_mount(submount.tree.as_fd(), tree, path, Place::OnTop).map_err(|error| {
             match error.kind() {
-                std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => Error::conflict(
+                std::io::ErrorKind::NotFound
+                | std::io::ErrorKind::NotADirectory
+                | std::io::ErrorKind::InvalidInput => Error::conflict(
                     "submount-point",
                     path.display().to_string(),
                     "an extension that has something else there",

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::mount::{self, FsMountFlags, FsOpenFlags, MountAttrFlags};
+use rustix::mount::{self, FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags};
 use rustix::path::Arg;
 
 /// A file-system context: a mount that is being described, not yet anywhere.
@@ -31,7 +31,7 @@ pub enum Sharing {
 /// A call on a file-system context that failed, with what the kernel logged about it.
 #[derive(Debug)]
 pub struct ContextError {
-    /// The system call: `fsopen`, `fsconfig` or `fsmount`.
+    /// The system call: `fsopen`, `fspick`, `fsconfig` or `fsmount`.
     pub call: &'static str,
     /// What it was about: the file system, with key and value where there are some.
     pub subject: String,
@@ -66,6 +66,24 @@ impl FsContext {
             Err(errno) => Err(ContextError {
                 call: "fsopen",
                 subject: fs_type.to_owned(),
+                log: Vec::new(),
+                source: errno.into(),
+            }),
+        }
+    }
+
+    /// `fspick(mount, "", FSPICK_CLOEXEC | FSPICK_EMPTY_PATH)`: the file system that is mounted there, to be changed.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` when it is not the root of a mount; `EPERM` without privilege.
+    pub fn pick(root: BorrowedFd<'_>) -> Result<Self, ContextError> {
+        let flags = FsPickFlags::FSPICK_CLOEXEC | FsPickFlags::FSPICK_EMPTY_PATH;
+        match mount::fspick(root, c"", flags) {
+            Ok(fd) => Ok(Self { fd, fs_type: "a mounted file system".to_owned() }),
+            Err(errno) => Err(ContextError {
+                call: "fspick",
+                subject: "a mounted file system".to_owned(),
                 log: Vec::new(),
                 source: errno.into(),
             }),
@@ -112,6 +130,15 @@ impl FsContext {
             Sharing::Exclusive => mount::fsconfig_create_exclusive(&self.fd),
         }
         .map_err(|errno| self.failed("fsconfig", "create", errno))
+    }
+
+    /// `fsconfig(fd, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0)`: changes the superblock, for all its mounts.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` when it is to be read-only and files are open for writing; as the file system says.
+    pub fn reconfigure(&self) -> Result<(), ContextError> {
+        mount::fsconfig_reconfigure(&self.fd).map_err(|errno| self.failed("fsconfig", "reconfigure", errno))
     }
 
     /// `fsmount(fd, FSMOUNT_CLOEXEC, attributes)`: the detached mount; dropped, it is gone.

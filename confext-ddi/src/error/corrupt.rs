@@ -306,6 +306,26 @@ family! {
         CertificateRules { found: String } = "certificate-rules",
             "certificate rules malformed: found {found:?}, expected validity=, usage= or chain=, each once, with a known word",
             "write rules like usage=required,chain=issued; unknown words are never ignored";
+        /// A configuration file is no text.
+        SettingsText { place: String, found: &'static str } = "settings-text",
+            "{place}: found {found}, expected UTF-8 text",
+            "write the file again as text";
+        /// A line of a configuration file is none of what can be there.
+        SettingsLine { place: String, found: String } = "settings-line",
+            "{place}: found {found:?}, expected a section, a key with its value below one, or a comment",
+            "write [SysExt] or [ConfExt], then KEY=VALUE lines; comments have lines of their own";
+        /// A section of a configuration file is not known.
+        SettingsSection { place: String, found: String, expected: &'static str } = "settings-section",
+            "{place}: found section {found:?}, expected {expected:?}",
+            "put the settings of each class into its own file; sections of others start with X-";
+        /// A key of a configuration file is not known.
+        SettingsKey { place: String, found: String } = "settings-key",
+            "{place}: found key {found:?}, expected Mutable or ImagePolicy",
+            "correct the key: one that is not known could have been meant to forbid something";
+        /// A mode is not known.
+        SettingsMutable { place: String, found: String } = "settings-mutable",
+            "{place}: found {found:?}, expected no, yes, auto, import, ephemeral or ephemeral-import",
+            "use one of these words: one that is not known is never taken for another";
         /// A line does not say who may sign what.
         KeyRule { place: String, found: String, expected: &'static str } = "key-rule",
             "key rule malformed ({place}): found {found:?}, expected {expected}",

@@ -1541,6 +1541,7 @@ class Host:
         certificate_rules: str = "",
         require: Sequence[str] | None = None,
         detect: Literal["identity", "content"] = "identity",
+        mutable: Literal["no", "yes", "auto", "import", "ephemeral", "ephemeral-import"] = "no",
     ) -> Host:
         """Open a root directory.
 
@@ -1559,6 +1560,7 @@ class Host:
         - `require`: names of extensions without which nothing is merged, whatever `on_bad` says.
         - `detect`: whether an extension without a hash tree is the same by its `identity` (inode, size and times), or
           by its `content`, all of which is read then.
+        - `mutable`: whether what is merged can be written to, and where what is written goes.
         """
 
     @property
@@ -2120,7 +2122,8 @@ class Change:
     """A difference between a merged stack and what a refresh merges."""
 
     __match_args__ = ("kind", "name", "test", "found", "expected")
-    #: `added`, `removed`, `replaced`, `rechecked`, `attached`, `policy`, `hierarchy`, `interrupted`, `unknown` or `asked`.
+    #: `added`, `removed`, `replaced`, `rechecked`, `attached`, `policy`, `mutability`, `hierarchy`,
+    #: `interrupted`, `unknown` or `asked`.
     kind: Final[
         Literal[
             "added",
@@ -2129,6 +2132,7 @@ class Change:
             "rechecked",
             "attached",
             "policy",
+            "mutability",
             "hierarchy",
             "interrupted",
             "unknown",

@@ -1,0 +1,504 @@
+//! Where writes to a merged hierarchy go: found and checked before anything changes, made when the stack is assembled.
+
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use confext_ddi::release::Class;
+use confext_ddi::settings::Mutability;
+use rustix::fs::{AtFlags, StatVfsMountFlags};
+use rustix::io::Errno;
+
+use super::overlay::copy_attributes;
+use super::workdir::{self, Work};
+use super::{Audience, Change, retire, submounts};
+use crate::directory;
+use crate::error::{Error, Result};
+use crate::host::Host;
+use crate::state::{self, Current, Merged, Mutable, Record, Writes};
+use crate::sys::{self, Depth, FsContext, Mode, MountAttrFlags, OFlags, Sharing};
+
+/// Where the directories that writes go to are.
+const DIRECTORY: &str = "var/lib/extensions.mutable";
+/// Whatever is merged, writes do not go below it.
+const HIERARCHIES: [&str; 3] = ["usr", "opt", "etc"];
+
+/// What a mode comes to for one hierarchy.
+#[derive(Debug)]
+pub(crate) enum Target {
+    /// It cannot be written to, and nothing was written before.
+    Nothing,
+    /// It cannot be written to, and what was written before is seen.
+    Import(Found),
+    /// Writes go to this directory.
+    Directory(Found),
+    /// Writes go to the host's own directory.
+    Host(Found),
+    /// Writes go to a directory that is to be made.
+    Missing,
+    /// Writes go to memory, over what was written before.
+    Memory(Option<Found>),
+}
+
+/// A directory that is there.
+#[derive(Debug)]
+pub(crate) struct Found {
+    fd: OwnedFd,
+    /// Inside the root, links resolved.
+    path: PathBuf,
+}
+
+/// A hierarchy's name in one word, as in the name of its directory.
+pub(super) fn component(hierarchy: &str) -> String {
+    hierarchy.trim_matches('/').replace('/', ".")
+}
+
+impl Target {
+    /// Looks for what a mode needs; changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// `mutable-directory` when something else is in its place, or it lies where it cannot be used; `mutable-loop` when
+    /// the hierarchy would be a layer of itself; `os`.
+    pub(crate) fn find(host: &Host, hierarchy: &str, mode: Mutability) -> Result<Self> {
+        let found = match mode {
+            Mutability::No | Mutability::Ephemeral => None,
+            _ => look(host, hierarchy)?,
+        };
+        Ok(match (mode, found) {
+            (Mutability::No, _) | (Mutability::Auto | Mutability::Import, None) => Self::Nothing,
+            (Mutability::Yes, None) => Self::Missing,
+            (Mutability::Yes | Mutability::Auto, Some((found, Whose::Host))) => Self::Host(found),
+            (Mutability::Yes | Mutability::Auto, Some((found, Whose::Other))) => Self::Directory(found),
+            (Mutability::Ephemeral | Mutability::EphemeralImport, None) => Self::Memory(None),
+            (_, Some((_, Whose::Host))) => {
+                let target = host.display(&Path::new(DIRECTORY).join(component(hierarchy)));
+                let found = format!("a link to /{hierarchy} itself");
+                return Err(Error::conflict("mutable-loop", target, found, "a directory beside it"));
+            }
+            (Mutability::Import, Some((found, _))) => Self::Import(found),
+            (Mutability::Ephemeral | Mutability::EphemeralImport, Some((found, _))) => {
+                Self::Memory(Some(found))
+            }
+        })
+    }
+
+    /// Whether the hierarchy is merged for this alone, without files of any extension.
+    pub(crate) fn acts(&self, present: bool) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Import(_) | Self::Directory(_) | Self::Host(_) => true,
+            Self::Missing | Self::Memory(_) => present,
+        }
+    }
+
+    /// What systemd calls the mutable directory of the hierarchy.
+    pub(crate) fn origin(&self, hierarchy: &str) -> Option<String> {
+        match self {
+            Self::Nothing => None,
+            Self::Missing => Some(format!("/{DIRECTORY}/{}", component(hierarchy))),
+            Self::Memory(_) => Some(format!("/run/systemd/sysext/{}", component(hierarchy))),
+            Self::Import(found) | Self::Directory(found) | Self::Host(found) => {
+                Some(format!("/{}", found.path.display()))
+            }
+        }
+    }
+
+    /// Whether the host's own directory is on top, and so not below the extensions.
+    pub(crate) fn is_host(&self) -> bool {
+        matches!(self, Self::Host(_))
+    }
+
+    /// What was written before, where it is only seen.
+    pub(crate) fn imported(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Import(found) | Self::Memory(Some(found)) => Some(found.fd.as_fd()),
+            _ => None,
+        }
+    }
+
+    /// The directory that is used, whether it is written to or seen.
+    fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Import(found) | Self::Directory(found) | Self::Host(found) | Self::Memory(Some(found)) => {
+                Some(&found.path)
+            }
+            Self::Nothing | Self::Missing | Self::Memory(None) => None,
+        }
+    }
+
+    /// Whether a merge of this comes to what was merged.
+    fn is_as(&self, merged: &Mutable) -> bool {
+        let imported = merged.imported.as_deref().map(Path::new);
+        match (self, &merged.writes) {
+            (Self::Nothing, Writes::Nowhere) | (Self::Memory(None), Writes::Memory) => imported.is_none(),
+            (Self::Import(found), Writes::Nowhere) | (Self::Memory(Some(found)), Writes::Memory) => {
+                imported == Some(&found.path)
+            }
+            (Self::Directory(found), Writes::Directory { path, .. }) => found.path == Path::new(path),
+            (Self::Host(_), Writes::Host { .. }) => true,
+            _ => false,
+        }
+    }
+
+    /// Refuses a directory that another stack writes to, or that two of this merge would share.
+    ///
+    /// # Errors
+    ///
+    /// `mutable-in-use`; `os`.
+    pub(crate) fn require_unused(
+        host: &Host,
+        class: Class,
+        targets: &[(&str, &Self)],
+        audience: Audience,
+    ) -> Result<()> {
+        let mut used = Vec::new();
+        for other in [Class::Sysext, Class::Confext] {
+            for hierarchy in other.hierarchies() {
+                let replaced = audience == Audience::Everybody
+                    && other == class
+                    && targets.iter().any(|(name, _)| name == hierarchy);
+                let Current::Merged(merged) = state::look(host, other, hierarchy)? else { continue };
+                let written = retire::directory(host, other, hierarchy, &merged)?;
+                if let (false, Some(path)) = (replaced, written) {
+                    used.push((other, (*hierarchy).to_owned(), path));
+                }
+            }
+        }
+        for (hierarchy, target) in targets {
+            let Some(path) = target.path() else { continue };
+            let overlaps = |used: &Path| used.starts_with(path) || path.starts_with(used);
+            let sibling = targets.iter().filter(|(name, _)| name != hierarchy).find_map(|(name, target)| {
+                let path = target.path().filter(|path| overlaps(path))?;
+                Some((class, (*name).to_owned(), path.to_path_buf()))
+            });
+            let other = used.iter().find(|(_, _, used)| overlaps(used)).cloned();
+            if let Some((other, name, used)) = sibling.or(other) {
+                let found = format!("the same as {} of the {other} over /{name}", used.display());
+                let expected = "a directory of its own";
+                return Err(Error::conflict("mutable-in-use", host.display(path), found, expected));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a directory is the hierarchy that it is for.
+enum Whose {
+    Host,
+    Other,
+}
+
+fn look(host: &Host, hierarchy: &str) -> Result<Option<(Found, Whose)>> {
+    let place = Path::new(DIRECTORY).join(component(hierarchy));
+    let failed = |error| Error::os("open", host.display(&place), error);
+    let wrong = |found: &str, expected: &str| {
+        Error::conflict("mutable-directory", host.display(&place), found, expected)
+    };
+    let fd = match host.open_path(&place, OFlags::DIRECTORY) {
+        Err(error) => {
+            return match Errno::from_io_error(&error) {
+                Some(Errno::NOENT) => Ok(None),
+                Some(Errno::NOTDIR) => Err(wrong("a file", "a directory")),
+                Some(Errno::LOOP) => Err(wrong("a link that leads back to itself", "a directory")),
+                _ => Err(failed(error)),
+            };
+        }
+        Ok(fd) => fd,
+    };
+    let path = host.path_of(fd.as_fd()).ok_or_else(|| wrong("nothing any more", "a directory"))?;
+    let own = host.open_path(Path::new(hierarchy), OFlags::DIRECTORY).ok();
+    if own.is_some_and(|own| same_file(own.as_fd(), fd.as_fd()).unwrap_or_default()) {
+        return Ok(Some((Found { fd, path }, Whose::Host)));
+    }
+    let overlapping =
+        HIERARCHIES.iter().find(|other| path.starts_with(other) || Path::new(other).starts_with(&path));
+    if let Some(other) = overlapping {
+        let found = format!("/{}", path.display());
+        return Err(wrong(&found, &format!("a directory that is not below /{other} or above it")));
+    }
+    Ok(Some((Found { fd, path }, Whose::Other)))
+}
+
+fn same_file(a: BorrowedFd<'_>, b: BorrowedFd<'_>) -> std::io::Result<bool> {
+    let id = |stat: &sys::Statx| (stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino);
+    Ok(id(&directory::statx(a)?) == id(&directory::statx(b)?))
+}
+
+/// What a hierarchy is made writable over.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Over<'a> {
+    pub(crate) host: &'a Host,
+    pub(crate) class: Class,
+    pub(crate) hierarchy: &'a str,
+    /// The host's own directory; `None` where it has none.
+    pub(crate) base: Option<BorrowedFd<'a>>,
+    /// The work directory of the stack that is there now.
+    pub(crate) occupied: Option<&'a Path>,
+}
+
+/// The layer that writes go to, with what an overlay needs beside it. What was made for it is removed when this is dropped,
+/// unless it is kept.
+#[derive(Debug)]
+pub(crate) struct Upper {
+    pub(crate) directory: OwnedFd,
+    pub(crate) work: OwnedFd,
+    /// A detached mount is gone with the descriptor it was made with, whatever else is open below it.
+    _mount: OwnedFd,
+    // In this order: what is beside a directory, then the directory.
+    guard: Option<Work>,
+    made: Vec<Made>,
+}
+
+impl Upper {
+    /// The stack is in place: what was made for it stays.
+    pub(crate) fn keep(mut self) {
+        if let Some(work) = &mut self.guard {
+            work.keep();
+        }
+        self.made.iter_mut().for_each(|made| made.kept = true);
+    }
+}
+
+/// A directory that was made on the way.
+#[derive(Debug)]
+struct Made {
+    parent: OwnedFd,
+    name: PathBuf,
+    kept: bool,
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        if !self.kept {
+            // It stays when somebody put something into it.
+            let _ = rustix::fs::unlinkat(&self.parent, &self.name, AtFlags::REMOVEDIR);
+        }
+    }
+}
+
+impl Target {
+    /// Refuses a directory that cannot be written to, or would let others in; changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// `mutable-mode`, `mutable-read-only`, `mutable-directory`; `os`.
+    pub(crate) fn check(&self, over: &Over<'_>) -> Result<()> {
+        let (Self::Directory(found) | Self::Host(found)) = self else { return Ok(()) };
+        let fd = if self.is_host() { over.base.unwrap_or(found.fd.as_fd()) } else { found.fd.as_fd() };
+        let target = || over.host.display(&found.path);
+        let failed = |error| Error::os("stat", target(), error);
+        if let Some(base) = over.base {
+            let (theirs, own) =
+                (directory::metadata(fd).map_err(failed)?, directory::metadata(base).map_err(failed)?);
+            if theirs.mode != own.mode || (theirs.uid != own.uid && theirs.uid != 0) {
+                let (found, expected) = (
+                    format!("mode {:04o}, owner {}", theirs.mode, theirs.uid),
+                    format!("mode {:04o}, owner {} as /{}", own.mode, own.uid, over.hierarchy),
+                );
+                return Err(Error::conflict("mutable-mode", target(), found, expected));
+            }
+        }
+        if sys::volume_flags(fd).map_err(failed)?.contains(StatVfsMountFlags::RDONLY) {
+            return Err(read_only(target()));
+        }
+        let metadata = state::metadata_directory(over.class);
+        match rustix::fs::statat(fd, metadata, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(failed(errno.into())),
+            Ok(_) => Err(Error::conflict("mutable-directory", target(), metadata, "nothing of this name")),
+        }
+    }
+
+    /// Makes what is missing: the layer for writes, and what is written down about it.
+    ///
+    /// # Errors
+    ///
+    /// As [`check`](Self::check) for a directory that is made; `mutable-directory`, `work-directory`; `os`. Nothing is left
+    /// behind.
+    pub(crate) fn prepare(&self, over: &Over<'_>, mode: Mutability) -> Result<(Option<Upper>, Mutable)> {
+        let text = |path: &Path| path.display().to_string();
+        let imported = match self {
+            Self::Import(found) | Self::Memory(Some(found)) => Some(text(&found.path)),
+            _ => None,
+        };
+        let mutable = |writes| Mutable { mode, writes, imported: imported.clone() };
+        Ok(match self {
+            Self::Nothing | Self::Import(_) => (None, mutable(Writes::Nowhere)),
+            Self::Memory(_) => (Some(in_memory(over)?), mutable(Writes::Memory)),
+            Self::Directory(found) => {
+                let (upper, work) = on_disk(over, found, found.fd.as_fd(), Vec::new())?;
+                (Some(upper), mutable(Writes::Directory { path: text(&found.path), work: text(&work) }))
+            }
+            Self::Missing => {
+                let (found, made) = make(over)?;
+                let (upper, work) = on_disk(over, &found, found.fd.as_fd(), made)?;
+                (Some(upper), mutable(Writes::Directory { path: text(&found.path), work: text(&work) }))
+            }
+            Self::Host(found) => {
+                let (upper, work) = on_disk(over, found, over.base.unwrap_or(found.fd.as_fd()), Vec::new())?;
+                (Some(upper), mutable(Writes::Host { work: text(&work) }))
+            }
+        })
+    }
+}
+
+/// Opens the directory `expected`, and a new work directory beside it, below a private copy of the mount they are in.
+fn on_disk(
+    over: &Over<'_>,
+    found: &Found,
+    expected: BorrowedFd<'_>,
+    made: Vec<Made>,
+) -> Result<(Upper, PathBuf)> {
+    let target = || over.host.display(&found.path);
+    let failed = |error| Error::os("open", target(), error);
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let parent =
+        rustix::fs::openat(&found.fd, "..", flags, Mode::empty()).map_err(|errno| failed(errno.into()))?;
+    let (outer, name) = (over.host.path_of(parent.as_fd()), found.path.file_name());
+    let (Some(outer), Some(name)) = (outer, name) else { return Err(failed(Errno::STALE.into())) };
+    let mount = sys::clone_tree(parent.as_fd(), c"", Depth::Single).map_err(failed)?;
+    submounts::make_private(mount.as_fd()).map_err(failed)?;
+    let directory =
+        rustix::fs::openat(&mount, name, flags, Mode::empty()).map_err(|errno| failed(errno.into()))?;
+    if !same_file(directory.as_fd(), expected).map_err(failed)? {
+        let expected =
+            "a directory on the file system of the one it is in: the work directory goes beside it";
+        return Err(Error::conflict("mutable-directory", target(), "a mount of its own", expected));
+    }
+    let names = workdir::names(over.hierarchy);
+    let free = names.iter().find(|name| over.occupied != Some(&outer.join(name)));
+    let name = free.map_or("", String::as_str);
+    let guard = Work::make(mount.as_fd(), name)?;
+    let upper = Upper { directory, work: guard.open()?, _mount: mount, guard: Some(guard), made };
+    Ok((upper, outer.join(name)))
+}
+
+/// A directory in memory that looks like the hierarchy.
+fn in_memory(over: &Over<'_>) -> Result<Upper> {
+    let context = FsContext::open("tmpfs")?;
+    context.set_string("source", over.class.as_str())?;
+    context.set_string("mode", "0700")?;
+    context.create(Sharing::Shared)?;
+    let root = context.mount(MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOSUID)?;
+    let failed = |error| Error::os("make", "a directory in memory", error);
+    let make = |name: &str, mode| {
+        rustix::fs::mkdirat(&root, name, Mode::from_raw_mode(mode))?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(&root, name, flags, Mode::empty())
+    };
+    let directory = make("upper", 0o755).map_err(|errno| failed(errno.into()))?;
+    let work = make("work", 0o700).map_err(|errno| failed(errno.into()))?;
+    if let Some(base) = over.base {
+        copy_attributes(base, directory.as_fd()).map_err(failed)?;
+    }
+    Ok(Upper { directory, work, _mount: root, guard: None, made: Vec::new() })
+}
+
+/// Makes the directory of a hierarchy, with those on the way to it.
+fn make(over: &Over<'_>) -> Result<(Found, Vec<Made>)> {
+    let place = Path::new(DIRECTORY).join(component(over.hierarchy));
+    let mut made = Vec::new();
+    let (mut path, mut fd) = (PathBuf::new(), None);
+    for name in &place {
+        let outer = fd.take();
+        path.push(name);
+        let target = || over.host.display(&path);
+        fd = Some(
+            match over.host.open_path(&path, OFlags::DIRECTORY) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    let parent = match outer {
+                        Some(outer) => Ok(outer),
+                        None => over.host.root().try_clone_to_owned(),
+                    };
+                    let parent = parent.map_err(|error| Error::os("open", target(), error))?;
+                    match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
+                        Ok(()) => {}
+                        Err(Errno::EXIST) => {
+                            let found = "a link to nothing";
+                            return Err(Error::conflict("mutable-directory", target(), found, "a directory"));
+                        }
+                        Err(Errno::ROFS) => return Err(read_only(target())),
+                        Err(errno) => return Err(Error::os("make", target(), errno)),
+                    }
+                    // The innermost first.
+                    made.insert(0, Made { parent, name: PathBuf::from(name), kept: false });
+                    over.host.open_path(&path, OFlags::DIRECTORY | OFlags::NOFOLLOW)
+                }
+                opened => opened,
+            }
+            .map_err(|error| Error::os("open", target(), error))?,
+        );
+    }
+    let failed = |error| Error::os("make", over.host.display(&place), error);
+    let fd = fd.ok_or_else(|| failed(Errno::NOENT.into()))?;
+    if let Some(base) = over.base {
+        copy_attributes(base, fd.as_fd()).map_err(failed)?;
+    }
+    let path = over.host.path_of(fd.as_fd()).ok_or_else(|| failed(Errno::STALE.into()))?;
+    Ok((Found { fd, path }, made))
+}
+
+fn read_only(target: String) -> Error {
+    Error::conflict("mutable-read-only", target, "a read-only file system", "one that can be written to")
+}
+
+/// What is different between how hierarchies are merged and how a mode would merge them.
+///
+/// # Errors
+///
+/// As [`Target::find`].
+pub(crate) fn changes(
+    host: &Host,
+    class: Class,
+    mode: Mutability,
+    merged: &[(&'static str, Option<&Record>)],
+) -> Result<Vec<Change>> {
+    let mut changes = Vec::new();
+    for hierarchy in class.hierarchies() {
+        let target = Target::find(host, hierarchy, mode)?;
+        let record = merged.iter().find(|(name, _)| name == hierarchy);
+        let change = match (record, state::look(host, class, hierarchy)?) {
+            (Some((_, Some(record))), _) if record.mutable.mode != mode => {
+                Some(Change::Mutability { found: record.mutable.mode, expected: mode })
+            }
+            (Some((_, Some(record))), Current::Merged(now)) => {
+                let files =
+                    record.layers.iter().flat_map(|layer| &layer.hierarchies).any(|name| name == hierarchy);
+                let stays = target.is_as(&record.mutable)
+                    && (files || target.acts(!record.created))
+                    && !is_interrupted(host, hierarchy, record, &now)?;
+                (!stays).then(|| Change::Hierarchy { hierarchy: (*hierarchy).to_owned() })
+            }
+            (None, current) if target.acts(!matches!(current, Current::Missing)) => {
+                Some(Change::Hierarchy { hierarchy: (*hierarchy).to_owned() })
+            }
+            _ => None,
+        };
+        if let Some(change) = change.filter(|change| !changes.contains(change)) {
+            changes.push(change);
+        }
+    }
+    Ok(changes)
+}
+
+/// Whether a refresh ended between making the old stack read-only and putting the new one in place.
+fn is_interrupted(host: &Host, hierarchy: &str, record: &Record, now: &Merged) -> Result<bool> {
+    let flags = sys::volume_flags(now.top.as_fd())
+        .map_err(|error| Error::os("stat", host.display(Path::new(hierarchy)), error))?;
+    Ok(record.mutable.writes != Writes::Nowhere && flags.contains(StatVfsMountFlags::RDONLY))
+}
+
+/// Whether a mode merges anything without extensions.
+///
+/// # Errors
+///
+/// As [`Target::find`].
+pub(crate) fn acts_alone(host: &Host, class: Class, mode: Mutability) -> Result<bool> {
+    for hierarchy in class.hierarchies() {
+        let present = host.open_path(Path::new(hierarchy), OFlags::DIRECTORY).is_ok();
+        if Target::find(host, hierarchy, mode)?.acts(present) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
