@@ -8,12 +8,12 @@ program=$(realpath "$1") images=${2:-100} files=${3:-500}
 [[ ${IN_NAMESPACE:-} ]] || exec env IN_NAMESPACE=1 unshare --mount --propagation private "$0" "$@"
 
 work=$(mktemp -d)
-trap 'umount -R "$work"' EXIT
+trap 'cd /; umount -R "$work"; rmdir "$work"' EXIT
 mount -t tmpfs tmpfs "$work"
 cd "$work"
 mkdir -p host/etc/own host/usr/lib host/run/confexts host/etc/verity.d
 echo ID=bench >host/usr/lib/os-release
-openssl req -quiet -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -subj /CN=bench -days 2 2>/dev/null
+openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -subj /CN=bench -days 2 2>/dev/null
 cp cert.pem host/etc/verity.d/bench.crt
 for ((file = 0; file < 1000; file++)); do echo "$file" >"host/etc/own/$file"; done
 for ((image = 0; image < images; image++)); do
