@@ -11,7 +11,8 @@
 #   peer     two root file systems, for tests/peer.sh to run commands in: Debian
 #            unstable with systemd 262 or later and a kernel, and Debian 13 with
 #            systemd 257                                                         (debootstrap)
-#   vm       an emulator that boots the peer's kernel: tests/vm/run.sh           (apt)
+#   vm       an emulator that boots the peer's kernel, and the kernels of Debian
+#            13 and 12: tests/vm/run.sh                                          (apt)
 #   python   a virtual environment with maturin, pytest, hypothesis and mypy     (pip)
 #   all      everything above
 #
@@ -32,6 +33,9 @@ PEER_PACKAGES=(
     fdisk gdisk util-linux openssl attr acl
     busybox-static kmod keyutils xz-utils    # what the virtual machine is made of
 )
+
+# The kernel series and the suite it is in.
+OLD_KERNELS=(6.12=trixie 6.1=bookworm)
 
 MISSING=() # Debian packages that the current step lacks
 
@@ -109,6 +113,68 @@ step_vm() {
     want cpio cpio
     install_missing vm
     step_peer
+    # Debian's flavour without drivers for real hardware; tests/vm knows no other architecture.
+    [[ $(uname -m) == x86_64 ]] || return 0
+    if have_kernels; then
+        say "vm: in $KERNELS: $(cd "$KERNELS" && echo */modules/*)"
+        return
+    fi
+    [[ $(id -u) == 0 ]] || die "vm: needs root to make $KERNELS"
+    want unshare util-linux
+    want flock util-linux
+    install_missing vm
+    once kernels
+}
+
+have_kernels() {
+    local pair
+    for pair in "${OLD_KERNELS[@]}"; do
+        [[ -e $KERNELS/${pair%=*}/vmlinuz ]] || return 1
+    done
+}
+
+make_kernels() {
+    local source proxy='' partial
+    source=$(mirror)
+    command -v apt-config >/dev/null && eval "$(apt-config shell proxy Acquire::http::Proxy)"
+    rm -rf "$CACHE/.kernels".*
+    partial=$(mktemp -d "$CACHE/.kernels.XXXXXX")
+    chmod 755 "$partial"
+    say "vm: making $KERNELS from $source"
+    # The peer's apt, with package lists of its own below /mnt: the peer root stays as it is.
+    # shellcheck disable=SC2016 # expanded by the inner shell
+    http_proxy=${http_proxy:-$proxy} unshare --mount --propagation private bash -euo pipefail -c '
+        root=$1 partial=$2 source=$3; shift 3
+        mount -t tmpfs -o mode=755 kernels "$root/mnt"
+        mount -t proc proc "$root/proc"
+        in_root() { env -i ${http_proxy:+http_proxy="$http_proxy"} PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 \
+            DEBIAN_FRONTEND=noninteractive APT_CONFIG=/mnt/apt.conf chroot "$root" "$@"; }
+        mkdir -p "$root"/mnt/{state/lists/partial,cache/archives/partial}
+        printf "%s\n" "Dir::State \"/mnt/state\";" "Dir::Cache \"/mnt/cache\";" "Acquire::Languages \"none\";" \
+            "Dir::Etc::sourcelist \"/mnt/sources.list\";" "Dir::Etc::sourceparts \"/dev/null\";" >"$root/mnt/apt.conf"
+        for pair; do
+            suite=${pair#*=}
+            echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $source $suite main"
+        done >"$root/mnt/sources.list"
+        in_root apt-get -q update
+        for pair; do
+            series=${pair%=*} suite=${pair#*=}
+            image=$(in_root apt-cache show "linux-image-cloud-amd64/$suite" | sed -n "s/^Depends: \(linux-image-$series\.[^ ]*\) .*/\1/p")
+            [ -n "$image" ] || { echo "Debian $suite has no kernel $series" >&2; exit 1; }
+            version=${image#linux-image-}
+            in_root sh -euc "cd /mnt; apt-get -q download $image; dpkg-deb -x ./$image*.deb unpacked; rm ./$image*.deb
+                [ -d unpacked/usr/lib ] || { mkdir -p unpacked/usr; mv unpacked/lib unpacked/usr/lib; }
+                ln -s usr/lib unpacked/lib; depmod --basedir /mnt/unpacked $version"
+            mkdir -p "$partial/$series/modules"
+            cp -r "$root/mnt/unpacked/usr/lib/modules/$version" "$partial/$series/modules/"
+            # Drivers and protocols that no virtual machine of ours has are most of it.
+            rm -rf "$partial/$series/modules/$version/kernel"/{net,sound}
+            cp "$root/mnt/unpacked/boot/vmlinuz-$version" "$partial/$series/vmlinuz"
+            rm -rf "$root/mnt/unpacked"
+        done
+    ' bash "$STABLE_ROOT" "$partial" "$source" "${OLD_KERNELS[@]}" >&2
+    mv -T "$partial" "$KERNELS"
+    say "vm: made: $(cd "$KERNELS" && echo */modules/*)"
 }
 
 step_python() {

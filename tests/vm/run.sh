@@ -8,6 +8,8 @@
 #   --disk IMAGE        a raw image file as the next virtio disk: /dev/vda, /dev/vdb, …; its partitions are scanned by
 #                       the kernel. The script may write to it; the file never changes.
 #   --file FILE         a copy of FILE in the script's working directory
+#   --program FILE      the same for a program of this machine, with the libraries that it needs
+#   --kernel SERIES     6.1 (Debian 12) or 6.12 (Debian 13) in place of the kernel of the peer root
 #   --timeout SECONDS   a hard limit for all of it; default 300
 #   --memory MIB        default 768
 #
@@ -35,6 +37,14 @@ closure() {
     { chroot "$PEER_ROOT" ldd "$program" 2>/dev/null || :; } | sed -n 's,^[^/]*\(/[^ ]*\).*,\1,p'
 }
 
+# Print the files of MODULE and of all that it needs, in the order of loading; nothing for one that is built in.
+depends() {
+    awk -v want="${1//-/_}" '
+        function name(path) { sub(/.*\//, "", path); sub(/\.ko.*/, "", path); gsub(/-/, "_", path); return path }
+        { sub(/:$/, "", $1) }
+        name($1) == want { for (i = NF; i > 0; i--) print $i; exit }' "$modules/modules.dep" "$modules/modules.builtin"
+}
+
 # Fill directory $1 with the initramfs.
 fill() {
     local root=$1 file module
@@ -46,12 +56,22 @@ fill() {
         # Through the links of the peer root, which has /bin and /lib merged into /usr like ours.
         install -D "$PEER_ROOT$(chroot "$PEER_ROOT" realpath "$file")" "$root$(realpath -ms "/usr/${file#/usr/}")"
     done
+    for file in "${programs[@]}"; do
+        install -D "$file" "$root/work/${file##*/}"
+        # Those of the peer root are newer, so they will do.
+        ldd "$file" | sed -n 's,^[^/]*\(/[^ ]*\).*,\1,p' | while read -r library; do
+            [[ -e $root$library ]] || install -D "$library" "$root/usr/${library#/usr/}"
+        done
+    done
     for module in "${MODULES[@]}"; do
-        chroot "$PEER_ROOT" modprobe --set-version "$kernel" --show-depends "$module"
-    done | sed -n 's/^insmod \([^ ]*\).*/\1/p' | awk '!seen[$0]++' | while read -r file; do
+        depends "$module"
+    done | awk '!seen[$0]++' | while read -r file; do
         module=${file##*/}
         module=${module%.xz}
-        chroot "$PEER_ROOT" xz -dc "$file" >"$root/modules/$module"
+        case $file in
+        *.xz) chroot "$PEER_ROOT" xz -dc <"$modules/$file" >"$root/modules/$module" ;;
+        *) cp "$modules/$file" "$root/modules/$module" ;;
+        esac
         case $module in
         # With a keyring for signers that can be filled.
         dm-verity.ko) printf '%s keyring_unsealed=1\n' "$module" ;;
@@ -61,13 +81,15 @@ fill() {
     install -m 755 "$here/init" "$root/init"
 }
 
-disks=() files=() limit=300 memory=768
+disks=() files=() programs=() series='' limit=300 memory=768
 while [[ ${1-} == --* ]]; do
     [[ $# -ge 2 ]] || die "$1: needs a value"
     case $1 in
     --disk) [[ -r $2 ]] || die "--disk: cannot read '$2'"
         disks+=(-drive "file=${2//,/,,},format=raw,if=virtio,snapshot=on") ;;
     --file) files+=("$2") ;;
+    --program) programs+=("$2") ;;
+    --kernel) series=$2 ;;
     --timeout) limit=$2 ;;
     --memory) memory=$2 ;;
     *) die "no option is called '$1'" ;;
@@ -80,7 +102,14 @@ done
 [[ $(uname -m) == x86_64 ]] || die "knows x86_64 only"
 command -v qemu-system-x86_64 >/dev/null || die "there is no qemu-system-x86_64: run tests/setup.sh vm"
 [[ -e $PEER_ROOT/etc/confext-peer ]] || die "there is no $PEER_ROOT: run tests/setup.sh vm"
-kernel=$(cd "$PEER_ROOT/usr/lib/modules" && printf '%s\n' * | sort -V | tail -n 1)
+if [[ -n $series ]]; then
+    kernel=$KERNELS/$series/vmlinuz
+    [[ -r $kernel ]] || die "there is no $kernel: run tests/setup.sh vm"
+    modules=$(printf '%s\n' "$KERNELS/$series"/modules/*)
+else
+    modules=$(printf '%s\n' "$PEER_ROOT"/usr/lib/modules/* | sort -V | tail -n 1)
+    kernel=$modules/vmlinuz
+fi
 
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/confext-test-vm.XXXXXX")
 trap 'rm -rf "$scratch"' EXIT
@@ -101,7 +130,7 @@ fi
 status=0
 TMPDIR=$scratch timeout --kill-after=10 "$limit" qemu-system-x86_64 "${accelerators[@]}" -cpu max -m "$memory" \
     -nodefaults -no-user-config -display none -no-reboot \
-    -kernel "$PEER_ROOT/usr/lib/modules/$kernel/vmlinuz" -initrd "$scratch/initramfs" \
+    -kernel "$kernel" -initrd "$scratch/initramfs" \
     -append "console=ttyS0 panic=-1 quiet loglevel=5" "${disks[@]}" \
     -serial "file:$scratch/console" -serial stdio -serial "file:$scratch/status" </dev/null || status=$?
 if [[ $status == 124 || $status == 137 ]]; then
