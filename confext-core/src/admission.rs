@@ -93,6 +93,17 @@ pub enum Detect {
     Content,
 }
 
+/// How the layers of a stack get to the kernel. Neither way shows in what is merged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Layers {
+    /// As detached mounts where the kernel takes them, and otherwise staged.
+    #[default]
+    Auto,
+    /// By way of a mount namespace that nobody else sees: what kernels before Linux 6.15 need.
+    Staged,
+}
+
 /// How to merge.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -127,6 +138,8 @@ pub struct Options {
     pub required: BTreeSet<String>,
     /// How a refresh tells whether an extension is still the same. Default: by its identity.
     pub detect: Detect,
+    /// How layers get to the kernel. Default: as it can take them.
+    pub layers: Layers,
 }
 
 impl Options {
@@ -154,6 +167,7 @@ impl Default for Options {
             mutability: Mutability::default(),
             required: BTreeSet::new(),
             detect: Detect::default(),
+            layers: Layers::default(),
         }
     }
 }

@@ -12,6 +12,7 @@ use confext_ddi::release::{self, Release, Scope};
 use rustix::io::Errno;
 use serde::Serialize;
 
+use crate::admission::Layers;
 use crate::error::{Error, Result};
 use crate::sys::{self, ContextError, FsContext, MountAttrFlags, OFlags, ResolveFlags, Sharing};
 
@@ -19,7 +20,10 @@ use crate::sys::{self, ContextError, FsContext, MountAttrFlags, OFlags, ResolveF
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Capabilities {
-    /// Overlay layers that are detached mounts, given as file descriptors (Linux 6.15).
+    /// Mounting overlayfs.
+    pub overlay: Ability,
+    /// Overlay layers that are detached mounts, given as file descriptors (Linux 6.15). Without it layers are staged in
+    /// a mount namespace of their own.
     pub detached_layers: Ability,
     /// A mount put beneath another one (Linux 6.5): what an exchange without a gap needs.
     pub mount_beneath: Ability,
@@ -195,6 +199,7 @@ impl Capabilities {
         };
         let file_system = |name| Ability::of(FsContext::open(name).map(drop).map_err(|error| error.source));
         Self {
+            overlay: file_system("overlay"),
             detached_layers,
             mount_beneath,
             erofs: file_system("erofs"),
@@ -202,14 +207,17 @@ impl Capabilities {
         }
     }
 
-    /// What a merge needs and this kernel or process does not have.
+    /// How layers are given to overlayfs.
     ///
     /// # Errors
     ///
-    /// `missing-capability`.
-    pub(crate) fn require_stacking(&self) -> Result<()> {
-        let what = "an overlay of detached mounts";
-        self.detached_layers.require(what, "the kernel has no overlayfs, or is older than Linux 6.15")
+    /// `missing-capability` when there is no way.
+    pub(crate) fn layering(&self, asked: Layers) -> Result<Layering> {
+        self.overlay.require("overlayfs", "the kernel has no such file system")?;
+        Ok(match (asked, self.detached_layers) {
+            (Layers::Auto, Ability::Present) => Layering::Detached,
+            _ => Layering::Staged,
+        })
     }
 
     /// What exchanging a stack needs and this kernel or process does not have.
@@ -220,6 +228,15 @@ impl Capabilities {
     pub(crate) fn require_exchange(&self) -> Result<()> {
         self.mount_beneath.require("a mount beneath another one", "the kernel is older than Linux 6.5")
     }
+}
+
+/// How layers are given to overlayfs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Layering {
+    /// As descriptors of detached mounts.
+    Detached,
+    /// By path, in a mount namespace of their own.
+    Staged,
 }
 
 /// Makes a small overlay that nobody sees.

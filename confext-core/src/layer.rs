@@ -71,7 +71,7 @@ pub struct Layer {
     source: Source,
     mount: OwnedFd,
     /// The mount that it is in, where several layers share one.
-    _shared: Option<Arc<OwnedFd>>,
+    shared: Option<Arc<OwnedFd>>,
 }
 
 /// A directory of a layer that is merged over a directory of the host.
@@ -108,7 +108,7 @@ impl Layer {
             }
         };
         let source = Source::Image { origin, device };
-        Ok(Self { name, class, path, source, mount, _shared: None })
+        Ok(Self { name, class, path, source, mount, shared: None })
     }
 
     /// Makes a layer of a directory: a detached read-only copy of the mount it is on, without the mounts below it.
@@ -129,13 +129,13 @@ impl Layer {
         }
         let mount = copy_of_mount(directory, class)
             .map_err(|source| Error::os("clone the mount of", target(), source))?;
-        Ok(Self { name, class, path, source: Source::Directory, mount, _shared: None })
+        Ok(Self { name, class, path, source: Source::Directory, mount, shared: None })
     }
 
     /// Makes a layer of a directory that is in such a copy already.
     pub(crate) fn of_copy(directory: OwnedFd, mount: Arc<OwnedFd>, options: Options) -> Self {
         let Options { name, class, path } = options;
-        Self { name, class, path, source: Source::Directory, mount: directory, _shared: Some(mount) }
+        Self { name, class, path, source: Source::Directory, mount: directory, shared: Some(mount) }
     }
 
     /// The extension's name.
@@ -181,6 +181,11 @@ impl Layer {
     #[must_use]
     pub fn mount_fd(&self) -> BorrowedFd<'_> {
         self.mount.as_fd()
+    }
+
+    /// The root of the mount that it is in.
+    pub(crate) fn mount_root(&self) -> BorrowedFd<'_> {
+        self.shared.as_ref().map_or(self.mount.as_fd(), |shared| shared.as_fd())
     }
 
     /// The directories it has of those its class merges, in the class's order.
@@ -282,12 +287,24 @@ impl Layer {
 
 /// A detached copy of the mount that a directory is on, rooted there, with the flags of a layer.
 pub(crate) fn copy_of_mount(directory: BorrowedFd<'_>, class: Class) -> std::io::Result<OwnedFd> {
-    let mount = sys::clone_tree(directory, c"", Depth::Single)?;
+    let mount = copy(directory)?;
     // Private, or a detached copy of a shared mount would still take part in what happens to the original.
     let propagation = Some(Propagation::Private);
     let change = AttributeChange { propagation, ..AttributeChange::set(mount_flags(class)) };
     sys::set_attributes(mount.as_fd(), &change, Depth::Single)?;
     Ok(mount)
+}
+
+/// A detached copy; before Linux 6.15 a detached mount cannot be copied, but then it is the caller's own already.
+fn copy(directory: BorrowedFd<'_>) -> std::io::Result<OwnedFd> {
+    let copy = sys::clone_tree(directory, c"", Depth::Single);
+    let Err(error) = copy else { return copy };
+    let found = sys::mount_id(directory).and_then(sys::mount_info);
+    let is_detached = found.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
+    if error.raw_os_error() == Some(libc::EINVAL) && is_detached {
+        return directory.try_clone_to_owned();
+    }
+    Err(error)
 }
 
 /// Read-only and no device nodes for every class; a confext is configuration, so nothing in it runs.

@@ -13,6 +13,7 @@ mod place;
 mod preview;
 mod retire;
 mod select;
+mod staging;
 mod submounts;
 mod workdir;
 

@@ -11,9 +11,11 @@ mod handle;
 mod loopctl;
 mod memory;
 mod mount;
+mod mounts;
 mod namespace;
 mod path;
 mod statmount;
+mod table;
 
 pub use fscontext::{ContextError, FsContext, Sharing};
 pub use handle::{FileHandle, file_handle};
@@ -23,14 +25,17 @@ pub use loopctl::{
 };
 pub use memory::{SealFlags, add_seals, memfd, seals};
 pub use mount::{
-    AttributeChange, Depth, MountAttrFlags, OpenTreeFlags, Place, Propagation, clone_tree, detach,
-    detach_path, move_mount, open_tree, pivot_root, set_attributes, set_propagation,
+    AttributeChange, Depth, MountAttrFlags, OpenTreeFlags, Place, Propagation, SuperblockFlags, clone_tree,
+    detach, detach_path, mount_file_system, move_mount, open_tree, pivot_root, set_attributes,
+    set_propagation,
 };
+pub use mounts::{MountSource, mount_id, mount_info, mounts_below};
 pub use namespace::{
-    NamespaceKind, current_mount_namespace, enter_namespace, enter_namespaces_of, unshare_mounts,
+    NamespaceKind, current_mount_namespace, enter_namespace, enter_namespaces_of, unshare_directories,
+    unshare_mounts,
 };
 pub use path::{
     AtFlags, Mode, OFlags, ResolveFlags, Statx, StatxFlags, open_below, open_beneath, open_path, statx,
     volume_flags,
 };
-pub use statmount::{MountId, MountInfo, list_mounts, mount_id, mount_info};
+pub use statmount::{MountId, MountInfo};

@@ -4,7 +4,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
+use confext_core::admission::Layers;
 use confext_core::stack::Report;
+use confext_core::sys::MountSource;
 use confext_core::{Error, Host, Options, merge, refresh, unmerge};
 use confext_ddi::build::{Builder, Built, Meta, ReleaseFields, Tree};
 use confext_ddi::policy::Policy;
@@ -126,8 +128,14 @@ pub fn key(subject: &str) -> KeyPair {
 }
 
 /// Directories have no protection: they are used by explicit choice only.
+///
+/// With `CONFEXT_TEST_OLD_KERNEL=1` nothing is used that the kernel of Debian 12 does not have.
 pub fn unprotected() -> Options {
     let mut options = Options::default();
     options.policy = Policy::unprotected();
+    if std::env::var_os("CONFEXT_TEST_OLD_KERNEL").is_some() {
+        options.layers = Layers::Staged;
+        MountSource::Table.choose();
+    }
     options
 }

@@ -85,7 +85,11 @@ pub(super) fn count(host: &Host, class: Class, hierarchy: &str, top: &OwnedFd) -
 pub(crate) fn look_under(host: &Host, class: Class, hierarchy: &str) -> Result<Bare> {
     let top = open(host, hierarchy)?;
     if let Some(parent) = Parent::of(host, &top) {
-        return parent.look();
+        match parent.look() {
+            // Before Linux 6.15 nothing can be copied from a copy.
+            Err(Error::Os { source, .. }) if source.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {}
+            looked => return looked,
+        }
     }
     // The host's directory is itself a mount point, or there is more than one stack: a thread takes them off in a mount
     // namespace of its own and comes back with what was below.

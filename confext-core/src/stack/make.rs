@@ -1,7 +1,7 @@
 //! From extensions to assembled trees: attach, mount, plan, overlay.
 
 use std::collections::BTreeMap;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, AsRawFd};
 use std::path::Path;
 
 use confext_ddi::dps::Designator;
@@ -12,6 +12,7 @@ use confext_ddi::settings::Mutability;
 use super::mutable::{Over, Target};
 use super::overlay::{self, Parts};
 use super::retire::Retired;
+use super::staging::Staging;
 use super::submounts::{self, Submount};
 use super::{Audience, MountPoint, Selection, Stack, Tree, bare, origin};
 use crate::admission::{Body, Extension, LeftOut, Matched, Matcher, Options};
@@ -21,7 +22,7 @@ use crate::copies::Place;
 use crate::directory::{self, Directory};
 use crate::discover::{Candidate, Rejection, Severity};
 use crate::error::{Error, Result};
-use crate::host::Host;
+use crate::host::{Host, Layering};
 use crate::identity::Seen;
 use crate::layer::{self, Layer};
 use crate::plan::{Allowance, Input, LayerFiles, Plan, VetoKind};
@@ -37,7 +38,12 @@ impl Stack {
         selection: Selection,
         audience: Audience,
     ) -> Result<Self> {
-        host.capabilities().require_stacking()?;
+        let layering = host.capabilities().layering(options.layers)?;
+        if layering == Layering::Staged && options.mutability != Mutability::No {
+            let why =
+                format!("mode {} needs layers that are mounted nowhere (Linux 6.15)", options.mutability);
+            return Err(Error::Missing { what: "a stack that can be written to", why });
+        }
         let Selection { extensions, mut refused, matcher, .. } = selection;
         let mut mounted = Vec::new();
         for extension in extensions {
@@ -68,7 +74,12 @@ impl Stack {
             Some((format!("/{}", ground.hierarchy), ground.target.origin(ground.hierarchy)?))
         };
         let directories = grounds.iter().filter_map(written).collect();
+        let staging = match layering {
+            Layering::Detached => None,
+            Layering::Staged => Some(stage(&mounted, &grounds)?),
+        };
         let merge = Merge {
+            staging,
             host,
             class,
             options,
@@ -97,6 +108,7 @@ struct Merge<'a> {
     layers: &'a [state::Layer],
     heard: &'a Heard,
     origin: String,
+    staging: Option<Staging>,
 }
 
 impl Merge<'_> {
@@ -139,11 +151,25 @@ impl Merge<'_> {
             submounts: &ground.submounts,
             record: &record,
             origin: &self.origin,
+            staging: self.staging.as_ref(),
         })?;
         let Ground { hierarchy, replaces, mount_point, .. } = ground;
         let replaces = replaces.map(|old| old.top);
         Ok(Tree { hierarchy, mount, replaces, mount_point, upper, retired })
     }
+}
+
+/// Moves everything that is to be a layer to where the kernel takes it from.
+fn stage(mounted: &[Mounted], grounds: &[Ground]) -> Result<Staging> {
+    let layers = mounted.iter().map(|layer| layer.layer.mount_root());
+    let bases = grounds.iter().filter_map(|ground| ground.base.as_ref()).map(Directory::fd);
+    let mut mounts: Vec<_> = layers.chain(bases).collect();
+    // Several layers can be on one mount.
+    mounts.sort_by_key(AsRawFd::as_raw_fd);
+    mounts.dedup_by_key(|mount| mount.as_raw_fd());
+    let staging = Staging::new()?;
+    staging.adopt(&mounts)?;
+    Ok(staging)
 }
 
 /// Plans, and leaves out what there is an objection to until there is none; or fails with the first objection.
@@ -187,7 +213,7 @@ struct Mounted {
     directories: BTreeMap<&'static str, Directory>,
     seen: Seen,
     /// Held until the overlay has its own hold on the mount.
-    _layer: Layer,
+    layer: Layer,
 }
 
 impl Mounted {
@@ -232,7 +258,7 @@ impl Mounted {
                 directories.insert(found.path, Directory::new(found.directory, &options.limits));
             }
         }
-        Ok(Self { candidate, record, request, directories, seen, _layer: layer })
+        Ok(Self { candidate, record, request, directories, seen, layer })
     }
 }
 

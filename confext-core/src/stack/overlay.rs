@@ -12,6 +12,7 @@ use rustix::fs::{Gid, StatVfsMountFlags, Uid, XattrFlags};
 use rustix::io::Errno;
 
 use super::mutable::Upper;
+use super::staging::{Recipe, Staging};
 use super::submounts::{self, Submount};
 use super::workdir;
 use crate::directory;
@@ -19,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::state::{self, RECORD_FILE, Record, Writes};
 use crate::sys::{
     self, AttributeChange, Depth, FsContext, Mode, MountAttrFlags, OFlags, Place, ResolveFlags, Sharing,
+    SuperblockFlags,
 };
 
 /// The kernel's limit on lower layers (`OVL_MAX_STACK`).
@@ -42,6 +44,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) record: &'a Record,
     /// What systemd compares.
     pub(crate) origin: &'a str,
+    /// Where layers and base were moved to, if they had to be.
+    pub(crate) staging: Option<&'a Staging>,
 }
 
 /// Makes the overlay, with the mounts below it.
@@ -56,6 +60,9 @@ pub(crate) fn assemble(parts: &Parts<'_>) -> Result<OwnedFd> {
         return Err(Error::conflict("too-many-layers", parts.hierarchy, format!("{found} layers"), expected));
     }
     let metadata = Metadata::make(parts)?;
+    if let Some(staging) = parts.staging {
+        staging.adopt(&[metadata.root.as_fd()])?;
+    }
     if parts.submounts.is_empty() {
         return finish(parts, &metadata, mount(parts, &metadata, Purpose::Use)?);
     }
@@ -104,11 +111,36 @@ fn finish(parts: &Parts<'_>, metadata: &Metadata, tree: OwnedFd) -> Result<Owned
         sys::set_attributes(copy.as_fd(), &change, Depth::Single).map_err(failed)?;
         sys::move_mount(copy.as_fd(), tree.as_fd(), name, Place::OnTop).map_err(failed)?;
     }
-    submounts::attach(tree.as_fd(), parts.submounts)?;
-    Ok(tree)
+    match parts.staging {
+        // The kernels that need it do not mount anything on a detached mount either.
+        Some(staging) if !parts.submounts.is_empty() => {
+            staging.with_mounts(&tree, |tree| submounts::attach(tree, parts.submounts))
+        }
+        _ => {
+            submounts::attach(tree.as_fd(), parts.submounts)?;
+            Ok(tree)
+        }
+    }
+}
+
+/// By way of the staging namespace: only stacks that cannot be written to.
+fn mount_staged(parts: &Parts<'_>, metadata: &Metadata, staging: &Staging) -> Result<OwnedFd> {
+    let mut lower = vec![metadata.root.as_fd()];
+    lower.extend(parts.layers.iter().rev());
+    lower.extend(parts.base);
+    staging.overlay(&Recipe {
+        source: parts.class.as_str(),
+        options: &[("redirect_dir", "nofollow"), ("metacopy", "off"), ("index", "off")],
+        lower: &lower,
+        superblock: SuperblockFlags::RDONLY,
+        attributes: parts.flags() | kept(parts)?,
+    })
 }
 
 fn mount(parts: &Parts<'_>, metadata: &Metadata, purpose: Purpose) -> Result<OwnedFd> {
+    if let Some(staging) = parts.staging {
+        return mount_staged(parts, metadata, staging);
+    }
     let context = FsContext::open("overlay")?;
     context.set_string("source", parts.class.as_str())?;
     // What an image says about redirects and shared inodes is not followed: it could name any file of a lower layer. What

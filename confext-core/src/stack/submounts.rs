@@ -70,8 +70,7 @@ pub(crate) fn make_private(tree: BorrowedFd<'_>) -> std::io::Result<()> {
 /// Deeper mounts are part of the one that they are on.
 pub(super) fn list(own: MountId, base: &Path) -> std::io::Result<Vec<Found>> {
     let mut all: Vec<(PathBuf, MountInfo)> = Vec::new();
-    for id in sys::list_mounts(own)? {
-        let Some(info) = still_there(id)? else { continue };
+    for info in sys::mounts_below(own)? {
         let point = PathBuf::from(std::ffi::OsString::from_vec(info.mount_point.clone()));
         match point.strip_prefix(base) {
             // The stack itself, when the question is what it hides.
@@ -108,14 +107,6 @@ fn is_metadata(path: &Path, info: &MountInfo) -> bool {
     let names = [Class::Sysext, Class::Confext].map(state::metadata_directory);
     let found = names.into_iter().find(|name| path.as_os_str() == *name);
     found.is_some_and(|name| info.fs_type == b"overlay" && info.root == [b"/", name.as_bytes()].concat())
-}
-
-fn still_there(id: MountId) -> std::io::Result<Option<MountInfo>> {
-    match sys::mount_info(id) {
-        Ok(info) => Ok(Some(info)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 /// Puts copies into a tree that is not in place yet.

@@ -1,4 +1,4 @@
-//! Mounts as file descriptors: `open_tree`, `move_mount`, `mount_setattr`, `umount2`, `pivot_root`.
+//! Mounts as file descriptors: `open_tree`, `move_mount`, `mount_setattr`, `umount2`, `pivot_root`; and `mount`.
 #![allow(unsafe_code, reason = "mount_setattr is in no safe interface and is called by number")]
 
 use std::io;
@@ -8,7 +8,7 @@ use std::path::Path;
 
 use linux_raw_sys::general::mount_attr;
 use rustix::mount::{self, MountPropagationFlags, MoveMountFlags, UnmountFlags};
-pub use rustix::mount::{MountAttrFlags, OpenTreeFlags};
+pub use rustix::mount::{MountAttrFlags, MountFlags as SuperblockFlags, OpenTreeFlags};
 use rustix::path::Arg;
 
 const _: () = assert!(size_of::<mount_attr>() == 32);
@@ -171,6 +171,23 @@ pub fn set_propagation(path: &Path, kind: Propagation, depth: Depth) -> io::Resu
         Depth::Recursive => kind.flags() | MountPropagationFlags::REC,
     };
     Ok(mount::mount_change(path, flags)?)
+}
+
+/// `mount(source, target, fs_type, flags, options)`: of the flags only those about the superblock are meant.
+///
+/// Where [`FsContext`](super::FsContext) cannot do it: one of its values has at most 255 bytes, here it is a page for all.
+///
+/// # Errors
+///
+/// As the file system says, which otherwise tells the kernel's log only; `EPERM`.
+pub fn mount_file_system(
+    fs_type: &str,
+    source: &str,
+    target: &str,
+    (flags, options): (SuperblockFlags, &str),
+) -> io::Result<()> {
+    let options = std::ffi::CString::new(options)?;
+    Ok(mount::mount(source, target, fs_type, flags, Some(options.as_c_str()))?)
 }
 
 /// `pivot_root(new_root, put_old)`

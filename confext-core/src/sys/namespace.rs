@@ -26,9 +26,20 @@ pub fn unshare_mounts() -> io::Result<()> {
     Ok(())
 }
 
+/// `unshare(CLONE_FS)`: gives the calling *thread* its own root and working directory, so that it can go elsewhere.
+///
+/// # Errors
+///
+/// As the kernel says; none is known.
+pub fn unshare_directories() -> io::Result<()> {
+    // SAFETY: as above.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::FS) }?;
+    Ok(())
+}
+
 /// `setns(namespace, kind)`: the calling thread joins the namespace of an open `/proc/PID/ns/…` link.
 ///
-/// For a mount namespace the thread must not share root and working directory: call [`unshare_mounts`] before.
+/// For a mount namespace the thread must not share root and working directory: call [`unshare_directories`] before.
 ///
 /// # Errors
 ///

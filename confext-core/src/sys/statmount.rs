@@ -4,13 +4,13 @@
 use std::ffi::CStr;
 use std::io;
 use std::mem::{offset_of, size_of};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd as _, BorrowedFd};
 
 use linux_raw_sys::general::{
     __NR_listmount, __NR_statmount, STATMOUNT_FS_TYPE, STATMOUNT_MNT_BASIC, STATMOUNT_MNT_OPTS,
     STATMOUNT_MNT_POINT, STATMOUNT_MNT_ROOT, STATMOUNT_SB_BASIC, STATMOUNT_SB_SOURCE, mnt_id_req, statmount,
 };
-use rustix::fs::{AtFlags, StatxFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags};
 use rustix::mount::MountAttrFlags;
 use serde::Serialize;
 
@@ -70,7 +70,7 @@ pub struct MountInfo {
 }
 
 impl MountId {
-    /// The number of the caller's root mount in [`list_mounts`].
+    /// The number of the caller's root mount when its mounts are listed.
     pub const ROOT: Self = Self(u64::MAX);
 
     /// A number that was written down.
@@ -95,7 +95,7 @@ impl MountId {
 /// # Errors
 ///
 /// `Unsupported` when the kernel has no unique numbers.
-pub fn mount_id(fd: BorrowedFd<'_>) -> io::Result<MountId> {
+pub(super) fn mount_id(fd: BorrowedFd<'_>) -> io::Result<MountId> {
     let mask = StatxFlags::from_bits_retain(STATX_MNT_ID_UNIQUE);
     let stat = rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, mask)?;
     if stat.stx_mask & STATX_MNT_ID_UNIQUE == 0 {
@@ -113,7 +113,7 @@ pub fn mount_id(fd: BorrowedFd<'_>) -> io::Result<MountId> {
 /// # Errors
 ///
 /// `ENOENT` when there is no such mount; `EPERM` when it is not below the caller's root.
-pub fn mount_info(id: MountId) -> io::Result<MountInfo> {
+pub(super) fn mount_info(id: MountId) -> io::Result<MountInfo> {
     let mask = STATMOUNT_SB_BASIC
         | STATMOUNT_MNT_BASIC
         | STATMOUNT_MNT_ROOT
@@ -151,7 +151,7 @@ pub fn mount_info(id: MountId) -> io::Result<MountInfo> {
 /// # Errors
 ///
 /// `ENOENT` when there is no such mount; `EPERM` when it is not below the caller's root.
-pub fn list_mounts(parent: MountId) -> io::Result<Vec<MountId>> {
+pub(super) fn list_mounts(parent: MountId) -> io::Result<Vec<MountId>> {
     let mut found = Vec::new();
     let mut page = [0_u64; 256];
     let mut after = 0;
@@ -169,6 +169,19 @@ pub fn list_mounts(parent: MountId) -> io::Result<Vec<MountId>> {
             _ => return Ok(found),
         }
     }
+}
+
+/// Whether the kernel has these calls and lets the process make them.
+pub(super) fn works() -> bool {
+    let Ok(root) = rustix::fs::open(c"/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) else {
+        return false;
+    };
+    // In a change of root the mount may not be there to be seen; what counts is that the call was understood.
+    let answered = |result: io::Result<MountInfo>| match result {
+        Ok(_) => true,
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    };
+    mount_id(root.as_fd()).is_ok_and(|id| answered(mount_info(id))) && list_mounts(MountId::ROOT).is_ok()
 }
 
 const fn request(id: MountId, param: u64) -> mnt_id_req {
@@ -220,7 +233,6 @@ impl Answer<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::AsFd as _;
 
     #[test]
     fn the_root_mount_is_known_by_its_number() {

@@ -29,6 +29,7 @@ mod attached;
 mod commands;
 mod devices;
 mod layers;
+mod mounts;
 
 fn scratch() -> TempDir {
     tempfile::Builder::new().prefix("confext-test-").tempdir().unwrap()

@@ -1,0 +1,105 @@
+//! Asking about mounts: by `statmount` and `listmount` where the kernel has them, and else from the table in `/proc`.
+//!
+//! The two have numbers of their own for mounts, so one of them is used for everything a process asks.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::OnceLock;
+
+use super::statmount::{self, MountId, MountInfo};
+use super::table;
+
+/// Where the answers come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MountSource {
+    /// `statmount` and `listmount` (Linux 6.8), with numbers that are never used again.
+    Calls,
+    /// `/proc/thread-self/mountinfo`, with numbers that are used again.
+    Table,
+}
+
+static CURRENT: OnceLock<MountSource> = OnceLock::new();
+
+impl MountSource {
+    /// The one this process uses: tried once, so that what a container forbids counts as missing.
+    #[must_use]
+    pub fn current() -> Self {
+        *CURRENT.get_or_init(|| if statmount::works() { Self::Calls } else { Self::Table })
+    }
+
+    /// Has this process use this one, for tests; does nothing once a mount was asked about.
+    pub fn choose(self) {
+        let _ = CURRENT.set(self);
+    }
+
+    /// The number of the mount a descriptor is on.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` when the kernel does not tell.
+    pub fn id(self, fd: BorrowedFd<'_>) -> io::Result<MountId> {
+        match self {
+            Self::Calls => statmount::mount_id(fd),
+            Self::Table => table::mount_id(fd),
+        }
+    }
+
+    /// What the kernel says of a mount of the calling thread's namespace. Detached mounts are not found.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` when there is no such mount; when it is not below the caller's root, `EPERM` or `ENOENT`.
+    pub fn info(self, id: MountId) -> io::Result<MountInfo> {
+        match self {
+            Self::Calls => statmount::mount_info(id),
+            Self::Table => table::mount_info(id),
+        }
+    }
+
+    /// Every mount below `parent`, at any depth; what is unmounted meanwhile may be missing.
+    ///
+    /// # Errors
+    ///
+    /// As [`MountSource::info`].
+    pub fn below(self, parent: MountId) -> io::Result<Vec<MountInfo>> {
+        if self == Self::Table {
+            return table::mounts_below(parent);
+        }
+        let mut found = Vec::new();
+        for id in statmount::list_mounts(parent)? {
+            match statmount::mount_info(id) {
+                Ok(info) => found.push(info),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// [`MountSource::id`] of the current source.
+///
+/// # Errors
+///
+/// As there.
+pub fn mount_id(fd: BorrowedFd<'_>) -> io::Result<MountId> {
+    MountSource::current().id(fd)
+}
+
+/// [`MountSource::info`] of the current source.
+///
+/// # Errors
+///
+/// As there.
+pub fn mount_info(id: MountId) -> io::Result<MountInfo> {
+    MountSource::current().info(id)
+}
+
+/// [`MountSource::below`] of the current source.
+///
+/// # Errors
+///
+/// As there.
+pub fn mounts_below(parent: MountId) -> io::Result<Vec<MountInfo>> {
+    MountSource::current().below(parent)
+}

@@ -1,0 +1,197 @@
+//! What the virtual machine runs on an old kernel: merge, refresh, trace, run and unmerge, each case once.
+//!
+//! Prints a line for each case; the exit status is 0 when all were right. Not a test of its own: `kernels.rs` has it run.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use confext_core::admission::{Options, Replace};
+use confext_core::exec::{self, Root as RunRoot};
+use confext_core::stack::{Outcome, Stack};
+use confext_core::state::Checked;
+use confext_core::sys::MountSource;
+use confext_core::trace::Answer;
+use confext_core::{Host, merge, refresh, status, trace};
+use confext_ddi::limits::Limits;
+use confext_ddi::release::Class;
+use confext_tests::root::{Root, key, unprotected};
+use confext_tests::sweep::isolated;
+use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
+
+fn main() -> ExitCode {
+    let host = Host::open("/").unwrap();
+    println!("mounts: {:?}", MountSource::current());
+    println!("{:?}", host.capabilities());
+    let cases: [(&str, fn()); 7] = [
+        ("directories", directories),
+        ("signed image", signed_image),
+        ("two hierarchies", two_hierarchies),
+        ("no gap", no_gap),
+        ("mounts below", mounts_below),
+        ("run", run),
+        ("many layers", many_layers),
+    ];
+    let mut failed = false;
+    for (name, case) in cases {
+        let verdict = std::panic::catch_unwind(|| isolated(case));
+        failed |= verdict.is_err();
+        println!("{name}: {}", if verdict.is_ok() { "ok" } else { "FAILED" });
+    }
+    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn tmpfs(at: &Path) {
+    rustix::mount::mount("tmpfs", at, "tmpfs", MountFlags::empty(), None).unwrap();
+}
+
+fn always() -> Options {
+    let mut options = unprotected();
+    options.replace = Replace::Always;
+    options
+}
+
+fn directories() {
+    let root = Root::new();
+    root.confext("a", "etc/new", "a").confext("b", "etc/base", "over").file("etc/kept", "kept");
+    assert_eq!(root.merge(Class::Confext).unwrap().outcome, Outcome::Merged);
+    assert_eq!(root.read("etc/new").as_deref(), Some("a"));
+    assert_eq!(root.read("etc/base").as_deref(), Some("over"));
+    assert_eq!(root.read("etc/kept").as_deref(), Some("kept"));
+    assert!(fs::write(root.path("etc/new"), "x").is_err());
+    let flags = rustix::fs::statvfs(root.path("etc")).unwrap().f_flag;
+    use rustix::fs::StatVfsMountFlags as F;
+    assert!(flags.contains(F::RDONLY | F::NODEV | F::NOSUID | F::NOEXEC), "{flags:?}");
+    let found = format!("{:?}", status(&root.host(), Class::Confext).unwrap());
+    assert!(found.contains("doubts: []"), "{found}");
+    let answer = |path| trace(&root.host(), path, &Limits::default()).unwrap().answer;
+    assert!(matches!(answer("/etc/new"), Answer::Layer { source, .. } if source.layer == "a"));
+    assert_eq!(answer("/etc/kept"), Answer::Base { hierarchy: "etc" });
+    root.confext("a", "etc/new", "second");
+    assert!(matches!(root.refresh(Class::Confext).unwrap().outcome, Outcome::Refreshed { .. }));
+    assert_eq!(root.read("etc/new").as_deref(), Some("second"));
+    assert_eq!(root.unmerge(Class::Confext).outcome, Outcome::Unmerged);
+    assert_eq!((root.read("etc/new"), root.read("etc/base").as_deref()), (None, Some("base")));
+    assert_eq!(root.mounts(), [""; 0]);
+}
+
+fn signed_image() {
+    let (root, signer) = (Root::new(), key("guest"));
+    root.trust(&signer);
+    let image =
+        |text| root.image(Class::Confext, "run/confexts/app.raw", &[("etc/app.conf", text)], Some(&signer));
+    image("one");
+    let report = merge(&root.host(), Class::Confext, &signed()).unwrap();
+    assert!(matches!(report.layers[0].checked, Checked::Signed { .. }), "{report:?}");
+    assert_eq!(root.read("etc/app.conf").as_deref(), Some("one"));
+    image("two");
+    refresh(&root.host(), Class::Confext, &signed()).unwrap();
+    assert_eq!(root.read("etc/app.conf").as_deref(), Some("two"));
+    let answer = trace(&root.host(), "/etc/app.conf", &Limits::default()).unwrap().answer;
+    assert!(matches!(&answer, Answer::Layer { source, .. } if source.layer == "app"), "{answer:?}");
+    root.unmerge(Class::Confext);
+    assert_eq!(root.mounts(), [""; 0]);
+}
+
+/// The options of [`unprotected`], but for what images must have.
+fn signed() -> Options {
+    let mut options = unprotected();
+    options.policy = Options::default().policy;
+    options
+}
+
+fn two_hierarchies() {
+    let root = Root::new();
+    root.sysext("s", "usr/bin/tool", "t").sysext("s", "opt/app/x", "x");
+    assert_eq!(root.merge(Class::Sysext).unwrap().hierarchies, ["usr", "opt"]);
+    assert_eq!(root.read("usr/bin/tool").as_deref(), Some("t"));
+    assert_eq!(root.read("opt/app/x").as_deref(), Some("x"));
+    fs::remove_dir_all(root.path("var/lib/extensions/s/opt")).unwrap();
+    assert_eq!(root.refresh(Class::Sysext).unwrap().hierarchies, ["usr"]);
+    root.unmerge(Class::Sysext);
+    assert_eq!(root.mounts(), [""; 0]);
+}
+
+fn no_gap() {
+    for kind in [MountPropagationFlags::PRIVATE, MountPropagationFlags::SHARED] {
+        let root = Root::new();
+        rustix::mount::mount_bind(root.path(""), root.path("")).unwrap();
+        rustix::mount::mount_change(root.path(""), kind).unwrap();
+        let mounts = root.mounts();
+        root.confext("a", "etc/dir/f", "a");
+        let host = Host::open(root.path("")).unwrap();
+        merge(&host, Class::Confext, &unprotected()).unwrap();
+        let (done, reads) = (AtomicBool::new(false), AtomicU64::new(0));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    assert_eq!(fs::read_to_string(root.path("etc/dir/f")).unwrap(), "a");
+                    reads.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+            let results: Vec<_> = (0..20).map(|_| refresh(&host, Class::Confext, &always())).collect();
+            done.store(true, Ordering::Relaxed);
+            for result in results {
+                result.unwrap();
+            }
+        });
+        assert!(reads.load(Ordering::Relaxed) > 20);
+        root.unmerge(Class::Confext);
+        assert_eq!(root.mounts(), mounts);
+        rustix::mount::unmount(root.path(""), UnmountFlags::DETACH).unwrap();
+    }
+}
+
+fn mounts_below() {
+    let root = Root::new();
+    root.confext("a", "etc/a", "a").file("etc/sub/x", "").file("etc/late/x", "").file("bound", "bound");
+    tmpfs(&root.path("etc/sub"));
+    root.file("etc/sub/inner/x", "");
+    tmpfs(&root.path("etc/sub/inner"));
+    root.file("etc/sub/inner/deep", "deep");
+    rustix::mount::mount_bind(root.path("bound"), root.path("etc/base")).unwrap();
+    let check = || {
+        assert_eq!(root.read("etc/sub/inner/deep").as_deref(), Some("deep"));
+        assert_eq!(root.read("etc/base").as_deref(), Some("bound"));
+    };
+    root.merge(Class::Confext).unwrap();
+    check();
+    refresh(&root.host(), Class::Confext, &always()).unwrap();
+    check();
+    tmpfs(&root.path("etc/late"));
+    root.file("etc/late/new", "new");
+    root.unmerge(Class::Confext);
+    check();
+    assert_eq!(root.read("etc/late/new").as_deref(), Some("new"));
+    for path in ["etc/late", "etc/sub", "etc/base"] {
+        rustix::mount::unmount(root.path(path), UnmountFlags::DETACH).unwrap();
+    }
+    assert_eq!(root.mounts(), [""; 0]);
+}
+
+fn run() {
+    let root = Root::new();
+    root.confext("a", "etc/a", "seen by one command");
+    let stack = Stack::assemble(&root.host(), Class::Confext, &unprotected()).unwrap();
+    let placements = stack.into_placements().into_iter().map(|mut placement| {
+        placement.hierarchy = root.path("").strip_prefix("/").unwrap().join(placement.hierarchy);
+        placement
+    });
+    let mut command = Command::new("/usr/bin/cat");
+    command.arg(root.path("etc/a")).stdout(Stdio::piped());
+    let output = exec::run(&RunRoot::Host, placements.collect(), command).unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "seen by one command");
+    assert_eq!(root.mounts(), [""; 0]);
+}
+
+fn many_layers() {
+    let root = Root::new();
+    for number in 0..200 {
+        root.confext(&format!("x{number}"), &format!("etc/f{number}"), "x");
+    }
+    root.merge(Class::Confext).unwrap();
+    assert!((0..200).all(|number| root.read(&format!("etc/f{number}")).is_some()));
+    root.unmerge(Class::Confext);
+    assert_eq!(root.mounts(), [""; 0]);
+}
