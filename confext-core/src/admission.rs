@@ -104,6 +104,20 @@ pub enum Layers {
     Staged,
 }
 
+/// How a refresh puts one stack in the place of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Exchange {
+    /// So that a file of both is never missing, or not at all.
+    #[default]
+    Gapless,
+    /// The same, in the way that kernels before Linux 6.5 need.
+    Propagated,
+    /// Where there is no way without a gap, the old stack is taken away before the new one is put in place. That is so only
+    /// before Linux 6.5, of a hierarchy that is itself a mount point.
+    GapAllowed,
+}
+
 /// How to merge.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -140,6 +154,8 @@ pub struct Options {
     pub detect: Detect,
     /// How layers get to the kernel. Default: as it can take them.
     pub layers: Layers,
+    /// How a stack takes the place of another. Default: without a gap.
+    pub exchange: Exchange,
 }
 
 impl Options {
@@ -168,6 +184,7 @@ impl Default for Options {
             required: BTreeSet::new(),
             detect: Detect::default(),
             layers: Layers::default(),
+            exchange: Exchange::default(),
         }
     }
 }

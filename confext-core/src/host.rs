@@ -219,15 +219,6 @@ impl Capabilities {
             _ => Layering::Staged,
         })
     }
-
-    /// What exchanging a stack needs and this kernel or process does not have.
-    ///
-    /// # Errors
-    ///
-    /// `missing-capability`.
-    pub(crate) fn require_exchange(&self) -> Result<()> {
-        self.mount_beneath.require("a mount beneath another one", "the kernel is older than Linux 6.5")
-    }
 }
 
 /// How layers are given to overlayfs.

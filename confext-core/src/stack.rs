@@ -4,6 +4,7 @@
 mod apply;
 mod bare;
 mod changes;
+mod exchange;
 mod lock;
 mod make;
 mod mutable;
@@ -204,6 +205,9 @@ pub struct Report {
     /// Of these, the ones that other mount namespaces receive, too: what they are mounted on is shared. The others are
     /// seen in this mount namespace only.
     pub propagated: Vec<String>,
+    /// Of these, the ones in which files were missing for a moment: see
+    /// [`Exchange::GapAllowed`](crate::admission::Exchange::GapAllowed).
+    pub gaps: Vec<String>,
     /// The extensions of the stack that is there now, bottom first.
     pub layers: Vec<state::Layer>,
     /// What was found and is not used.
@@ -281,6 +285,7 @@ impl Report {
             outcome,
             hierarchies: Vec::new(),
             propagated: Vec::new(),
+            gaps: Vec::new(),
             layers: Vec::new(),
             refused,
             after: After::nothing(),

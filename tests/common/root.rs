@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use confext_core::admission::Layers;
+use confext_core::admission::{Exchange, Layers};
 use confext_core::stack::Report;
 use confext_core::sys::MountSource;
 use confext_core::{Error, Host, Options, merge, refresh, unmerge};
@@ -135,6 +135,7 @@ pub fn unprotected() -> Options {
     options.policy = Policy::unprotected();
     if std::env::var_os("CONFEXT_TEST_OLD_KERNEL").is_some() {
         options.layers = Layers::Staged;
+        options.exchange = Exchange::Propagated;
         MountSource::Table.choose();
     }
     options

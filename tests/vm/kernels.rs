@@ -1,4 +1,4 @@
-//! The host side on the kernel of Debian 13, in a virtual machine.
+//! The host side on the kernels of Debian 12 and 13, in a virtual machine.
 
 use std::process::Command;
 
@@ -16,6 +16,12 @@ fn all_cases(series: &str) {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{text}\n{errors}");
     assert!(text.starts_with(&format!("{series}.")), "{text}");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn linux_6_1() {
+    all_cases("6.1");
 }
 
 #[test]

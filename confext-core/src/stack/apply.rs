@@ -3,6 +3,7 @@
 use confext_ddi::release::Class;
 
 use super::changes::{self, attached_otherwise, changes};
+use super::exchange;
 use super::place::{Removal, Step, place};
 use super::{Audience, Change, Lock, Outcome, Report, Selection, Stack, Test, Tree, bare, mutable, select};
 use crate::admission::{Options, Replace};
@@ -69,9 +70,6 @@ pub fn apply(host: &Host, verb: Verb, classes: &[(Class, &Options)]) -> Result<V
         reports.push(intent.report);
         steps.extend(intent.steps);
     }
-    if steps.iter().any(|step| matches!(step, Step::Exchange(..))) {
-        host.capabilities().require_exchange()?;
-    }
     steps.sort_by_key(rank);
     place(host, &lock, &steps)?;
     // The lock is held until nothing of the old stacks is left.
@@ -82,7 +80,7 @@ pub fn apply(host: &Host, verb: Verb, classes: &[(Class, &Options)]) -> Result<V
 
 fn rank(step: &Step) -> (Way, usize) {
     match step {
-        Step::Add(tree) | Step::Exchange(_, tree) => rank_of(Way::In, tree.hierarchy),
+        Step::Add(tree) | Step::Exchange(_, tree, _) => rank_of(Way::In, tree.hierarchy),
         Step::Remove(removal) => rank_of(Way::Out, removal.hierarchy),
     }
 }
@@ -262,10 +260,15 @@ impl Intent {
             if propagates(host, &tree)? {
                 report.propagated.push(tree.hierarchy.to_owned());
             }
-            steps.push(match tree.replaces {
-                Some(_) => Step::Exchange(class, tree),
-                None => Step::Add(tree),
-            });
+            let Some(top) = &tree.replaces else {
+                steps.push(Step::Add(tree));
+                continue;
+            };
+            let way = exchange::way(host, options.exchange, (class, tree.hierarchy), top)?;
+            if way == exchange::Way::WithGap {
+                report.gaps.push(tree.hierarchy.to_owned());
+            }
+            steps.push(Step::Exchange(class, tree, way));
         }
         Ok(Self { steps, report })
     }

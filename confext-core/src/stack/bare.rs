@@ -103,16 +103,16 @@ pub(crate) fn look_under(host: &Host, class: Class, hierarchy: &str) -> Result<B
 
 /// The directory that a stack's mount point is in, when both are on one mount: the stack is over a plain directory then,
 /// and a copy of that mount alone shows it.
-struct Parent {
-    directory: OwnedFd,
-    mount: MountId,
+pub(super) struct Parent {
+    pub(super) directory: OwnedFd,
+    pub(super) mount: MountId,
     /// Where the stack is, as this process sees it.
-    path: PathBuf,
+    pub(super) path: PathBuf,
 }
 
 impl Parent {
     /// `None` when it is not that simple.
-    fn of(host: &Host, top: &OwnedFd) -> Option<Self> {
+    pub(super) fn of(host: &Host, top: &OwnedFd) -> Option<Self> {
         let path = fd_path(top.as_fd()).ok()?;
         let inside = path.strip_prefix(host.path()).ok()?.parent()?;
         let directory = host.open_path(inside, OFlags::DIRECTORY).ok()?;

@@ -20,11 +20,12 @@ use std::time::Duration;
 
 use confext_ddi::release::Class;
 
+use super::exchange::{Way, exchange};
 use super::retire::Retired;
 use super::submounts::{self, Difference};
 use super::{Lock, MountPoint, Tree, bare};
 use crate::error::{Error, Result};
-use crate::host::{Host, fd_path};
+use crate::host::Host;
 use crate::state::{self, Merged};
 use crate::sys::{self, Depth, Mode, Place};
 
@@ -33,7 +34,7 @@ pub(crate) enum Step {
     /// Put a tree over the bare directory.
     Add(Tree),
     /// Put a tree in place of the one it replaces.
-    Exchange(Class, Tree),
+    Exchange(Class, Tree, Way),
     /// Take away the one that is there.
     Remove(Removal),
 }
@@ -54,7 +55,7 @@ enum Undo<'s> {
     /// Take the new tree away.
     Detach(&'s Tree),
     /// Put the copy of the old tree in the new one's place.
-    ExchangeBack(&'s Tree, OwnedFd),
+    ExchangeBack(&'s Tree, OwnedFd, Way),
     /// Put the copy of the old tree over the bare directory.
     AddBack(&'s Removal, OwnedFd),
 }
@@ -137,7 +138,7 @@ pub(crate) fn place(host: &Host, lock: &Lock, steps: &[Step]) -> Result<()> {
 fn copy_of_old(host: &Host, step: &Step) -> Result<Option<OwnedFd>> {
     let (hierarchy, old) = match step {
         Step::Add(..) => return Ok(None),
-        Step::Exchange(_, tree) => match &tree.replaces {
+        Step::Exchange(_, tree, _) => match &tree.replaces {
             Some(old) => (tree.hierarchy, old),
             None => return Ok(None),
         },
@@ -166,10 +167,10 @@ fn take<'s>(
             done.push(Undo::Detach(tree));
             Ok(())
         }
-        Step::Exchange(class, tree) => {
+        Step::Exchange(class, tree, way) => {
             let old = uppermost(host, *class, tree.hierarchy)?;
-            exchange(host, tree.mount.as_fd(), tree.hierarchy, &old)?;
-            done.extend(copy.map(|copy| Undo::ExchangeBack(tree, copy)));
+            exchange(host, *way, tree.hierarchy, (tree.mount.as_fd(), &old))?;
+            done.extend(copy.map(|copy| Undo::ExchangeBack(tree, copy, *way)));
             Ok(())
         }
         Step::Remove(removal) => {
@@ -198,7 +199,9 @@ fn take<'s>(
 fn go_back(host: &Host, undo: &Undo<'_>, cause: &Error) -> Result<()> {
     let done = match undo {
         Undo::Detach(tree) => detach(host, tree.hierarchy, tree.mount.as_fd()),
-        Undo::ExchangeBack(tree, old) => exchange(host, old.as_fd(), tree.hierarchy, &tree.mount),
+        // Not by its descriptor: what is there may be a copy that arrived by propagation.
+        Undo::ExchangeBack(tree, old, way) => bare::open(host, tree.hierarchy)
+            .and_then(|new| exchange(host, *way, tree.hierarchy, (old.as_fd(), &new))),
         Undo::AddBack(Removal { hierarchy, .. }, old) => bare::open(host, hierarchy)
             .and_then(|target| move_tree(host, old.as_fd(), hierarchy, &target, Place::OnTop)),
     };
@@ -234,19 +237,6 @@ fn is_stack(host: &Host, class: Class, hierarchy: &str, top: &OwnedFd) -> Result
         )),
         Err(error) => Err(Error::os("read the metadata of", target(), error)),
     }
-}
-
-/// Puts `new` beneath `old`, then detaches `old`.
-///
-/// There is no way back between the two: `old` is mounted on `new` then, so that detaching `new` would take the old one
-/// along and leave the host bare. So the second call is made again if it fails. If that does not help, the old stack
-/// stays on top and the new one unseen beneath it until the next refresh or unmerge.
-fn exchange(host: &Host, new: BorrowedFd<'_>, hierarchy: &str, old: &OwnedFd) -> Result<()> {
-    // Detaching goes through /proc: without it the exchange is not begun.
-    fd_path(old.as_fd()).map_err(|error| Error::os("look up", host.display(Path::new(hierarchy)), error))?;
-    // Before the kernel could put a mount beneath another one there is no way without a gap or a leftover.
-    move_tree(host, new, hierarchy, old, Place::Beneath)?;
-    detach(host, hierarchy, old.as_fd()).or_else(|_| detach(host, hierarchy, old.as_fd()))
 }
 
 fn move_tree(

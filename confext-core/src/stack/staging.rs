@@ -178,7 +178,7 @@ fn adopt(points: BorrowedFd<'_>, mount: BorrowedFd<'_>, name: &str) -> Result<()
 }
 
 /// Namespaces belong to threads: nothing changes for the one that calls.
-fn on_a_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+pub(super) fn on_a_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("confext-staging".to_owned()).spawn_scoped(scope, work);
         match thread.map_err(|error| Error::os("start", "a thread", error))?.join() {
@@ -194,7 +194,7 @@ fn open(path: &str) -> std::io::Result<OwnedFd> {
 }
 
 /// Keeps what is mounted here from being mounted elsewhere.
-fn stop_propagation(root: BorrowedFd<'_>) -> std::io::Result<()> {
+pub(super) fn stop_propagation(root: BorrowedFd<'_>) -> std::io::Result<()> {
     match sys::set_propagation(Path::new("/"), Propagation::Private, Depth::Recursive) {
         // In a change of root it is no mount point. That is fine as long as nothing propagates.
         Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
