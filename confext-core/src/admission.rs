@@ -22,6 +22,7 @@ use crate::directory::{self, Directory};
 use crate::discover::{Candidate, Kind, Severity};
 use crate::error::{Error, Result};
 use crate::host::Host;
+pub use crate::host::Layers;
 use crate::identity::{self, Seen};
 use crate::plan::Allowance;
 use crate::sidecars;
@@ -91,17 +92,6 @@ pub enum Detect {
     Identity,
     /// By what it contains: it may be touched or copied, and an edit that puts the times back is seen. All of it is read.
     Content,
-}
-
-/// How the layers of a stack get to the kernel. Neither way shows in what is merged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[non_exhaustive]
-pub enum Layers {
-    /// As detached mounts where the kernel takes them, and otherwise staged.
-    #[default]
-    Auto,
-    /// By way of a mount namespace that nobody else sees: what kernels before Linux 6.15 need.
-    Staged,
 }
 
 /// How a refresh puts one stack in the place of another.

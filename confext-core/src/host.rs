@@ -12,7 +12,6 @@ use confext_ddi::release::{self, Release, Scope};
 use rustix::io::Errno;
 use serde::Serialize;
 
-use crate::admission::Layers;
 use crate::error::{Error, Result};
 use crate::sys::{self, ContextError, FsContext, MountAttrFlags, OFlags, ResolveFlags, Sharing};
 
@@ -219,6 +218,17 @@ impl Capabilities {
             _ => Layering::Staged,
         })
     }
+}
+
+/// How the layers of a stack get to the kernel. Neither way shows in what is merged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Layers {
+    /// As detached mounts where the kernel takes them, and otherwise staged.
+    #[default]
+    Auto,
+    /// By way of a mount namespace that nobody else sees: what kernels before Linux 6.15 need.
+    Staged,
 }
 
 /// How layers are given to overlayfs.

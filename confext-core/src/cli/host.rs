@@ -7,7 +7,7 @@ use confext_ddi::release::Class;
 
 use super::failure::Failure;
 use super::trust;
-use crate::admission::{Detect, OnBad, Options, Replace};
+use crate::admission::{Detect, Exchange, OnBad, Options, Replace};
 use crate::attach::Mode;
 use crate::host::Host;
 use crate::plan::{Allowance, VetoKind};
@@ -114,6 +114,17 @@ pub(super) struct MergeArguments {
     /// How it is told whether an extension without a hash tree is still the same.
     #[arg(long, value_enum, default_value_t = DetectBy::Identity)]
     detect: DetectBy,
+    /// How a stack takes the place of another.
+    #[arg(long, value_enum, default_value_t = ExchangeBy::Gapless)]
+    exchange: ExchangeBy,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ExchangeBy {
+    /// So that a file of both is never missing, or not at all.
+    Gapless,
+    /// With a gap, on kernels that know no other way there.
+    GapAllowed,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -202,6 +213,10 @@ impl MergeArguments {
             Attach::SealedMemory => Mode::SealedMemory,
             Attach::Plain => Mode::Plain,
             Attach::InPlace => Mode::InPlace,
+        };
+        options.exchange = match self.exchange {
+            ExchangeBy::Gapless => Exchange::Gapless,
+            ExchangeBy::GapAllowed => Exchange::GapAllowed,
         };
         match self.detect {
             DetectBy::Identity => {}

@@ -122,6 +122,9 @@ impl View for Report {
             Outcome::Unmerged => writeln!(out, "{class} unmerged")?,
             Outcome::Nothing => writeln!(out, "{class}: nothing to do")?,
         }
+        for hierarchy in &self.gaps {
+            writeln!(out, "  files of {hierarchy} were missing for a moment")?;
+        }
         if self.propagated.len() < self.hierarchies.len() {
             writeln!(out, "  seen in this mount namespace only: mounts there do not propagate")?;
         }

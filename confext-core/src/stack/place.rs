@@ -87,7 +87,7 @@ impl Step {
     /// `os`: a work directory stays behind, until a later merge.
     pub(super) fn settle(self) -> Result<()> {
         match self {
-            Self::Add(tree) | Self::Exchange(_, tree) => tree.settle(),
+            Self::Add(tree) | Self::Exchange(_, tree, _) => tree.settle(),
             Self::Remove(removal) => removal.retired.map_or(Ok(()), Retired::gone),
         }
     }
