@@ -7,8 +7,9 @@ use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use confext_core::admission::{Options, Replace};
+use confext_core::admission::{Exchange, Options, Replace};
 use confext_core::exec::{self, Root as RunRoot};
+use confext_core::host::Ability;
 use confext_core::stack::{Outcome, Stack};
 use confext_core::state::Checked;
 use confext_core::sys::MountSource;
@@ -24,12 +25,13 @@ fn main() -> ExitCode {
     let host = Host::open("/").unwrap();
     println!("mounts: {:?}", MountSource::current());
     println!("{:?}", host.capabilities());
-    let cases: [(&str, fn()); 7] = [
+    let cases: [(&str, fn()); 8] = [
         ("directories", directories),
         ("signed image", signed_image),
         ("two hierarchies", two_hierarchies),
         ("no gap", no_gap),
         ("mounts below", mounts_below),
+        ("mount point", mount_point),
         ("run", run),
         ("many layers", many_layers),
     ];
@@ -67,7 +69,7 @@ fn directories() {
     assert!(found.contains("doubts: []"), "{found}");
     let answer = |path| trace(&root.host(), path, &Limits::default()).unwrap().answer;
     assert!(matches!(answer("/etc/new"), Answer::Layer { source, .. } if source.layer == "a"));
-    assert_eq!(answer("/etc/kept"), Answer::Base { hierarchy: "etc" });
+    assert!(matches!(answer("/etc/kept"), Answer::Base { hierarchy: "etc", .. }));
     root.confext("a", "etc/new", "second");
     assert!(matches!(root.refresh(Class::Confext).unwrap().outcome, Outcome::Refreshed { .. }));
     assert_eq!(root.read("etc/new").as_deref(), Some("second"));
@@ -168,6 +170,30 @@ fn mounts_below() {
         rustix::mount::unmount(root.path(path), UnmountFlags::DETACH).unwrap();
     }
     assert_eq!(root.mounts(), [""; 0]);
+}
+
+/// No path leads to what a stack is mounted on when the hierarchy is itself a mount point.
+fn mount_point() {
+    let root = Root::new();
+    tmpfs(&root.path("etc"));
+    root.confext("a", "etc/a", "1").file("etc/kept", "kept");
+    root.merge(Class::Confext).unwrap();
+    root.confext("b", "etc/b", "2");
+    let result = root.refresh(Class::Confext);
+    if root.host().capabilities().mount_beneath == Ability::Present {
+        assert_eq!(result.unwrap().gaps, [""; 0]);
+    } else {
+        assert_eq!(result.unwrap_err().code(), "missing-capability");
+        assert_eq!((root.read("etc/a").as_deref(), root.read("etc/b")), (Some("1"), None));
+        let mut options = unprotected();
+        options.exchange = Exchange::GapAllowed;
+        assert_eq!(refresh(&root.host(), Class::Confext, &options).unwrap().gaps, ["etc"]);
+    }
+    assert_eq!(root.read("etc/b").as_deref(), Some("2"));
+    assert_eq!(root.read("etc/kept").as_deref(), Some("kept"));
+    root.unmerge(Class::Confext);
+    assert_eq!(root.mounts(), ["/etc"]);
+    rustix::mount::unmount(root.path("etc"), UnmountFlags::DETACH).unwrap();
 }
 
 fn run() {

@@ -47,7 +47,7 @@ const ORDER: [&str; 3] = ["usr", "opt", "etc"];
 ///
 /// # Needs
 ///
-/// `CAP_SYS_ADMIN`, Linux 6.15, `/proc`.
+/// `CAP_SYS_ADMIN`, Linux 6.1, `/proc`; before Linux 6.15 also `CAP_SYS_CHROOT`.
 pub fn apply(host: &Host, verb: Verb, classes: &[(Class, &Options)]) -> Result<Vec<Report>> {
     for (at, (class, _)) in classes.iter().enumerate() {
         if classes.iter().take(at).any(|(before, _)| before == class) {
