@@ -85,6 +85,15 @@ fn compare(info: &MountInfo, merged: &Merged, class: Class) -> Vec<Doubt> {
     doubts
 }
 
+/// Whether layers were named by their descriptors' numbers, as before Linux 6.15: only how many there are can be compared,
+/// with the host's directory or without.
+fn is_staged(found: &[String], expected: usize) -> bool {
+    let [layers] = found else { return false };
+    let is_number = |name: &str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit());
+    let count = layers.split(':').count();
+    layers.split(':').all(is_number) && (count == expected || Some(count) == expected.checked_add(1))
+}
+
 /// What the overlay was made of, as the kernel shows it: `lowerdir+=` once for each layer, topmost first, each with the
 /// place of its directory in the detached mount it was taken from.
 fn about_options(options: &[u8], record: &Record) -> Vec<Doubt> {
@@ -103,7 +112,7 @@ fn about_options(options: &[u8], record: &Record) -> Vec<Doubt> {
     let fits = extensions.len() == expected.len()
         && extensions.iter().zip(&expected).all(|(found, expected)| expected.is(found))
         && (base.is_empty() || base == ["/"]);
-    if !fits {
+    if !fits && !is_staged(&values("lowerdir"), expected.len()) {
         let expected: Vec<_> = expected.iter().map(|lower| lower.path.as_str()).collect();
         let expected = format!("{} and the host's directory", expected.join(" "));
         let found = if found.is_empty() { "none of this library".to_owned() } else { found.join(" ") };
