@@ -30,6 +30,7 @@ PEER_PACKAGES=(
     systemd systemd-container systemd-repart # systemd-confext, -analyze; -dissect; -repart
     cryptsetup-bin dmsetup                   # veritysetup
     erofs-utils squashfs-tools e2fsprogs dosfstools mtools
+    dbus                                     # tests/manager.sh: who tells the service manager
     fdisk gdisk util-linux openssl attr acl
     busybox-static kmod keyutils xz-utils    # what the virtual machine is made of
 )
@@ -281,7 +282,7 @@ make_peer() {
 check_peer() {
     local suite=$1 root=$2 wanted=$3 program version
     for program in systemd-repart systemd-dissect systemd-confext systemd-sysext systemd-analyze systemd-vpick \
-        veritysetup mkfs.erofs fsck.erofs dump.erofs mksquashfs sgdisk sfdisk openssl busybox keyctl; do
+        veritysetup mkfs.erofs fsck.erofs dump.erofs mksquashfs sgdisk sfdisk openssl busybox keyctl dbus-daemon; do
         chroot "$root" sh -c "command -v $program" >/dev/null || die "peer: Debian $suite did not bring $program"
     done
     version=$(chroot "$root" systemd-repart --version | awk 'NR == 1 { print $2 }')

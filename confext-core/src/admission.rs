@@ -24,6 +24,7 @@ use crate::error::{Error, Result};
 use crate::host::Host;
 pub use crate::host::Layers;
 use crate::identity::{self, Seen};
+use crate::manager::Reload;
 use crate::plan::Allowance;
 use crate::sidecars;
 use crate::state::{self, Checked, Identity};
@@ -140,6 +141,8 @@ pub struct Options {
     /// Extensions without which nothing is merged, by name: one of them that is missing, bad, for another host, masked
     /// or objected to is an error, whatever [`Options::on_bad`] says. Default: none.
     pub required: BTreeSet<String>,
+    /// Whether the service manager is told what extensions ask of it. Default: no.
+    pub reload: Reload,
     /// How a refresh tells whether an extension is still the same. Default: by its identity.
     pub detect: Detect,
     /// How layers get to the kernel. Default: as it can take them.
@@ -172,6 +175,7 @@ impl Default for Options {
             lock_wait: Duration::from_secs(30),
             mutability: Mutability::default(),
             required: BTreeSet::new(),
+            reload: Reload::default(),
             detect: Detect::default(),
             layers: Layers::default(),
             exchange: Exchange::default(),

@@ -45,6 +45,7 @@ Exit status:
   1  an image is corrupt, unverified or refused, or has not what was asked for
   2  the command line is wrong
   3  the host, a file or the kernel stands against it
+  4  merged, but the service manager does not do what it was told (--reload)
   run exits with the status of its command, and 125 to 127 when confext itself fails.
 
 With --json every verb prints one JSON document; an error is {\"error\": {\"code\": …, \"message\": …, \"hint\": …}}.";
@@ -134,9 +135,9 @@ impl Verb {
             Self::Explain(arguments) => return explain::run(arguments, output),
             Self::Plan(arguments) => plan::run(arguments, output),
             Self::Policy(arguments) => return policy::run(arguments, output),
-            Self::Merge(arguments) => merge::merge(arguments, output),
-            Self::Refresh(arguments) => merge::refresh(arguments, output),
-            Self::Unmerge(arguments) => merge::unmerge(arguments, output),
+            Self::Merge(arguments) => return merge::merge(arguments, output),
+            Self::Refresh(arguments) => return merge::refresh(arguments, output),
+            Self::Unmerge(arguments) => return merge::unmerge(arguments, output),
             Self::Status(arguments) => status::run(arguments, output),
             Self::Trace(arguments) => trace::run(arguments, output),
             Self::Run(arguments) => return run::run(arguments),

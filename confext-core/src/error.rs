@@ -260,6 +260,12 @@ pub const CONFLICTS: &[(&str, &str)] = &[
     ("work-directory", "look at the directory, and remove it if nothing uses it"),
     ("stack-busy", "end the programs that have files below the hierarchy open for writing, then try again"),
     ("rollback", "look at the mounts of the hierarchy, then unmerge and merge again"),
+    // manager
+    ("manager-unreachable", "run it where systemd is process 1, or tell the service manager by other means"),
+    (
+        "manager-action",
+        "look at the unit (systemctl status); the stack is merged, and nothing of it is undone",
+    ),
     // trace
     ("nothing-traced", "ask for one of those that were found, or for all paths"),
     ("layer-changed", "refresh the stack, or put the image back that was merged"),

@@ -49,6 +49,8 @@ pub mod units;
 
 pub mod consumers;
 
+pub mod manager;
+
 pub mod state;
 
 mod identity;

@@ -32,6 +32,7 @@ use crate::discover::Rejection;
 use crate::error::{Error, Result};
 use crate::exec::Placement;
 use crate::host::Host;
+use crate::manager::Told;
 use crate::plan::Plan;
 use crate::state;
 
@@ -214,6 +215,9 @@ pub struct Report {
     pub refused: Vec<Rejection>,
     /// Who has to hear of the change, and of which files.
     pub after: After,
+    /// What came of telling the service manager; `None` when it was not told: nobody asked for it, nothing has changed, no
+    /// extension asks for anything, or the root directory is another one than that of the machine.
+    pub told: Option<Told>,
 }
 
 impl Stack {
@@ -289,6 +293,7 @@ impl Report {
             layers: Vec::new(),
             refused,
             after: After::nothing(),
+            told: None,
         }
     }
 }

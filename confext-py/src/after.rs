@@ -2,6 +2,8 @@
 
 use confext_core::consumers::{self, Action, PathChange as Change};
 
+use confext_core::manager;
+
 use crate::record::{Tuple, record};
 
 record! {
@@ -117,6 +119,51 @@ impl From<&consumers::InvalidOf> for InvalidRequest {
             layer: invalid.layer.clone(),
             key: invalid.invalid.key.clone(),
             found: invalid.invalid.found.clone(),
+        }
+    }
+}
+
+record! {
+    /// One action of the service manager.
+    Done {
+        /// `reload`, `stop`, `restart` or `reload-or-restart`.
+        action: &'static str,
+        /// The unit; `None` for the manager itself.
+        unit: Option<String>,
+        /// `done`, what else the manager says of the job, `refused`, or `unknown` when it took longer than the wait.
+        result: String,
+        /// What the manager says, where it refused.
+        message: Option<String>,
+    }
+}
+
+record! {
+    /// What came of telling the service manager.
+    Told {
+        /// Each action, in the order they were asked for.
+        actions: Tuple<Done>,
+        /// Why not all of it was done: the stable code, what was found, and what to do about it.
+        failure: Option<Tuple<String>>,
+    }
+}
+
+impl From<&manager::Told> for Told {
+    fn from(told: &manager::Told) -> Self {
+        let failure = told.failure.as_ref();
+        let failure = failure.map(|failure| {
+            Tuple(vec![failure.code.to_owned(), failure.message.clone(), failure.hint.to_owned()])
+        });
+        Self { actions: told.actions.iter().collect(), failure }
+    }
+}
+
+impl From<&manager::Done> for Done {
+    fn from(done: &manager::Done) -> Self {
+        Self {
+            action: done.action.as_str(),
+            unit: done.unit.clone(),
+            result: done.result.clone(),
+            message: done.message.clone(),
         }
     }
 }

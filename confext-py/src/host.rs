@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use confext_core::admission::{Detect, HostMatch, OnBad, Options, Replace, Trust};
 use confext_core::attach::Mode;
+use confext_core::manager::Reload;
 use confext_core::plan::{Allowance, VetoKind};
 use confext_core::settings::Mutability;
 use confext_core::stack::Verb;
@@ -175,39 +176,45 @@ impl Host {
     }
 
     /// Merge the extensions of a class over the directories of the host.
-    #[pyo3(signature = (class_="confext"))]
-    fn merge(&self, py: Python<'_>, class_: &str) -> PyResult<Report> {
-        self.with(py, class_, |host, class, options| Ok(Report::from(&stack::merge(host, class, options)?)))
+    #[pyo3(signature = (class_="confext", *, reload=false))]
+    fn merge(&self, py: Python<'_>, class_: &str, reload: bool) -> PyResult<Report> {
+        self.with(py, class_, |host, class, options| {
+            Ok(Report::from(&stack::merge(host, class, &reloading(options.clone(), reload))?))
+        })
     }
 
     /// Make what is merged what should be merged; readers never miss a file that is in both.
-    #[pyo3(signature = (class_="confext", *, force=false))]
-    fn refresh(&self, py: Python<'_>, class_: &str, force: bool) -> PyResult<Report> {
+    #[pyo3(signature = (class_="confext", *, force=false, reload=false))]
+    fn refresh(&self, py: Python<'_>, class_: &str, force: bool, reload: bool) -> PyResult<Report> {
         let replace = if force { Replace::Always } else { Replace::WhenChanged };
         let class = class(class_)?;
         detached(py, || {
-            let options = self.conditions.options(&self.host, replace)?;
+            let options = reloading(self.conditions.options(&self.host, replace)?, reload);
             Ok(Report::from(&refresh(&self.host, class, &options)?))
         })
     }
 
     /// Take the stack of a class away. Nothing merged is no error.
-    #[pyo3(signature = (class_="confext"))]
-    fn unmerge(&self, py: Python<'_>, class_: &str) -> PyResult<Report> {
-        self.with(py, class_, |host, class, options| Ok(Report::from(&stack::unmerge(host, class, options)?)))
+    #[pyo3(signature = (class_="confext", *, reload=false))]
+    fn unmerge(&self, py: Python<'_>, class_: &str, reload: bool) -> PyResult<Report> {
+        self.with(py, class_, |host, class, options| {
+            Ok(Report::from(&stack::unmerge(host, class, &reloading(options.clone(), reload))?))
+        })
     }
 
     /// Do it to several classes in one go: all of it is done, or nothing. One report for each class.
     #[pyo3(
-        signature = (verb, classes=None, *, force=false),
-        text_signature = "($self, verb, classes=('sysext', 'confext'), *, force=False)",
+        signature = (verb, classes=None, *, force=false, reload=false),
+        text_signature = "($self, verb, classes=('sysext', 'confext'), *, force=False, reload=False)",
     )]
+    #[expect(clippy::too_many_arguments, reason = "Python calls it with names")]
     fn apply(
         &self,
         py: Python<'_>,
         verb: &str,
         classes: Option<Vec<String>>,
         force: bool,
+        reload: bool,
     ) -> PyResult<Tuple<Report>> {
         let verbs = [("merge", Verb::Merge), ("refresh", Verb::Refresh), ("unmerge", Verb::Unmerge)];
         let verb = choice("verb", verb, &verbs)?;
@@ -217,7 +224,7 @@ impl Host {
             None => vec![Class::Sysext, Class::Confext],
         };
         detached(py, || {
-            let options = self.conditions.options(&self.host, replace)?;
+            let options = reloading(self.conditions.options(&self.host, replace)?, reload);
             let wanted: Vec<_> = classes.iter().map(|class| (*class, &options)).collect();
             Ok(stack::apply(&self.host, verb, &wanted)?.iter().collect())
         })
@@ -379,6 +386,14 @@ impl Conditions {
         options.mutability = self.mutability;
         Ok(options)
     }
+}
+
+/// The options, with the service manager told or not.
+fn reloading(mut options: Options, reload: bool) -> Options {
+    if reload {
+        options.reload = Reload::AsAsked { wait: Duration::from_secs(90) };
+    }
+    options
 }
 
 /// An objection by its code, of all extensions or, as `NAME:CODE`, of one.

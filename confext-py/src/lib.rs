@@ -43,7 +43,7 @@ mod _confext {
     #[pymodule_export]
     use crate::admitted::{Admitted, AdmittedPartition};
     #[pymodule_export]
-    use crate::after::{Affected, After, ChangedPath, InvalidRequest, Work};
+    use crate::after::{Affected, After, ChangedPath, Done, InvalidRequest, Told, Work};
     #[pymodule_export]
     use crate::build::{Built, Finding, build, lint};
     #[pymodule_export]

@@ -2,7 +2,7 @@
 
 use confext_core::stack::{self, Change as Changed, Outcome};
 
-use crate::after::After;
+use crate::after::{After, Told};
 use crate::layer::{Layer, Rejection};
 use crate::record::{Tuple, record};
 
@@ -53,6 +53,8 @@ record! {
         refused: Tuple<Rejection>,
         /// Who has to hear of the change.
         after: After,
+        /// What came of `reload=True`; `None` when nothing was told.
+        told: Option<Told>,
     }
 }
 
@@ -75,6 +77,7 @@ impl From<&stack::Report> for Report {
             layers: report.layers.iter().collect(),
             refused: report.refused.iter().collect(),
             after: (&report.after).into(),
+            told: report.told.as_ref().map(Told::from),
         }
     }
 }

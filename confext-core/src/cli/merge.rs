@@ -1,6 +1,7 @@
 //! `merge`, `refresh`, `unmerge`: a stack is put in place, exchanged, taken away.
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use clap::Args;
 use confext_ddi::release::Class;
@@ -16,6 +17,7 @@ use crate::admission::Options;
 use crate::consumers::{Action, After, InvalidOf, Work};
 use crate::discover::Severity;
 use crate::host::Host;
+use crate::manager::{Reload, Told};
 use crate::stack::{self, Change, Outcome, Report, Verb};
 use crate::state::{Checked, Layer};
 
@@ -27,6 +29,8 @@ pub(super) struct MergeArguments {
     classes: host::ClassesArgument,
     #[command(flatten)]
     merge: host::MergeArguments,
+    #[command(flatten)]
+    reload: ReloadArgument,
 }
 
 /// Makes what is merged what should be merged; a stack is replaced without a moment in which files are missing.
@@ -37,6 +41,8 @@ pub(super) struct RefreshArguments {
     classes: host::ClassesArgument,
     #[command(flatten)]
     merge: host::MergeArguments,
+    #[command(flatten)]
+    reload: ReloadArgument,
 }
 
 /// Takes away what is merged.
@@ -47,18 +53,46 @@ pub(super) struct UnmergeArguments {
     classes: host::ClassesArgument,
     #[command(flatten)]
     host: host::Arguments,
+    #[command(flatten)]
+    reload: ReloadArgument,
 }
 
-pub(super) fn merge(arguments: &MergeArguments, output: &Output) -> Result<(), Failure> {
-    run(Verb::Merge, arguments.classes.class, |class| arguments.merge.open(class), output)
+/// Whether the service manager is told.
+#[derive(Debug, Args)]
+#[group(skip)]
+struct ReloadArgument {
+    /// Tells the service manager what the extensions ask of it: to reload, and to restart, reload or stop units. Ends with
+    /// 4 when it does not do all of it; what was merged stays. Not with another root directory.
+    #[arg(long)]
+    reload: bool,
 }
 
-pub(super) fn refresh(arguments: &RefreshArguments, output: &Output) -> Result<(), Failure> {
-    run(Verb::Refresh, arguments.classes.class, |class| arguments.merge.open(class), output)
+impl ReloadArgument {
+    fn apply(&self, (host, mut options): (Host, Options)) -> Result<(Host, Options), Failure> {
+        if self.reload {
+            options.reload = Reload::AsAsked { wait: WAIT };
+        }
+        Ok((host, options))
+    }
 }
 
-pub(super) fn unmerge(arguments: &UnmergeArguments, output: &Output) -> Result<(), Failure> {
-    let open = |_| Ok((arguments.host.open()?, Options::default()));
+/// As long as systemctl waits for an answer.
+const WAIT: Duration = Duration::from_secs(90);
+/// The exit status when all is merged, and the service manager does not do what it was told.
+const NOT_TOLD: u8 = 4;
+
+pub(super) fn merge(arguments: &MergeArguments, output: &Output) -> Result<u8, Failure> {
+    let open = |class| arguments.reload.apply(arguments.merge.open(class)?);
+    run(Verb::Merge, arguments.classes.class, open, output)
+}
+
+pub(super) fn refresh(arguments: &RefreshArguments, output: &Output) -> Result<u8, Failure> {
+    let open = |class| arguments.reload.apply(arguments.merge.open(class)?);
+    run(Verb::Refresh, arguments.classes.class, open, output)
+}
+
+pub(super) fn unmerge(arguments: &UnmergeArguments, output: &Output) -> Result<u8, Failure> {
+    let open = |_| arguments.reload.apply((arguments.host.open()?, Options::default()));
     run(Verb::Unmerge, arguments.classes.class, open, output)
 }
 
@@ -67,20 +101,24 @@ fn run(
     classes: Classes,
     open: impl Fn(Class) -> Result<(Host, Options), Failure>,
     output: &Output,
-) -> Result<(), Failure> {
+) -> Result<u8, Failure> {
     let each = classes
         .list()
         .iter()
         .map(|class| Ok((*class, open(*class)?)))
         .collect::<Result<Vec<_>, Failure>>()?;
-    let Some((_, (host, _))) = each.first() else { return Ok(()) };
+    let Some((_, (host, _))) = each.first() else { return Ok(0) };
     raise_descriptor_limit();
     let wanted: Vec<(Class, &Options)> = each.iter().map(|(class, (_, options))| (*class, options)).collect();
     let reports = stack::apply(host, verb, &wanted)?;
+    let failed = reports.iter().filter_map(|report| report.told.as_ref()).any(|told| told.failure.is_some());
+    let status = if failed { NOT_TOLD } else { 0 };
     if classes == Classes::Both {
-        return output.summary(&Reports { reports });
+        output.summary(&Reports { reports })?;
+    } else {
+        reports.iter().try_for_each(|report| output.summary(report))?;
     }
-    reports.iter().try_for_each(|report| output.summary(report))
+    Ok(status)
 }
 
 /// Every extension takes some descriptors: hundreds of them go past the limit that processes are started with.
@@ -132,6 +170,9 @@ impl View for Report {
             write_layer(layer, out)?;
         }
         write_after(&self.after, out)?;
+        if let Some(told) = &self.told {
+            write_told(told, out)?;
+        }
         // What is left out as intended is for list to show.
         let bad = self.refused.iter().filter(|rejection| rejection.severity == Severity::Refused);
         write_refused(bad, out)
@@ -182,6 +223,22 @@ pub(super) fn write_after(after: &After, out: &mut dyn Write) -> io::Result<()> 
     for InvalidOf { layer, invalid, .. } in invalid {
         let (layer, found) = (Clean(layer), Clean(&invalid.found));
         writeln!(out, "{layer} asks for what means nothing: {}={found}", invalid.key)?;
+    }
+    Ok(())
+}
+
+fn write_told(told: &Told, out: &mut dyn Write) -> io::Result<()> {
+    for done in &told.actions {
+        let unit = done.unit.as_deref().unwrap_or("the manager");
+        write!(out, "{} {unit}: {}", done.action.as_str(), done.result)?;
+        match &done.message {
+            Some(message) => writeln!(out, " ({})", Clean(message))?,
+            None => writeln!(out)?,
+        }
+    }
+    if let Some(failure) = &told.failure {
+        writeln!(out, "merged, but not all was told: [{}] {}", failure.code, Clean(&failure.message))?;
+        writeln!(out, "  hint     {}", failure.hint)?;
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ use crate::consumers::{After, Heard};
 use crate::discover::Rejection;
 use crate::error::{Error, Result};
 use crate::host::Host;
+use crate::manager::{self, Reload, Told};
 use crate::plan::Plan;
 use crate::state::{self, Current, Layer, Merged, Record};
 
@@ -75,7 +76,20 @@ pub fn apply(host: &Host, verb: Verb, classes: &[(Class, &Options)]) -> Result<V
     // The lock is held until nothing of the old stacks is left.
     let settled: Vec<_> = steps.into_iter().map(Step::settle).collect();
     settled.into_iter().collect::<Result<()>>()?;
+    // Units may take their time, and may merge themselves.
+    drop(lock);
+    for (report, (_, options)) in reports.iter_mut().zip(classes) {
+        report.told = tell(host, report, options.reload);
+    }
     Ok(reports)
+}
+
+/// Tells the service manager of this machine, if its root directory is the one that has changed.
+fn tell(host: &Host, report: &Report, reload: Reload) -> Option<Told> {
+    let Reload::AsAsked { wait } = reload else { return None };
+    let changed = !matches!(report.outcome, Outcome::Unchanged { .. } | Outcome::Nothing);
+    let own = host.path() == std::path::Path::new("/");
+    (changed && own && !report.after.manager.is_empty()).then(|| manager::act(&report.after.manager, wait))
 }
 
 fn rank(step: &Step) -> (Way, usize) {

@@ -14,6 +14,7 @@ mod documents;
 mod faults;
 mod fixture;
 mod host;
+mod manager;
 mod open;
 mod pages;
 mod partition;

@@ -1580,13 +1580,13 @@ class Host:
     def plan(self, class_: _Class = "confext") -> Plan:
         """What a merge or refresh would do, path by path. Changes nothing."""
 
-    def merge(self, class_: _Class = "confext") -> Report:
+    def merge(self, class_: _Class = "confext", *, reload: bool = False) -> Report:
         """Merge the extensions of a class over the directories of the host."""
 
-    def refresh(self, class_: _Class = "confext", *, force: bool = False) -> Report:
+    def refresh(self, class_: _Class = "confext", *, force: bool = False, reload: bool = False) -> Report:
         """Make what is merged what should be merged; readers never miss a file that is in both."""
 
-    def unmerge(self, class_: _Class = "confext") -> Report:
+    def unmerge(self, class_: _Class = "confext", *, reload: bool = False) -> Report:
         """Take the stack of a class away. Nothing merged is no error."""
 
     def apply(
@@ -1595,6 +1595,7 @@ class Host:
         classes: Sequence[_Class] = ("sysext", "confext"),
         *,
         force: bool = False,
+        reload: bool = False,
     ) -> tuple[Report, ...]:
         """Do it to several classes in one go: all of it is done, or nothing. One report for each class."""
 
@@ -2092,10 +2093,38 @@ class After:
     def __hash__(self) -> int: ...
 
 @final
+class Done:
+    """One action of the service manager."""
+
+    __match_args__ = ("action", "unit", "result", "message")
+    #: What.
+    action: Final[Literal["reload", "stop", "restart", "reload-or-restart"]]
+    #: The unit; `None` for the manager itself.
+    unit: Final[str | None]
+    #: `done`, what else the manager says of the job, `refused`, or `unknown` when it took longer than the wait.
+    result: Final[str]
+    #: What the manager says, where it refused.
+    message: Final[str | None]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Told:
+    """What came of telling the service manager."""
+
+    __match_args__ = ("actions", "failure")
+    #: Each action, in the order they were asked for.
+    actions: Final[tuple[Done, ...]]
+    #: Why not all of it was done: the stable code, what was found, and what to do about it.
+    failure: Final[tuple[str, ...] | None]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
 class Report:
     """What was done, and with what."""
 
-    __match_args__ = ("class_", "outcome", "because", "decided_by", "hierarchies", "propagated", "layers", "refused", "after")
+    __match_args__ = ("class_", "outcome", "because", "decided_by", "hierarchies", "propagated", "layers", "refused", "after", "told")
     #: `confext` or `sysext`.
     class_: Final[_Class]
     #: `merged`, `refreshed`, `unchanged`, `unmerged` or `nothing` (there was nothing to do).
@@ -2114,6 +2143,8 @@ class Report:
     refused: Final[tuple[Rejection, ...]]
     #: Who has to hear of the change.
     after: Final[After]
+    #: What came of `reload=True`; `None` when nothing was told.
+    told: Final[Told | None]
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 

@@ -1,0 +1,147 @@
+//! `--reload`, where systemd is process 1: what extensions ask of the service manager is done, and nothing else
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::fixture::Scratch;
+
+/// A directory with the command, for a machine whose service manager is systemd's.
+struct Machine {
+    scratch: Scratch,
+    work: PathBuf,
+}
+
+const EXTENSIONS: &str = "work/root/var/lib/extensions";
+
+impl Machine {
+    fn new() -> Self {
+        let scratch = Scratch::new();
+        let work = scratch.path("work");
+        std::fs::create_dir_all(&work).unwrap();
+        std::fs::copy(env!("CARGO_BIN_EXE_confext"), work.join("confext")).unwrap();
+        Self { scratch, work }
+    }
+
+    /// A sysext with a service, and these lines in its release file.
+    fn extension(&self, place: &str, name: &str, keys: &str) {
+        let release = format!("{place}/{name}/usr/lib/extension-release.d/extension-release.{name}");
+        self.scratch.file(&release, format!("ID=_any\n{keys}"));
+        let unit = format!("{place}/{name}/usr/lib/systemd/system/{name}.service");
+        self.scratch.file(&unit, "[Service]\nExecStart=sleep infinity\n");
+    }
+
+    /// Runs the script on the machine and returns the files that it writes into `out`, as JSON where they are.
+    fn run(&self, script: &str) {
+        let tests = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("tests/manager.sh");
+        let functions = r#"set -eu
+            mkdir -p out
+            expect() { [ "$2" = "$3" ] || { echo "$1: found $2, expected $3" >&2; exit 1; }; }
+            # Calls the command, keeps its document, and compares the exit status.
+            call() { out=$1; wanted=$2; shift 2; status=0
+                ./confext --json "$@" >"out/$out" || status=$?
+                expect "$out" "$status" "$wanted"; }
+            policy='--class sysext --policy root=unprotected+absent'
+        "#;
+        let output = Command::new(tests)
+            .arg(&self.work)
+            .args(["sh", "-c", &format!("{functions}\n{script}")])
+            .output()
+            .unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{:?}: {errors}", output.status);
+    }
+
+    fn document(&self, name: &str) -> Value {
+        serde_json::from_slice(&std::fs::read(self.work.join("out").join(name)).unwrap()).unwrap()
+    }
+
+    /// The actions of a report, each with its result.
+    fn told(&self, name: &str) -> Vec<String> {
+        let report = self.document(name);
+        let Some(actions) = report["told"]["actions"].as_array() else { return Vec::new() };
+        let word = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+        actions
+            .iter()
+            .map(|one| [word(&one["action"]), word(&one["unit"]), word(&one["result"])].join(" "))
+            .collect()
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn units_are_reloaded_restarted_and_stopped_as_extensions_ask() {
+    let machine = Machine::new();
+    machine.extension(EXTENSIONS, "app", "EXTENSION_RESTART_UNITS=app.service\n");
+    machine.extension("work/later", "two", "EXTENSION_RELOAD_OR_RESTART_UNITS=two.service\n");
+    machine.run(
+        r#"
+        call merged 0 merge $policy --reload
+        expect active "$(systemctl is-active app.service)" active
+        before=$(systemctl show -P MainPID app.service)
+        call unchanged 0 refresh $policy --reload
+        expect "left alone" "$(systemctl show -P MainPID app.service)" "$before"
+        cp -a later/two /var/lib/extensions/
+        call silent 0 refresh $policy
+        expect "nobody told" "$(systemctl is-active two.service || :)" inactive
+        rm -r /var/lib/extensions/two
+        call gone 0 refresh $policy --reload
+        expect "restarted" "$(systemctl show -P MainPID app.service | grep -cx "$before" || :)" 0
+        cp -a later/two /var/lib/extensions/
+        call second 0 refresh $policy --reload
+        expect active "$(systemctl is-active two.service)" active
+        call unmerged 0 unmerge --class sysext --reload
+        expect stopped "$(systemctl is-active app.service || :)" inactive
+        expect stopped "$(systemctl is-active two.service || :)" inactive
+        "#,
+    );
+    assert_eq!(machine.told("merged"), ["reload - done", "restart app.service done"]);
+    assert_eq!(machine.document("unchanged")["outcome"], "unchanged");
+    assert!(machine.document("unchanged")["told"].is_null() && machine.document("silent")["told"].is_null());
+    assert_eq!(
+        machine.document("silent")["after"]["manager"]["reload_or_restart"],
+        serde_json::json!(["two.service"])
+    );
+    assert_eq!(
+        machine.told("gone"),
+        ["reload - done", "stop two.service skipped", "restart app.service done"]
+    );
+    assert_eq!(
+        machine.told("second"),
+        ["reload - done", "restart app.service done", "reload-or-restart two.service done"]
+    );
+    assert_eq!(machine.told("unmerged"), ["reload - done", "stop app.service done", "stop two.service done"]);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_unit_that_fails_undoes_nothing() {
+    let machine = Machine::new();
+    machine.extension(EXTENSIONS, "app", "EXTENSION_RESTART_UNITS=\"no.service app.service\"\n");
+    machine.extension("work/other/var/lib/extensions", "app", "EXTENSION_RESTART_UNITS=app.service\n");
+    machine.scratch.file("work/other/usr/lib/os-release", "ID=x\n");
+    machine.run(
+        r#"
+        call merged 4 merge $policy --reload
+        expect active "$(systemctl is-active app.service)" active
+        test -e /usr/lib/systemd/system/app.service
+        call other 0 merge $policy --root "$PWD/other" --reload
+        test -e other/usr/lib/systemd/system/app.service
+        call back 0 unmerge --class sysext --root "$PWD/other" --reload
+        mv /run/dbus/system_bus_socket /run/dbus/hidden
+        call alone 4 unmerge --class sysext --reload
+        mv /run/dbus/hidden /run/dbus/system_bus_socket
+        test ! -e /usr/lib/systemd/system/app.service
+        "#,
+    );
+    assert_eq!(
+        machine.told("merged"),
+        ["reload - done", "restart app.service done", "restart no.service refused"]
+    );
+    assert_eq!(machine.document("merged")["told"]["failure"]["code"], "manager-action");
+    assert_eq!(machine.document("merged")["outcome"], "merged");
+    assert!(machine.document("other")["told"].is_null() && machine.document("back")["told"].is_null());
+    assert_eq!(machine.document("alone")["told"]["failure"]["code"], "manager-unreachable");
+    assert_eq!(machine.document("alone")["outcome"], "unmerged");
+}
