@@ -79,10 +79,10 @@ tier_structure() {
 
 tier_unit() {
     local status=0
-    cargo test --no-fail-fast "${PACKAGES[@]}" --exclude confext-tests --lib --bins --tests -- "${IGNORED[@]}" ||
-        status=1
+    # The same packages as everywhere else, so that all have the same features and nothing is built twice.
+    cargo test --no-fail-fast "${PACKAGES[@]}" --lib --bins --test command -- "${IGNORED[@]}" || status=1
     # Apart, because here "ignored" means a documentation block that is not code to run.
-    cargo test --no-fail-fast "${PACKAGES[@]}" --exclude confext-tests --exclude confext-examples --doc || status=1
+    cargo test --no-fail-fast "${PACKAGES[@]}" --doc || status=1
     integration ddi || status=1
     return $status
 }

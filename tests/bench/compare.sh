@@ -19,6 +19,10 @@
 #   format-one, verify-one    the same in one thread
 #   format-limit, verify-limit, single    ours in all threads against hashing as many bytes of memory that is in the cache:
 #              several blocks at once, as ours does; and one after the other
+#   format-stream, verify-stream   ours against reading the file once and hashing what was read, without tree and comparison
+#   refresh-20, refresh-100   a merged stack of so many directories is exchanged, in process, against the whole command
+#              `systemd-confext refresh`
+#   refresh-raw   the same with 20 signed images, which systemd takes without looking at their signatures and hash trees
 #   pick       one of 10,000 entries of a .v directory, against systemd-vpick
 #   size       bytes of the smallest signed confext
 #   peak       the most memory that a process of ours had
@@ -37,11 +41,11 @@ if [[ ${1-} != --inside ]]; then
         exit 2
     }
     cargo build --quiet --release -p confext-core -p confext-tests --features confext-core/cli \
-        --bin confext --example bench-verity
+        --bin confext --example bench-verity --example bench-refresh
     place=$(mktemp -d "${TMPDIR:-/tmp}/confext-test-bench.XXXXXX")
     trap 'rm -rf "$place"' EXIT
     release=${CARGO_TARGET_DIR:-target}/release
-    cp "$release/confext" "$release/examples/bench-verity" tests/bench/compare.sh "$place"
+    cp "$release/confext" "$release"/examples/bench-{verity,refresh} tests/bench/compare.sh "$place"
     tests/peer.sh "$place" bash compare.sh --inside "$runs" "${@:2}"
     exit
 fi
@@ -66,11 +70,21 @@ microseconds() {
     echo $((end - start))
 }
 
+# reported COMMAND…: how long the command says that it took.
+reported() {
+    "$@" 2>log || {
+        echo "compare.sh: $*: failed" >&2
+        cat log >&2
+        exit 1
+    }
+}
+
 median() { sort -n "$1" | sed -n "$(((runs + 1) / 2))p"; }
 
-# compare NAME LEAST OURS THEIRS REMARK: OURS and THEIRS are functions; LEAST is the ratio to reach, or -.
+# compare NAME LEAST OURS THEIRS REMARK [HOW]: OURS and THEIRS are functions; LEAST is the ratio to reach, or -; HOW is the
+# function that measures ours.
 compare() {
-    local turn
+    local turn how=${6-microseconds}
     wanted "$1" || return 0
     : >ours.times
     : >theirs.times
@@ -78,11 +92,11 @@ compare() {
         # Whoever is first has the caches of the one before: change places. What is left over is removed untimed.
         rm -f ours.new theirs.new
         if ((turn % 2)); then
-            microseconds "$3" >ours.last
+            "$how" "$3" >ours.last
             microseconds "$4" >theirs.last
         else
             microseconds "$4" >theirs.last
-            microseconds "$3" >ours.last
+            "$how" "$3" >ours.last
         fi
         ((turn == 0)) || { cat ours.last >>ours.times && cat theirs.last >>theirs.times; }
     done
@@ -191,12 +205,53 @@ theirs_verify() { veritysetup verify data check.hash "$verity_root"; }
 ours_verify_one() { one ./bench-verity verify data check.hash "$verity_root"; }
 ceiling() { ./bench-verity ceiling "$GIB"; }
 single() { ./bench-verity single "$GIB"; }
+stream() { ./bench-verity stream data; }
 
 mkdir app.raw.v
 for ((version = 0; version < 10000; version++)); do : >"app.raw.v/app_1.$version.raw"; done
 ours_pick() { ./confext pick "$PWD/app.raw.v/app___.raw"; }
 theirs_pick() { systemd-vpick "$PWD/app.raw.v/app___.raw"; }
 cmp <(ours_pick) <(theirs_pick)
+
+# host NAME: a root directory with a host in it, and a place for its extensions.
+host() {
+    mkdir -p "$1"/{usr/lib,etc,run/confexts}
+    printf 'ID=test\nVERSION_ID=1\n' | tee "$1/usr/lib/os-release" >"$1/etc/os-release"
+}
+# directories NAME COUNT: a host with so many extensions, each of ten files in /etc.
+directories() {
+    local extension file at
+    host "$1"
+    for ((extension = 0; extension < $2; extension++)); do
+        at=$1/run/confexts/app-$extension/etc
+        mkdir -p "$at/app-$extension" "$at/extension-release.d"
+        echo ID=_any >"$at/extension-release.d/extension-release.app-$extension"
+        for ((file = 0; file < 10; file++)); do echo "$file" >"$at/app-$extension/$file"; done
+    done
+}
+directories twenty 20
+directories hundred 100
+host raw
+mkdir raw/etc/verity.d
+cp cert.pem raw/etc/verity.d/bench.crt
+for ((image = 0; image < 20; image++)); do
+    mkdir -p "part/etc/app-$image"
+    echo 'answer = 42' >"part/etc/app-$image/app.conf"
+    ./confext --quiet build --class confext --name "app-$image" --source part --output "raw/run/confexts/app-$image.raw" \
+        --release ID=_any --key key.pem --certificate cert.pem
+    rm -r part
+done
+ours_refresh() { ./bench-refresh "$1" "${2-root=unprotected}"; }
+theirs_refresh() {
+    env SYSTEMD_DISSECT_VERITY_EMBEDDED=0 SYSTEMD_DISSECT_VERITY_GUESS=0 SYSTEMD_DISSECT_VERITY_SIDECAR=0 \
+        systemd-confext --root="$PWD/$1" --image-policy=root=unprotected+absent --always-refresh=yes refresh
+}
+ours_twenty() { ours_refresh twenty; }
+theirs_twenty() { theirs_refresh twenty; }
+ours_hundred() { ours_refresh hundred; }
+theirs_hundred() { theirs_refresh hundred; }
+ours_raw() { ours_refresh raw root=signed; }
+theirs_raw() { theirs_refresh raw; }
 
 echo "date     $(date -u +%F)"
 echo "machine  $(sed -n 's/^model name[^:]*: *//p' /proc/cpuinfo | head -n 1), $(nproc) processors, Linux $(uname -r)"
@@ -221,7 +276,12 @@ compare format-one 2 ours_format_one theirs_format "1 GiB, one thread of each"
 compare verify-one 2 ours_verify_one theirs_verify "the same"
 compare format-limit 0.8 ours_format ceiling "hashing alone, several blocks at once, by all of it with reading and writing"
 compare verify-limit 0.8 ours_verify ceiling "the same for verify"
+compare format-stream 0.9 ours_format stream "reading and hashing alone, by all of it"
+compare verify-stream 0.9 ours_verify stream "the same for verify"
 compare single - ours_format single "hashing alone, one block after the other by sha2, by all of it"
+compare refresh-20 5 ours_twenty theirs_twenty "20 directories; ours in process, systemd-confext as a command" reported
+compare refresh-100 5 ours_hundred theirs_hundred "the same with 100" reported
+compare refresh-raw 10 ours_raw theirs_raw "20 images; ours checks signature and every block, systemd-confext neither" reported
 compare pick 3 ours_pick theirs_pick "one of 10,000 entries"
 if wanted size; then
     awk -v ours="$(stat -c %s small.raw)" -v theirs="$(stat -c %s systemd.raw)" \
