@@ -21,7 +21,6 @@ use sha2::Digest as _;
 use std::error::Error;
 use std::fs::File;
 use std::hint::black_box;
-use std::os::unix::fs::FileExt as _;
 
 /// What is hashed at a time: a part of it that is in the cache, in blocks.
 const PART_BYTES: usize = 256 << 10;
@@ -53,9 +52,11 @@ fn main() -> Result<(), Box<dyn Error>> {
             Ok(())
         }
         ["stream", data] => stream(data),
-        _ => Err("usage: bench-verity format DATA HASH | verify DATA HASH ROOT-HASH | ceiling MIB | single MIB | \
+        _ => Err(
+            "usage: bench-verity format DATA HASH | verify DATA HASH ROOT-HASH | ceiling MIB | single MIB | \
                   stream DATA"
-            .into()),
+                .into(),
+        ),
     }
 }
 
@@ -79,7 +80,7 @@ fn stream(data: &str) -> Result<(), Box<dyn Error>> {
     let place = || (vec![0; PART_BYTES], vec![[0; 32]; PART_BYTES / BLOCK_BYTES]);
     let parts = data.metadata()?.len() / part_bytes;
     Ok((0..parts).into_par_iter().try_for_each_init(place, |(part, digests), at| {
-        data.read_exact_at(part, at * part_bytes)?;
+        std::os::unix::fs::FileExt::read_exact_at(&data, part, at * part_bytes)?;
         many.digest_each(part, BLOCK_BYTES, digests);
         black_box(digests);
         std::io::Result::Ok(())
