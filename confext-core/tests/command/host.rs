@@ -340,6 +340,12 @@ fn a_stack_comes_is_exchanged_traced_and_goes() {
     assert_eq!(std::fs::read_to_string(root.join("etc/motd")).unwrap(), "of the host\n");
     assert_eq!((mounts_below(&root), loops_of(&root_hash)), (vec![], vec![]));
 
+    let writable = ask(&scratch, "merge", &["--mutable", "yes"]);
+    assert_eq!(writable["outcome"], "merged");
+    let written_to = ask(&scratch, "status", &["--class", "confext"]);
+    assert_eq!(written_to["hierarchies"][0]["record"]["mutable"]["mode"], "yes");
+    ask(&scratch, "unmerge", &[]);
+
     let both = ask(&scratch, "merge", &["--class", "both"]);
     let outcomes = |document: &Value| {
         let of = |at: usize| {
@@ -357,7 +363,7 @@ fn a_stack_comes_is_exchanged_traced_and_goes() {
     check("merge", &reports);
     assert!(reports.iter().all(|report| report["after"]["complete"] == true), "{reports:#?}");
     check("layer", &all(&reports, "layers"));
-    check("status", &[status]);
+    check("status", &[status, written_to]);
     let sources = traces.iter().filter_map(|trace| trace.get("source").cloned());
     let sources: Vec<_> = sources.chain(all(&traces, "sources")).collect();
     check("source", &sources);
