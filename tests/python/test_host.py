@@ -133,16 +133,16 @@ def test_what_is_the_same_is_told_by_identity_or_by_content(root: Path) -> None:
         confext.Host(root, detect=wrong)
 
 
-def test_what_is_merged_can_be_written_to(root: Path, host: confext.Host, put: Any) -> None:
-    put("a", etc="1")
+def test_what_is_merged_can_be_written_to(root: Path, host: confext.Host, put: Any, vendor: confext.KeyPair) -> None:
+    put("a")
     for mode in ("yes", "auto"):
-        writable = confext.Host(root, policy=host.policy, mutable=mode)
+        writable = confext.Host(root, certificates=vendor.certificate, mutable=mode)
         writable.merge()
         (root / "etc/written").write_text(mode)
         writable.unmerge()
         assert not (root / "etc/written").exists()
         assert (root / "var/lib/extensions.mutable/etc/written").read_text() == mode
-    ephemeral = confext.Host(root, policy=host.policy, mutable="ephemeral")
+    ephemeral = confext.Host(root, certificates=vendor.certificate, mutable="ephemeral")
     ephemeral.merge()
     (root / "etc/other").write_text("")
     (change,) = host.refresh().because

@@ -91,6 +91,8 @@ def test_long_work_tells_how_far_it_is(make: Make, vendor: confext.KeyPair, tmp_
 INTERRUPTED = """
 import os, signal, sys, confext
 image, certificate = sys.argv[1:]
+# Whoever runs this in the background has it ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 calls = []
 def progress(done, total):
     calls.append(done)

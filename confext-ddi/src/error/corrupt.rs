@@ -313,7 +313,7 @@ family! {
         /// A line of a configuration file is none of what can be there.
         SettingsLine { place: String, found: String } = "settings-line",
             "{place}: found {found:?}, expected a section, a key with its value below one, or a comment",
-            "write [SysExt] or [ConfExt], then KEY=VALUE lines; comments have lines of their own";
+            "write the section, SysExt or ConfExt in square brackets, then KEY=VALUE lines; comments have lines of their own";
         /// A section of a configuration file is not known.
         SettingsSection { place: String, found: String, expected: &'static str } = "settings-section",
             "{place}: found section {found:?}, expected {expected:?}",
