@@ -219,9 +219,9 @@ run_example() {
 integration() {
     local targets
     mapfile -t targets < <(awk -F'"' -v want="$1" '
-        /^\[/ { name = "" }
+        /^\[/ { name = ""; is_test = $0 == "[[test]]" }
         /^name *=/ { name = $2 }
-        /^path *=/ && index($2, want "/") == 1 && name { print "--test"; print name }' tests/Cargo.toml)
+        /^path *=/ && is_test && index($2, want "/") == 1 && name { print "--test"; print name }' tests/Cargo.toml)
     [[ ${#targets[@]} != 0 ]] || {
         echo "no test target lies in tests/$1"
         return 1

@@ -251,8 +251,13 @@ fn theirs(place: &Place, roots: usize) -> Vec<Vec<Option<BTreeSet<String>>>> {
     let one = |line: &&str| {
         let json: Value = serde_json::from_str(line).ok()?;
         let rows = json.as_array().unwrap().iter();
-        let names = rows.flat_map(|row| row["extensions"].as_array().unwrap());
-        Some(names.map(|name| name.as_str().unwrap().to_owned()).collect())
+        // 257 writes a word where there are none.
+        let of = |row: &Value| match &row["extensions"] {
+            Value::String(none) if none == "none" => Vec::new(),
+            names => names.as_array().unwrap().clone(),
+        };
+        let names: Vec<Value> = rows.flat_map(of).collect();
+        Some(names.iter().map(|name| name.as_str().unwrap().to_owned()).collect())
     };
     lines.chunks(CLASSES.len()).map(|chunk| chunk.iter().map(one).collect()).collect()
 }
@@ -280,6 +285,10 @@ fn an_extension_is_for_a_host_when_systemd_merges_it() {
         let (mut used, mut failed) = (0, 0);
         let mut wrong = Vec::new();
         for (number, per_class) in theirs.iter().enumerate() {
+            // 257 does not look for an initrd below `--root`.
+            if systemd == Systemd::Stable && HOSTS.get(number).is_some_and(|(_, is_initrd)| *is_initrd) {
+                continue;
+            }
             for (class, theirs) in CLASSES.iter().zip(per_class) {
                 let ours = ours(&place.path(&format!("roots/{number}")), *class);
                 let only = |a: &Option<BTreeSet<String>>, b: &Option<BTreeSet<String>>| {
