@@ -56,7 +56,8 @@ pub fn open_below(
 }
 
 /// A lookup that goes through `..` fails with `EAGAIN` when anything on the machine is renamed or mounted meanwhile,
-/// because it can then not be told that it stayed inside. That is to be tried again.
+/// because it can then not be told that it stayed inside. With a root of its own no path leads out: there `EXDEV` says that
+/// what was found was moved out, or its mount detached, before the lookup ended. Both are to be tried again.
 fn open(
     dir: BorrowedFd<'_>,
     path: impl Arg,
@@ -66,9 +67,11 @@ fn open(
 ) -> io::Result<OwnedFd> {
     const ATTEMPTS: u32 = 1000;
     let path = path.into_c_str()?;
+    let no_way_out = resolve.contains(ResolveFlags::IN_ROOT) && !resolve.contains(ResolveFlags::NO_XDEV);
     for _ in 1..ATTEMPTS {
         match rustix::fs::openat2(dir, &*path, flags, mode, resolve) {
             Err(Errno::AGAIN) => {}
+            Err(Errno::XDEV) if no_way_out => {}
             other => return Ok(other?),
         }
     }
