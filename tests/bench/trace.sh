@@ -4,6 +4,10 @@
 #
 #   tests/bench/trace.sh PROGRAM [IMAGES] [FILES]        as root; PROGRAM is the command confext
 set -euo pipefail
+[[ -x /usr/bin/time ]] || {
+    echo "trace.sh: needs /usr/bin/time (Debian package time)" >&2
+    exit 1
+}
 program=$(realpath "$1") images=${2:-100} files=${3:-500}
 [[ ${IN_NAMESPACE:-} ]] || exec env IN_NAMESPACE=1 unshare --mount --propagation private "$0" "$@"
 
@@ -36,5 +40,5 @@ measure --all
 measure --all --content
 measure --image i0
 measure --all --planned
-/usr/bin/env time -f 'at most %M KiB' "$program" --json trace --root host --all >report.json || true
+/usr/bin/time -f 'at most %M KiB' "$program" --json trace --root host --all >report.json
 "$program" --quiet unmerge --root host
