@@ -7,12 +7,17 @@ use confext_ddi::release::Class;
 use confext_ddi::signature::{Certificates, KeyPair, Time};
 use confext_ddi::{Limits, RootHash};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, XattrFlags, utimensat};
+use rustix::mount::MountFlags;
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
+use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What the identifiers of images follow from.
@@ -110,6 +115,38 @@ impl Place {
     /// The set of trusted certificates: the one of [`Place::key`].
     pub fn certificates(&self) -> Certificates {
         trust(&self.key)
+    }
+
+    /// Runs `test` in the mount namespace of the peer, after a command there that has to succeed.
+    pub fn during(&self, command: &str, test: impl FnOnce()) {
+        // Until the other end of the pipe is closed.
+        let script = format!("{command} >&2 && echo done && cat");
+        let mut peer = self
+            .systemd
+            .command(&[], self.dir())
+            .args(["sh", "-c", &script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(peer.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "done\n");
+        let theirs = File::open(format!("/proc/{}/ns/mnt", peer.id())).unwrap();
+        let ours = File::open("/proc/thread-self/ns/mnt").unwrap();
+        let enter = |namespace: &File| {
+            // Threads that were started from here, a pool for example, share root and working directory with this one.
+            // SAFETY: no descriptor table is unshared.
+            unsafe { unshare_unsafe(UnshareFlags::FS) }.unwrap();
+            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Mount)).unwrap();
+        };
+        enter(&theirs);
+        // Theirs shows the processes of the peer only.
+        rustix::mount::mount("proc", "/proc", "proc", MountFlags::empty(), None).unwrap();
+        test();
+        enter(&ours);
+        drop(peer.stdin.take());
+        assert!(peer.wait().unwrap().success());
     }
 
     /// Runs a command of systemd in this directory, with our certificate trusted; it has to succeed.

@@ -13,15 +13,9 @@ use confext_tests::namespace::run;
 use confext_tests::peer::{NAME, Place, Protect, SQUASHFS, settings_path, tree_of};
 use confext_tests::source::{self, Entry};
 use confext_tests::sweep::isolated;
-use rustix::mount::MountFlags;
-use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufRead as _, BufReader};
-use std::os::fd::AsFd as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 const CLASSES: [Class; 2] = [Class::Confext, Class::Sysext];
 type Record = BTreeMap<Vec<u8>, Entry>;
@@ -253,39 +247,15 @@ fn systemd_knows_a_stack_of_ours_and_takes_it_down() {
 
 /// Runs `test` where systemd has merged the extensions below `root`, in the peer's mount namespace.
 fn in_merge_of_systemd(place: &Place, class: Class, test: impl FnOnce()) {
-    let (program, root) = (format!("systemd-{class}"), format!("--root={}", place.text("root")));
-    // Until the other end of the pipe is closed.
-    let script = format!(
-        "{program} {root} --no-reload --image-policy=root=unprotected+absent merge >&2 && echo merged && cat"
-    );
     let verity = ["EMBEDDED", "GUESS", "SIDECAR"].map(|name| format!("SYSTEMD_DISSECT_VERITY_{name}=0"));
-    let mut peer = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/peer.sh"))
-        .arg(place.dir())
-        .arg("env")
-        .args(verity)
-        .args(["sh", "-c", &script])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(peer.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-    assert_eq!(line, "merged\n");
-    let theirs = File::open(format!("/proc/{}/ns/mnt", peer.id())).unwrap();
-    let ours = File::open("/proc/thread-self/ns/mnt").unwrap();
-    let enter = |namespace: &File| {
-        // Threads that were started from here, a pool for example, share root and working directory with this one.
-        // SAFETY: no descriptor table is unshared.
-        unsafe { rustix::thread::unshare_unsafe(UnshareFlags::FS) }.unwrap();
-        rustix::thread::move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Mount)).unwrap();
-    };
-    enter(&theirs);
-    // Theirs shows the processes of the peer only.
-    rustix::mount::mount("proc", "/proc", "proc", MountFlags::empty(), None).unwrap();
-    test();
-    enter(&ours);
-    drop(peer.stdin.take());
-    assert!(peer.wait().unwrap().success());
+    let root = place.text("root");
+    place.during(
+        &format!(
+            "env {} systemd-{class} --root={root} --no-reload --image-policy=root=unprotected+absent merge",
+            verity.join(" ")
+        ),
+        test,
+    );
 }
 
 /// Every path of a stack that systemd merged without looking at the hash tree: what it wrote down proves nothing.

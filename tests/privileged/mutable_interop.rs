@@ -1,10 +1,7 @@
 //! Stacks that can be written to, merged by systemd and taken away here, and the other way round.
 
-use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader};
-use std::os::fd::AsFd as _;
+use std::fs::{self};
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Command, Stdio};
 
 use confext_core::admission::Options;
 use confext_core::settings::Mutability;
@@ -15,8 +12,6 @@ use confext_ddi::policy::Policy;
 use confext_ddi::release::Class;
 use confext_tests::peer::{Place, Systemd};
 use confext_tests::sweep::isolated;
-use rustix::mount::MountFlags;
-use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 
 const MODES: [Mutability; 4] = [Mutability::Yes, Mutability::Auto, Mutability::Import, Mutability::Ephemeral];
 const DIRECTORY: &str = "root/var/lib/extensions.mutable";
@@ -64,37 +59,8 @@ fn assert_gone(place: &Place, mode: Mutability, written: bool) {
 
 /// Runs `test` in the mount namespace of the peer, where systemd has merged.
 fn in_merge_of_systemd(place: &Place, mode: Mutability, test: impl FnOnce()) {
-    let root = format!("--root={}", place.text("root"));
-    let script =
-        format!("systemd-confext {root} --no-reload --mutable={mode} merge >&2 && echo merged && cat");
-    let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/peer.sh"));
-    if place.systemd() == Systemd::Stable {
-        command.arg("--stable");
-    }
-    let mut peer = command
-        .arg(place.dir())
-        .args(["sh", "-c", &script])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(peer.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-    assert_eq!(line, "merged\n");
-    let theirs = File::open(format!("/proc/{}/ns/mnt", peer.id())).unwrap();
-    let ours = File::open("/proc/thread-self/ns/mnt").unwrap();
-    let enter = |namespace: &File| {
-        // SAFETY: no descriptor table is unshared.
-        unsafe { rustix::thread::unshare_unsafe(UnshareFlags::FS) }.unwrap();
-        rustix::thread::move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Mount)).unwrap();
-    };
-    enter(&theirs);
-    // Theirs shows the processes of the peer only.
-    rustix::mount::mount("proc", "/proc", "proc", MountFlags::empty(), None).unwrap();
-    test();
-    enter(&ours);
-    drop(peer.stdin.take());
-    assert!(peer.wait().unwrap().success());
+    let root = place.text("root");
+    place.during(&format!("systemd-confext --root={root} --no-reload --mutable={mode} merge"), test);
 }
 
 #[test]
