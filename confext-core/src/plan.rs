@@ -1,5 +1,6 @@
 //! [`Plan`]: what a merge would do, path by path, and what speaks against it. A dry run is a value.
 
+mod layers;
 mod veto;
 mod visible;
 
@@ -18,6 +19,8 @@ use crate::discover::{Rejection, Severity};
 use crate::error::{Error, Result};
 use crate::state;
 
+pub(crate) use layers::compare;
+pub use layers::{Fate, LayerChange};
 pub use veto::{Allowance, Veto, VetoKind};
 use visible::{Floors, Seen};
 
@@ -29,7 +32,11 @@ pub struct Plan {
     pub class: Class,
     /// All extensions that would be stacked, bottom first, also those that something speaks against.
     pub layers: Vec<state::Layer>,
-    /// The hierarchies that would be merged; those no extension has files in are left alone.
+    /// What becomes of each extension, compared with what is merged now: those of the stack that would be, bottom first,
+    /// then those that would go. An extension that a merge leaves out is not part of it.
+    pub layer_changes: Vec<LayerChange>,
+    /// The hierarchies that would be merged; those no extension has files in are left alone, unless they are to be written
+    /// to.
     pub hierarchies: Vec<Hierarchy>,
     /// What speaks against it, in the order of layers and paths.
     pub vetoes: Vec<Veto>,
@@ -70,6 +77,8 @@ pub struct Hierarchy {
     pub changes: Vec<Change>,
     /// Directories with files of several, which stay what they are, sorted by bytes.
     pub merged: Vec<MergedDirectory>,
+    /// Where writes would go, and what was written before would be seen: as it would be recorded.
+    pub mutable: state::Mutable,
 }
 
 /// A directory with files of more than one extension, or of an extension and the host.
@@ -179,6 +188,7 @@ impl Plan {
         let mut plan = Self {
             class,
             layers: Vec::new(),
+            layer_changes: Vec::new(),
             hierarchies: Vec::new(),
             vetoes: Vec::new(),
             refused: Vec::new(),
@@ -205,7 +215,8 @@ impl Plan {
                 merged.extend(merge_of(input, path, seen));
             }
             let layers = input.layers.iter().map(|layer| layer.name.to_owned()).collect();
-            plan.hierarchies.push(Hierarchy { path: input.hierarchy, layers, changes, merged });
+            let mutable = state::Mutable::default();
+            plan.hierarchies.push(Hierarchy { path: input.hierarchy, layers, changes, merged, mutable });
         }
         Ok(plan)
     }
@@ -244,9 +255,12 @@ impl Refusal {
     }
 
     fn of_veto(veto: &Veto) -> Self {
-        let error = veto.to_error();
-        let name = Some(veto.layer.clone());
-        Self { name, code: error.code(), message: error.explain(), hint: error.hint() }
+        Self { name: Some(veto.layer.clone()), ..Self::of_error(&veto.to_error()) }
+    }
+
+    /// Of what no extension is to blame for.
+    pub(crate) fn of_error(error: &Error) -> Self {
+        Self { name: None, code: error.code(), message: error.explain(), hint: error.hint() }
     }
 }
 

@@ -16,6 +16,7 @@ mod retire;
 mod select;
 mod staging;
 mod submounts;
+mod upper;
 mod workdir;
 
 use std::os::fd::OwnedFd;
@@ -53,7 +54,7 @@ pub(crate) struct Tree {
     /// Whether the host lacks the directory.
     pub(crate) mount_point: MountPoint,
     /// The layer that writes go to.
-    upper: Option<mutable::Upper>,
+    upper: Option<upper::Upper>,
     /// What is to be done about a stack that could be written to.
     retired: Option<retire::Retired>,
 }

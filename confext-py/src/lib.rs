@@ -81,7 +81,11 @@ mod _confext {
     #[pymodule_export]
     use crate::pick::{Picked, pick};
     #[pymodule_export]
-    use crate::plan::{Attributes, Hierarchy, MergedDirectory, PathChange, Plan, Refusal, Shadowed, Veto};
+    use crate::origins::Origins;
+    #[pymodule_export]
+    use crate::plan::{
+        Attributes, Hierarchy, LayerChange, MergedDirectory, PathChange, Plan, Refusal, Shadowed, Veto,
+    };
     #[pymodule_export]
     use crate::policy::{Policy, PolicyFinding};
     #[pymodule_export]
@@ -93,5 +97,5 @@ mod _confext {
     #[pymodule_export]
     use crate::stack::Stack;
     #[pymodule_export]
-    use crate::status::{Doubt, Status};
+    use crate::status::{Doubt, Mutable, Status};
 }

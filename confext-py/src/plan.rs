@@ -2,13 +2,14 @@
 
 use std::ffi::OsString;
 
-use confext_core::plan::{self, Effect};
+use confext_core::plan::{self, Effect, Fate};
 
 use crate::after::After;
 use crate::argument::text;
 use crate::contents::kind;
 use crate::layer::{Layer, Rejection};
 use crate::record::{Tuple, record};
+use crate::status::Mutable;
 
 record! {
     /// Owner and mode.
@@ -79,6 +80,19 @@ record! {
 }
 
 record! {
+    /// An extension that is merged now, or would be, or both.
+    LayerChange {
+        /// The extension's name.
+        name: String,
+        /// `added`, `removed`, `replaced` (another one of its name would be merged), `rechecked` (the same one, but checked
+        /// differently, or elsewhere), `kept`, or `unknown` (another program merged one of its name).
+        change: &'static str,
+        /// The test that says that it is another one, or the same: `root-hash`, `file`, `directory` or `content`.
+        test: Option<&'static str>,
+    }
+}
+
+record! {
     /// What a merge would do to one hierarchy.
     Hierarchy {
         /// `usr`, `opt` or `etc`.
@@ -89,6 +103,8 @@ record! {
         changes: Tuple<PathChange>,
         /// Directories with files of several, sorted by their bytes.
         merged: Tuple<MergedDirectory>,
+        /// Where writes would go, and what was written before would be seen.
+        mutable: Mutable,
     }
 }
 
@@ -125,6 +141,9 @@ record! {
         refused: Tuple<Rejection>,
         /// The extensions of the stack, bottom first.
         layers: Tuple<Layer>,
+        /// What becomes of each extension, compared with what is merged now: the stack that would be, bottom first, then
+        /// those that would go.
+        layer_changes: Tuple<LayerChange>,
         /// Why a merge would end with an error, if it would.
         refusal: Option<Refusal>,
         /// Who has to hear of it, compared with what is merged now.
@@ -140,6 +159,7 @@ impl From<&plan::Plan> for Plan {
             vetoes: plan.vetoes.iter().collect(),
             refused: plan.refused.iter().collect(),
             layers: plan.layers.iter().collect(),
+            layer_changes: plan.layer_changes.iter().collect(),
             refusal: plan.refusal.as_ref().map(Refusal::from),
             after: (&plan.after).into(),
         }
@@ -153,7 +173,22 @@ impl From<&plan::Hierarchy> for Hierarchy {
             layers: hierarchy.layers.iter().cloned().collect(),
             changes: hierarchy.changes.iter().collect(),
             merged: hierarchy.merged.iter().collect(),
+            mutable: (&hierarchy.mutable).into(),
         }
+    }
+}
+
+impl From<&plan::LayerChange> for LayerChange {
+    fn from(changed: &plan::LayerChange) -> Self {
+        let (change, test) = match changed.fate {
+            Fate::Added => ("added", None),
+            Fate::Removed => ("removed", None),
+            Fate::Replaced { test } => ("replaced", Some(test)),
+            Fate::Rechecked => ("rechecked", None),
+            Fate::Kept { test } => ("kept", Some(test)),
+            _ => ("unknown", None),
+        };
+        Self { name: changed.name.clone(), change, test }
     }
 }
 

@@ -1,6 +1,6 @@
 //! How the hierarchies of a host stand.
 
-use confext_core::state::{self, HierarchyState};
+use confext_core::state::{self, HierarchyState, Writes};
 
 use crate::layer::Layer;
 use crate::record::{Tuple, record};
@@ -14,6 +14,23 @@ record! {
         found: String,
         /// What it should be.
         expected: String,
+    }
+}
+
+record! {
+    /// Whether a hierarchy can be written to while it is merged. Paths are inside the root, without a slash at the front.
+    Mutable {
+        /// `no`, `yes`, `auto`, `import`, `ephemeral` or `ephemeral-import`.
+        mode: &'static str,
+        /// Where writes go: `nowhere` (they are refused), `directory`, `host` (the host's own directory, above all
+        /// extensions) or `memory` (they are gone with the stack).
+        writes: &'static str,
+        /// The directory that writes go to.
+        path: Option<String>,
+        /// The overlay's work directory.
+        work: Option<String>,
+        /// The directory with what was written before, where that is only seen.
+        imported: Option<String>,
     }
 }
 
@@ -34,6 +51,8 @@ record! {
         policy: Option<String>,
         /// What it is made of, bottom first; `None` when another program merged it.
         layers: Option<Tuple<Layer>>,
+        /// Whether it can be written to; `None` when another program merged it.
+        mutable: Option<Mutable>,
         /// Where what is mounted is not as it was written down.
         doubts: Tuple<Doubt>,
     }
@@ -49,6 +68,7 @@ impl From<&state::Status> for Status {
             since: None,
             policy: None,
             layers: None,
+            mutable: None,
             doubts: Tuple(Vec::new()),
         };
         match &status.state {
@@ -59,10 +79,23 @@ impl From<&state::Status> for Status {
                 since: Some(*since),
                 policy: record.as_ref().map(|record| record.policy.clone()),
                 layers: record.as_ref().map(|record| record.layers.iter().collect()),
+                mutable: record.as_ref().map(|record| (&record.mutable).into()),
                 doubts: doubts.iter().collect(),
                 ..plain("merged")
             },
         }
+    }
+}
+
+impl From<&state::Mutable> for Mutable {
+    fn from(mutable: &state::Mutable) -> Self {
+        let (writes, path, work) = match &mutable.writes {
+            Writes::Nowhere => ("nowhere", None, None),
+            Writes::Directory { path, work } => ("directory", Some(path.clone()), Some(work.clone())),
+            Writes::Host { work } => ("host", None, Some(work.clone())),
+            Writes::Memory => ("memory", None, None),
+        };
+        Self { mode: mutable.mode.as_str(), writes, path, work, imported: mutable.imported.clone() }
     }
 }
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 
 use confext_core::admission::{Exchange, OnBad, Options, Replace};
-use confext_core::plan::VetoKind;
+use confext_core::plan::{Fate, Plan, VetoKind};
 use confext_core::stack::{Change, Merged, Outcome};
 use confext_core::state::HierarchyState;
 use confext_core::{list, merge, plan, refresh, status};
@@ -398,8 +398,32 @@ fn a_plan_is_the_same_before_and_after_the_merge() {
         let before = plan(&root.host(), Class::Confext, &unprotected()).unwrap();
         assert_eq!(before.hierarchies[0].layers, ["a", "b"]);
         assert_eq!(before.objection(&[]), None);
+        let fates = |plan: &Plan| -> Vec<_> {
+            plan.layer_changes.iter().map(|change| (change.name.clone(), change.fate)).collect()
+        };
+        let pair = |name: &str, fate| (name.to_owned(), fate);
+        assert_eq!(fates(&before), [pair("a", Fate::Added), pair("b", Fate::Added)]);
         root.merge(Class::Confext).unwrap();
-        assert_eq!(plan(&root.host(), Class::Confext, &unprotected()).unwrap(), before);
+        let test = "directory";
+        let mut after = plan(&root.host(), Class::Confext, &unprotected()).unwrap();
+        assert_eq!(fates(&after), [pair("a", Fate::Kept { test }), pair("b", Fate::Kept { test })]);
+        after.layer_changes.clone_from(&before.layer_changes);
+        assert_eq!(after, before);
+
+        root.confext("b", "etc/new/y", "b").confext("c", "etc/c", "c");
+        fs::remove_dir_all(root.path("var/lib/confexts/a")).unwrap();
+        let mut options = unprotected();
+        let found = fates(&plan(&root.host(), Class::Confext, &options).unwrap());
+        let (replaced, removed) = (pair("b", Fate::Replaced { test }), pair("a", Fate::Removed));
+        assert_eq!(found, [replaced.clone(), pair("c", Fate::Added), removed.clone()]);
+        // One that is objected to is left out, or stops all.
+        root.file("var/lib/confexts/c/etc/os-release", "ID=other\n");
+        let found = plan(&root.host(), Class::Confext, &options).unwrap();
+        assert_eq!(found.refusal.as_ref().unwrap().code, "replaces-os-release");
+        assert_eq!(fates(&found), [replaced.clone(), pair("c", Fate::Added), removed.clone()]);
+        options.on_bad = OnBad::Skip;
+        let found = plan(&root.host(), Class::Confext, &options).unwrap();
+        assert_eq!((&found.refusal, fates(&found)), (&None, vec![replaced, removed]));
         root.unmerge(Class::Confext);
     });
 }

@@ -9,7 +9,7 @@ use confext_core::admission::Options;
 use confext_core::settings::Mutability;
 use confext_core::stack::{Change, Outcome, Report, Stack};
 use confext_core::state::{HierarchyState, Record, Writes};
-use confext_core::{Error, merge, refresh, status, unmerge};
+use confext_core::{Error, merge, plan, refresh, status, unmerge};
 use confext_ddi::release::Class;
 use confext_tests::root::{Root, unprotected};
 use confext_tests::sweep::isolated;
@@ -208,6 +208,45 @@ fn a_link_to_the_hierarchy_puts_the_host_on_top() {
             assert!(!root.path("etc/.systemd-confext").exists());
             fs::remove_dir_all(root.path("var/lib/confexts/b")).unwrap();
         }
+    });
+}
+
+/// What a plan says of writing is what the merge writes down.
+#[test]
+#[ignore = "needs root"]
+fn a_plan_says_where_writes_go() {
+    isolated(|| {
+        let root = host();
+        let planned = |mode| plan(&root.host(), Class::Confext, &with(mode)).unwrap();
+        for prepared in [false, true] {
+            for mode in Mutability::ALL {
+                let before = planned(mode).hierarchies.remove(0).mutable;
+                merged(&root, mode).unwrap();
+                assert_eq!(before, record(&root, Class::Confext, "etc").mutable, "{mode}");
+                // The stack that is there has one of the work directories.
+                let next = planned(mode).hierarchies.remove(0).mutable;
+                root.confext("a", &format!("etc/{mode}"), "a");
+                refreshed(&root, mode);
+                assert_eq!(next, record(&root, Class::Confext, "etc").mutable, "{mode}");
+                taken_away(&root);
+                if !prepared {
+                    let _ = fs::remove_dir_all(root.path(DIRECTORY));
+                }
+            }
+            root.file(&format!("{DIRECTORY}/etc/before"), "before");
+            fs::set_permissions(root.path(&format!("{DIRECTORY}/etc")), fs::Permissions::from_mode(0o751))
+                .unwrap();
+        }
+        fs::set_permissions(root.path(&format!("{DIRECTORY}/etc")), fs::Permissions::from_mode(0o777))
+            .unwrap();
+        for mode in [Mutability::Yes, Mutability::Auto] {
+            assert_eq!(planned(mode).refusal.unwrap().code, "mutable-mode");
+        }
+        // Without files of an extension, too.
+        let found = plan(&root.host(), Class::Sysext, &with(Mutability::Ephemeral)).unwrap();
+        let [usr] = &found.hierarchies[..] else { panic!("{found:?}") };
+        assert_eq!((usr.path, usr.layers.len(), &usr.mutable.writes), ("usr", 0, &Writes::Memory));
+        assert_eq!(root.mounts(), [""; 0]);
     });
 }
 

@@ -11,9 +11,10 @@ use super::host;
 use super::list::write_refused;
 use super::merge::write_after;
 use super::output::{Output, View};
+use super::status::write_mutable;
 use super::text::{Clean, Path};
 use crate::discover::Severity;
-use crate::plan::{Attributes, Change, Effect, Plan, Veto};
+use crate::plan::{Attributes, Change, Effect, Fate, LayerChange, Plan, Veto};
 use crate::stack;
 
 /// Shows what a merge would change, path by path, and what speaks against it. Changes nothing.
@@ -48,9 +49,16 @@ impl View for Preview {
         if self.plan.hierarchies.is_empty() {
             writeln!(out, "{}: nothing would be merged", self.plan.class)?;
         }
+        for change in &self.plan.layer_changes {
+            write_layer_change(change, out)?;
+        }
         for hierarchy in &self.plan.hierarchies {
-            let layers = hierarchy.layers.join(", ");
-            writeln!(out, "{}: {} of {}, bottom first", hierarchy.path, self.plan.class, Clean(&layers))?;
+            let (path, class, layers) = (hierarchy.path, self.plan.class, hierarchy.layers.join(", "));
+            match hierarchy.layers.is_empty() {
+                true => writeln!(out, "{path}: merged without a {class}")?,
+                false => writeln!(out, "{path}: {class} of {}, bottom first", Clean(&layers))?,
+            }
+            write_mutable(&hierarchy.mutable, out)?;
             for change in &hierarchy.changes {
                 write_change(hierarchy.path, change, out)?;
             }
@@ -73,6 +81,19 @@ pub(super) fn write_veto(veto: &Veto, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "objection [{}] to {}{allowed}", veto.kind.code(), Clean(&veto.layer))?;
     writeln!(out, "  path     {}/{}", veto.hierarchy, Path(&veto.path))?;
     writeln!(out, "  reason   found {}, expected {}", Clean(&veto.found), Clean(&veto.expected))
+}
+
+/// What becomes of an extension.
+fn write_layer_change(change: &LayerChange, out: &mut dyn Write) -> io::Result<()> {
+    let name = Clean(&change.name);
+    match change.fate {
+        Fate::Added => writeln!(out, "{name}: new"),
+        Fate::Removed => writeln!(out, "{name}: would go"),
+        Fate::Replaced { test } => writeln!(out, "{name}: another one is merged: its {test} differs"),
+        Fate::Rechecked => writeln!(out, "{name}: merged, but checked differently, or from elsewhere"),
+        Fate::Kept { test } => writeln!(out, "{name}: merged: same {test}"),
+        Fate::Unknown => writeln!(out, "{name}: one of this name is merged, by another program"),
+    }
 }
 
 fn write_change(hierarchy: &str, change: &Change, out: &mut dyn Write) -> io::Result<()> {

@@ -69,7 +69,7 @@ impl View for Answer {
 }
 
 /// Where writes go, if they go anywhere.
-fn write_mutable(mutable: &Mutable, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn write_mutable(mutable: &Mutable, out: &mut dyn Write) -> io::Result<()> {
     match &mutable.writes {
         Writes::Nowhere => {}
         Writes::Directory { path, .. } => writeln!(out, "  writes go to /{}", Clean(path))?,

@@ -8,6 +8,7 @@ use super::{Change, bare};
 use crate::attach::Mode;
 use crate::error::Result;
 use crate::host::Host;
+use crate::plan::Fate;
 use crate::state::{Layer, Merged, Record};
 
 /// Whether a change did not come to its end: there are two stacks over a hierarchy, or none where its record has one.
@@ -81,13 +82,11 @@ fn compare(found: &[Layer], wanted: &[Layer], changes: &mut Vec<Change>) {
         let name = name.clone();
         match wanted.get(&name) {
             None => changes.push(Change::Removed { name }),
-            Some(now) if now.identity != before.identity => {
-                changes.push(Change::Replaced { name, test: now.identity.test() });
-            }
-            Some(now) if now.checked != before.checked || now.path != before.path => {
-                changes.push(Change::Rechecked { name });
-            }
-            Some(_) => {}
+            Some(now) => match Fate::between(before, now) {
+                Fate::Replaced { test } => changes.push(Change::Replaced { name, test }),
+                Fate::Rechecked => changes.push(Change::Rechecked { name }),
+                _ => {}
+            },
         }
     }
     for name in wanted.keys().filter(|name| !found.contains_key(*name)) {

@@ -9,11 +9,12 @@ use confext_ddi::fs::{Below, FileSystem};
 use confext_ddi::release::Class;
 use confext_ddi::settings::Mutability;
 
-use super::mutable::{Over, Target};
+use super::mutable::Target;
 use super::overlay::{self, Parts};
 use super::retire::Retired;
 use super::staging::Staging;
 use super::submounts::{self, Submount};
+use super::upper::Over;
 use super::{Audience, MountPoint, Selection, Stack, Tree, bare, origin};
 use crate::admission::{Body, Extension, LeftOut, Matched, Matcher, Options};
 use crate::attach::attach;
@@ -70,6 +71,12 @@ impl Stack {
         plan.layers.clone_from(&layers);
         let request = |layer: &Mounted| (layer.record.name.clone(), layer.request.clone());
         plan.heard.requests = mounted.iter().map(request).collect();
+        for planned in &mut plan.hierarchies {
+            let ground = grounds.iter().find(|ground| ground.hierarchy == planned.path);
+            let written =
+                ground.map(|ground| ground.target.planned(ground.hierarchy, options.mutability, None));
+            planned.mutable = written.unwrap_or_default();
+        }
         let written = |ground: &Ground| {
             Some((format!("/{}", ground.hierarchy), ground.target.origin(ground.hierarchy)?))
         };
@@ -355,7 +362,7 @@ impl Ground {
         })
     }
 
-    /// For the plan; `None` when no extension has files here any more.
+    /// For the plan; `None` when no extension has files here any more and nothing is to be written.
     fn input<'a>(&'a self, mounted: &'a [Mounted]) -> Option<Input<'a>> {
         let layer = |layer: &'a Mounted| {
             let files = layer.directories.get(self.hierarchy)?;
@@ -363,7 +370,8 @@ impl Ground {
         };
         let layers: Vec<_> = mounted.iter().filter_map(layer).collect();
         let base = self.base.as_ref().map(|base| -> &dyn FileSystem { base });
-        (!layers.is_empty()).then_some(Input { hierarchy: self.hierarchy, layers, base })
+        let acts = self.target.acts(self.mount_point == MountPoint::Present);
+        (acts || !layers.is_empty()).then_some(Input { hierarchy: self.hierarchy, layers, base })
     }
 }
 

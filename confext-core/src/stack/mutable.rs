@@ -8,17 +8,16 @@ use confext_ddi::settings::Mutability;
 use rustix::fs::{AtFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 
-use super::overlay::copy_attributes;
-use super::workdir::{self, Work};
-use super::{Audience, Change, retire, submounts};
+use super::upper::Over;
+use super::{Audience, Change, retire, workdir};
 use crate::directory;
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::state::{self, Current, Merged, Mutable, Record, Writes};
-use crate::sys::{self, Depth, FsContext, Mode, MountAttrFlags, OFlags, Sharing};
+use crate::sys::{self, OFlags};
 
 /// Where the directories that writes go to are.
-const DIRECTORY: &str = "var/lib/extensions.mutable";
+pub(super) const DIRECTORY: &str = "var/lib/extensions.mutable";
 /// Whatever is merged, writes do not go below it.
 const HIERARCHIES: [&str; 3] = ["usr", "opt", "etc"];
 
@@ -42,9 +41,9 @@ pub(crate) enum Target {
 /// A directory that is there.
 #[derive(Debug)]
 pub(crate) struct Found {
-    fd: OwnedFd,
+    pub(super) fd: OwnedFd,
     /// Inside the root, links resolved.
-    path: PathBuf,
+    pub(super) path: PathBuf,
 }
 
 /// A hierarchy's name in one word, as in the name of its directory.
@@ -124,6 +123,23 @@ impl Target {
             }
             Self::Nothing | Self::Missing | Self::Memory(None) => None,
         }
+    }
+
+    /// What a merge of this comes to, as it is written down.
+    pub(crate) fn planned(&self, hierarchy: &str, mode: Mutability, occupied: Option<&Path>) -> Mutable {
+        let made = Path::new(DIRECTORY).join(component(hierarchy));
+        let path = self.path().unwrap_or(&made);
+        let text = |path: &Path| path.display().to_string();
+        let outer = path.parent().unwrap_or(Path::new(""));
+        let work = || text(&workdir::free(outer, hierarchy, occupied));
+        let writes = match self {
+            Self::Nothing | Self::Import(_) => Writes::Nowhere,
+            Self::Directory(_) | Self::Missing => Writes::Directory { path: text(path), work: work() },
+            Self::Host(_) => Writes::Host { work: work() },
+            Self::Memory(_) => Writes::Memory,
+        };
+        let imported = self.imported().and(self.path()).map(text);
+        Mutable { mode, writes, imported }
     }
 
     /// Whether a merge of this comes to what was merged.
@@ -219,61 +235,9 @@ fn look(host: &Host, hierarchy: &str) -> Result<Option<(Found, Whose)>> {
     Ok(Some((Found { fd, path }, Whose::Other)))
 }
 
-fn same_file(a: BorrowedFd<'_>, b: BorrowedFd<'_>) -> std::io::Result<bool> {
+pub(super) fn same_file(a: BorrowedFd<'_>, b: BorrowedFd<'_>) -> std::io::Result<bool> {
     let id = |stat: &sys::Statx| (stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino);
     Ok(id(&directory::statx(a)?) == id(&directory::statx(b)?))
-}
-
-/// What a hierarchy is made writable over.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Over<'a> {
-    pub(crate) host: &'a Host,
-    pub(crate) class: Class,
-    pub(crate) hierarchy: &'a str,
-    /// The host's own directory; `None` where it has none.
-    pub(crate) base: Option<BorrowedFd<'a>>,
-    /// The work directory of the stack that is there now.
-    pub(crate) occupied: Option<&'a Path>,
-}
-
-/// The layer that writes go to, with what an overlay needs beside it. What was made for it is removed when this is dropped,
-/// unless it is kept.
-#[derive(Debug)]
-pub(crate) struct Upper {
-    pub(crate) directory: OwnedFd,
-    pub(crate) work: OwnedFd,
-    /// A detached mount is gone with the descriptor it was made with, whatever else is open below it.
-    _mount: OwnedFd,
-    // In this order: what is beside a directory, then the directory.
-    guard: Option<Work>,
-    made: Vec<Made>,
-}
-
-impl Upper {
-    /// The stack is in place: what was made for it stays.
-    pub(crate) fn keep(mut self) {
-        if let Some(work) = &mut self.guard {
-            work.keep();
-        }
-        self.made.iter_mut().for_each(|made| made.kept = true);
-    }
-}
-
-/// A directory that was made on the way.
-#[derive(Debug)]
-struct Made {
-    parent: OwnedFd,
-    name: PathBuf,
-    kept: bool,
-}
-
-impl Drop for Made {
-    fn drop(&mut self) {
-        if !self.kept {
-            // It stays when somebody put something into it.
-            let _ = rustix::fs::unlinkat(&self.parent, &self.name, AtFlags::REMOVEDIR);
-        }
-    }
 }
 
 impl Target {
@@ -308,137 +272,9 @@ impl Target {
             Ok(_) => Err(Error::conflict("mutable-directory", target(), metadata, "nothing of this name")),
         }
     }
-
-    /// Makes what is missing: the layer for writes, and what is written down about it.
-    ///
-    /// # Errors
-    ///
-    /// As [`check`](Self::check) for a directory that is made; `mutable-directory`, `work-directory`; `os`. Nothing is left
-    /// behind.
-    pub(crate) fn prepare(&self, over: &Over<'_>, mode: Mutability) -> Result<(Option<Upper>, Mutable)> {
-        let text = |path: &Path| path.display().to_string();
-        let imported = match self {
-            Self::Import(found) | Self::Memory(Some(found)) => Some(text(&found.path)),
-            _ => None,
-        };
-        let mutable = |writes| Mutable { mode, writes, imported: imported.clone() };
-        Ok(match self {
-            Self::Nothing | Self::Import(_) => (None, mutable(Writes::Nowhere)),
-            Self::Memory(_) => (Some(in_memory(over)?), mutable(Writes::Memory)),
-            Self::Directory(found) => {
-                let (upper, work) = on_disk(over, found, found.fd.as_fd(), Vec::new())?;
-                (Some(upper), mutable(Writes::Directory { path: text(&found.path), work: text(&work) }))
-            }
-            Self::Missing => {
-                let (found, made) = make(over)?;
-                let (upper, work) = on_disk(over, &found, found.fd.as_fd(), made)?;
-                (Some(upper), mutable(Writes::Directory { path: text(&found.path), work: text(&work) }))
-            }
-            Self::Host(found) => {
-                let (upper, work) = on_disk(over, found, over.base.unwrap_or(found.fd.as_fd()), Vec::new())?;
-                (Some(upper), mutable(Writes::Host { work: text(&work) }))
-            }
-        })
-    }
 }
 
-/// Opens the directory `expected`, and a new work directory beside it, below a private copy of the mount they are in.
-fn on_disk(
-    over: &Over<'_>,
-    found: &Found,
-    expected: BorrowedFd<'_>,
-    made: Vec<Made>,
-) -> Result<(Upper, PathBuf)> {
-    let target = || over.host.display(&found.path);
-    let failed = |error| Error::os("open", target(), error);
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let parent =
-        rustix::fs::openat(&found.fd, "..", flags, Mode::empty()).map_err(|errno| failed(errno.into()))?;
-    let (outer, name) = (over.host.path_of(parent.as_fd()), found.path.file_name());
-    let (Some(outer), Some(name)) = (outer, name) else { return Err(failed(Errno::STALE.into())) };
-    let mount = sys::clone_tree(parent.as_fd(), c"", Depth::Single).map_err(failed)?;
-    submounts::make_private(mount.as_fd()).map_err(failed)?;
-    let directory =
-        rustix::fs::openat(&mount, name, flags, Mode::empty()).map_err(|errno| failed(errno.into()))?;
-    if !same_file(directory.as_fd(), expected).map_err(failed)? {
-        let expected =
-            "a directory on the file system of the one it is in: the work directory goes beside it";
-        return Err(Error::conflict("mutable-directory", target(), "a mount of its own", expected));
-    }
-    let names = workdir::names(over.hierarchy);
-    let free = names.iter().find(|name| over.occupied != Some(&outer.join(name)));
-    let name = free.map_or("", String::as_str);
-    let guard = Work::make(mount.as_fd(), name)?;
-    let upper = Upper { directory, work: guard.open()?, _mount: mount, guard: Some(guard), made };
-    Ok((upper, outer.join(name)))
-}
-
-/// A directory in memory that looks like the hierarchy.
-fn in_memory(over: &Over<'_>) -> Result<Upper> {
-    let context = FsContext::open("tmpfs")?;
-    context.set_string("source", over.class.as_str())?;
-    context.set_string("mode", "0700")?;
-    context.create(Sharing::Shared)?;
-    let root = context.mount(MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOSUID)?;
-    let failed = |error| Error::os("make", "a directory in memory", error);
-    let make = |name: &str, mode| {
-        rustix::fs::mkdirat(&root, name, Mode::from_raw_mode(mode))?;
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        rustix::fs::openat(&root, name, flags, Mode::empty())
-    };
-    let directory = make("upper", 0o755).map_err(|errno| failed(errno.into()))?;
-    let work = make("work", 0o700).map_err(|errno| failed(errno.into()))?;
-    if let Some(base) = over.base {
-        copy_attributes(base, directory.as_fd()).map_err(failed)?;
-    }
-    Ok(Upper { directory, work, _mount: root, guard: None, made: Vec::new() })
-}
-
-/// Makes the directory of a hierarchy, with those on the way to it.
-fn make(over: &Over<'_>) -> Result<(Found, Vec<Made>)> {
-    let place = Path::new(DIRECTORY).join(component(over.hierarchy));
-    let mut made = Vec::new();
-    let (mut path, mut fd) = (PathBuf::new(), None);
-    for name in &place {
-        let outer = fd.take();
-        path.push(name);
-        let target = || over.host.display(&path);
-        fd = Some(
-            match over.host.open_path(&path, OFlags::DIRECTORY) {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                    let parent = match outer {
-                        Some(outer) => Ok(outer),
-                        None => over.host.root().try_clone_to_owned(),
-                    };
-                    let parent = parent.map_err(|error| Error::os("open", target(), error))?;
-                    match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
-                        Ok(()) => {}
-                        Err(Errno::EXIST) => {
-                            let found = "a link to nothing";
-                            return Err(Error::conflict("mutable-directory", target(), found, "a directory"));
-                        }
-                        Err(Errno::ROFS) => return Err(read_only(target())),
-                        Err(errno) => return Err(Error::os("make", target(), errno)),
-                    }
-                    // The innermost first.
-                    made.insert(0, Made { parent, name: PathBuf::from(name), kept: false });
-                    over.host.open_path(&path, OFlags::DIRECTORY | OFlags::NOFOLLOW)
-                }
-                opened => opened,
-            }
-            .map_err(|error| Error::os("open", target(), error))?,
-        );
-    }
-    let failed = |error| Error::os("make", over.host.display(&place), error);
-    let fd = fd.ok_or_else(|| failed(Errno::NOENT.into()))?;
-    if let Some(base) = over.base {
-        copy_attributes(base, fd.as_fd()).map_err(failed)?;
-    }
-    let path = over.host.path_of(fd.as_fd()).ok_or_else(|| failed(Errno::STALE.into()))?;
-    Ok((Found { fd, path }, made))
-}
-
-fn read_only(target: String) -> Error {
+pub(super) fn read_only(target: String) -> Error {
     Error::conflict("mutable-read-only", target, "a read-only file system", "one that can be written to")
 }
 

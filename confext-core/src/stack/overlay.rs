@@ -11,9 +11,9 @@ use confext_ddi::release::Class;
 use rustix::fs::{Gid, StatVfsMountFlags, Uid, XattrFlags};
 use rustix::io::Errno;
 
-use super::mutable::Upper;
 use super::staging::{Recipe, Staging};
 use super::submounts::{self, Submount};
+use super::upper::Upper;
 use super::workdir;
 use crate::directory;
 use crate::error::{Error, Result};

@@ -1,6 +1,7 @@
 //! What a merge would do and what there is to merge: nothing is changed.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use confext_ddi::fs::{FileSystem, FileType};
 use confext_ddi::release::Class;
@@ -8,14 +9,15 @@ use serde::Serialize;
 
 use super::mutable::Target;
 use super::select::{missing, taken};
-use super::{Selection, bare, select};
+use super::upper::Over;
+use super::{Audience, Selection, bare, retire, select};
 use crate::admission::{Extension, OnBad, Options};
 use crate::consumers::{After, Heard};
 use crate::directory::{Directory, lookup};
 use crate::discover::{Candidate, Rejection, Searched, Severity};
 use crate::error::{Error, Result};
 use crate::host::Host;
-use crate::plan::{Input, LayerFiles, Plan};
+use crate::plan::{self, Input, LayerChange, LayerFiles, Plan, Refusal};
 use crate::state::{self, Current};
 
 /// Works out what [`merge`](super::merge) or a refresh would do. A bad extension is in [`Plan::refused`], whatever
@@ -52,25 +54,16 @@ pub(crate) fn preview(host: &Host, class: Class, options: &Options) -> Result<Pr
             Err(error) => refused.push(Rejection::of(extension.candidate(), Severity::Refused, &error)),
         }
     }
-    let mut bases = Vec::new();
-    for hierarchy in class.hierarchies() {
-        Target::find(host, hierarchy, options.mutability)?;
-        let base = match state::look(host, class, hierarchy)? {
-            Current::Missing => None,
-            // Without the mounts below, as a merge sees it; who may not copy mounts may still look.
-            Current::Bare(directory) => Some(bare::copy(&directory).unwrap_or(directory)),
-            Current::Merged(_) => Some(bare::look_under(host, class, hierarchy)?.directory),
-        };
-        bases.push((*hierarchy, base.map(|base| Directory::new(base, &options.limits))));
-    }
+    let grounds = Ground::look_at_all(host, class, options)?;
     let mut inputs = Vec::new();
     let mut records: Vec<_> = readable.iter().map(|(extension, _)| extension.record()).collect();
-    for (hierarchy, base) in &bases {
+    for ground in &grounds {
+        let hierarchy = ground.hierarchy;
         let mut layers = Vec::new();
         for ((extension, files), record) in readable.iter().zip(&mut records) {
             let files = files.as_ref();
             if has_files(files, hierarchy).map_err(|error| in_image(extension, error))? {
-                record.hierarchies.push((*hierarchy).to_owned());
+                record.hierarchies.push(hierarchy.to_owned());
                 layers.push(LayerFiles {
                     name: &extension.candidate().name,
                     files,
@@ -78,8 +71,8 @@ pub(crate) fn preview(host: &Host, class: Class, options: &Options) -> Result<Pr
                 });
             }
         }
-        if !layers.is_empty() {
-            let base = base.as_ref().map(|base| -> &dyn FileSystem { base });
+        if !layers.is_empty() || ground.target.acts(ground.base.is_some()) {
+            let base = ground.base.as_ref().map(|base| -> &dyn FileSystem { base });
             inputs.push(Input { hierarchy, layers, base });
         }
     }
@@ -88,11 +81,70 @@ pub(crate) fn preview(host: &Host, class: Class, options: &Options) -> Result<Pr
     let request =
         |(extension, _): &(&Extension, _)| (extension.candidate().name.clone(), extension.request().clone());
     plan.heard.requests = readable.iter().map(request).collect();
-    plan.after = After::between(&MergedStacks::look(host, class)?.heard(), &plan.heard);
+    let merged = MergedStacks::look(host, class)?;
+    plan.after = After::between(&merged.heard(), &plan.heard);
     plan.refused = refused;
     plan.settle(&options.allow, |name, severity| options.is_fatal(name, severity));
+    plan.layer_changes = merged.changes(&plan, options);
+    write_to(host, class, options, &grounds, &mut plan);
     let candidates = readable.iter().map(|(extension, _)| extension.candidate().clone()).collect();
     Ok(Preview { plan, candidates, searched })
+}
+
+/// What a stack of a hierarchy would go over.
+struct Ground {
+    hierarchy: &'static str,
+    /// The host's own directory.
+    base: Option<Directory>,
+    /// Where writes would go.
+    target: Target,
+    /// The work directory of the stack that is there now, or why that cannot be replaced.
+    occupied: Result<Option<PathBuf>>,
+}
+
+impl Ground {
+    fn look_at_all(host: &Host, class: Class, options: &Options) -> Result<Vec<Self>> {
+        let mut grounds = Vec::new();
+        for hierarchy in class.hierarchies() {
+            let target = Target::find(host, hierarchy, options.mutability)?;
+            let mut occupied = Ok(None);
+            let base = match state::look(host, class, hierarchy)? {
+                Current::Missing => None,
+                // Without the mounts below, as a merge sees it; who may not copy mounts may still look.
+                Current::Bare(directory) => Some(bare::copy(&directory).unwrap_or(directory)),
+                Current::Merged(merged) => {
+                    occupied = retire::work_path(host, class, hierarchy, &merged);
+                    Some(bare::look_under(host, class, hierarchy)?.directory)
+                }
+            };
+            let base = base.map(|base| Directory::new(base, &options.limits));
+            grounds.push(Self { hierarchy, base, target, occupied });
+        }
+        Ok(grounds)
+    }
+}
+
+/// Says where writes would go, and what of that would stop a merge.
+fn write_to(host: &Host, class: Class, options: &Options, grounds: &[Ground], plan: &mut Plan) {
+    let mut checks = Vec::new();
+    let used: Vec<_> = grounds
+        .iter()
+        .filter(|ground| plan.hierarchies.iter().any(|planned| planned.path == ground.hierarchy))
+        .collect();
+    let targets: Vec<_> = used.iter().map(|ground| (ground.hierarchy, &ground.target)).collect();
+    checks.push(Target::require_unused(host, class, &targets, Audience::Everybody));
+    for (ground, planned) in used.iter().zip(&mut plan.hierarchies) {
+        let occupied = ground.occupied.as_ref().ok().and_then(Option::as_deref);
+        let base = ground.base.as_ref().map(Directory::fd);
+        let over = Over { host, class, hierarchy: ground.hierarchy, base, occupied };
+        checks.push(ground.target.check(&over));
+        planned.mutable = ground.target.planned(ground.hierarchy, options.mutability, occupied);
+    }
+    let refusals = grounds.iter().filter_map(|ground| ground.occupied.as_ref().err());
+    let first = checks.iter().filter_map(|check| check.as_ref().err()).chain(refusals).next();
+    if plan.refusal.is_none() {
+        plan.refusal = first.map(Refusal::of_error);
+    }
 }
 
 /// Refuses an extension whose hierarchy is no directory, as mounting it would.
@@ -175,6 +227,27 @@ impl MergedStacks {
             }
         }
         Ok(Self(stacks))
+    }
+
+    /// What becomes of the extensions of the stacks, if a plan is followed.
+    fn changes(&self, plan: &Plan, options: &Options) -> Vec<LayerChange> {
+        let mut merged: Vec<(&str, Option<&state::Layer>)> = Vec::new();
+        for (names, record) in &self.0 {
+            for name in names {
+                let mut layers = record.iter().flat_map(|record| &record.layers);
+                let layer = layers.find(|layer| layer.name == *name);
+                match merged.iter_mut().find(|(known, _)| known == name) {
+                    Some((_, known)) => *known = known.or(layer),
+                    None => merged.push((name, layer)),
+                }
+            }
+        }
+        let left_out = |layer: &&state::Layer| {
+            let mut objections = plan.vetoes.iter().filter(|veto| !veto.allowed);
+            objections.any(|veto| veto.layer == layer.name)
+                && !options.is_fatal(Some(&layer.name), Severity::Refused)
+        };
+        plan::compare(&merged, plan.layers.iter().filter(|layer| !left_out(layer)))
     }
 
     /// Who hears when they change.

@@ -107,7 +107,16 @@ impl Drop for Retired {
 }
 
 /// The work directory that is written down, if the stack has one; checked as far as text can be.
-fn work_path(host: &Host, class: Class, hierarchy: &str, merged: &Merged) -> Result<Option<PathBuf>> {
+///
+/// # Errors
+///
+/// `work-directory`; `os`.
+pub(super) fn work_path(
+    host: &Host,
+    class: Class,
+    hierarchy: &str,
+    merged: &Merged,
+) -> Result<Option<PathBuf>> {
     let (path, beside) = match merged.record.as_ref().map(|record| &record.mutable.writes) {
         Some(Writes::Nowhere | Writes::Memory) => return Ok(None),
         Some(Writes::Directory { path, work }) => (PathBuf::from(work), Some(PathBuf::from(path))),

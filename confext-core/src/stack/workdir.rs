@@ -23,6 +23,12 @@ pub(super) fn names(hierarchy: &str) -> [String; 2] {
     [format!(".systemd-{component}-workdir"), format!(".systemd-{component}-workdir-2")]
 }
 
+/// The path of the work directory of a new stack, in the directory `outer`: that of the stack that is there is not free.
+pub(super) fn free(outer: &Path, hierarchy: &str, occupied: Option<&Path>) -> PathBuf {
+    let [first, second] = names(hierarchy).map(|name| outer.join(name));
+    if occupied == Some(&first) { second } else { first }
+}
+
 /// A work directory: removed when this is dropped, unless it is kept.
 #[derive(Debug)]
 pub(crate) struct Work {

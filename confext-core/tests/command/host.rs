@@ -219,6 +219,16 @@ fn questions_about_a_host_need_no_privilege() {
         changes.iter().find(|change| change["path"] == path).unwrap()["effect"].clone()
     };
     assert_eq!((change("motd"), change("app/app.conf")), ("shadowed".into(), "added".into()));
+    assert_eq!(plan["layer_changes"], serde_json::json!([{"name": "app", "change": "added"}]));
+    for (mode, to, path) in [
+        ("no", "nowhere", Value::Null),
+        ("yes", "directory", "var/lib/extensions.mutable/etc".into()),
+        ("ephemeral", "memory", Value::Null),
+    ] {
+        let mutable = &ask(&scratch, "plan", &["--mutable", mode])["hierarchies"][0]["mutable"];
+        assert_eq!((&mutable["mode"], &mutable["writes"]["to"]), (&mode.into(), &to.into()));
+        assert_eq!(mutable["writes"]["path"], path);
+    }
     let status = ask(&scratch, "status", &[]);
     assert_eq!(status["hierarchies"].as_array().unwrap().len(), 3);
     assert_eq!(status["hierarchies"][0]["state"], "bare");

@@ -1,0 +1,128 @@
+//! [`LayerChange`]: which extensions come, go, stay or are others, compared with what is merged now
+
+use serde::Serialize;
+
+use crate::state::Layer;
+
+/// An extension that is merged now, or would be, or both.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct LayerChange {
+    /// The extension's name.
+    pub name: String,
+    /// What becomes of it.
+    #[serde(flatten)]
+    pub fate: Fate,
+}
+
+/// What becomes of an extension.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(tag = "change", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Fate {
+    /// It is not merged, and would be.
+    Added,
+    /// It is merged, and would no longer be.
+    Removed,
+    /// Another one of its name would be merged, says this test.
+    Replaced {
+        /// `root-hash`, `file`, `directory` or `content`.
+        test: &'static str,
+    },
+    /// It would be merged as it is, but something else was checked of it, or it is elsewhere.
+    Rechecked,
+    /// It is the same, says this test.
+    Kept {
+        /// `root-hash`, `file`, `directory` or `content`.
+        test: &'static str,
+    },
+    /// One of its name is merged, by another program that does not say which.
+    Unknown,
+}
+
+impl Fate {
+    /// Of an extension that is merged as `before` and would be merged as `now`.
+    pub(crate) fn between(before: &Layer, now: &Layer) -> Self {
+        let test = now.identity.test();
+        if now.identity != before.identity {
+            Self::Replaced { test }
+        } else if now.checked != before.checked || now.path != before.path {
+            Self::Rechecked
+        } else {
+            Self::Kept { test }
+        }
+    }
+}
+
+/// Those of the stack that would be, in its order, then those that would go. What is merged is known by name only where
+/// another program did not say more.
+pub(crate) fn compare<'a>(
+    merged: &[(&str, Option<&Layer>)],
+    wanted: impl IntoIterator<Item = &'a Layer>,
+) -> Vec<LayerChange> {
+    let change = |name: &str, fate| LayerChange { name: name.to_owned(), fate };
+    let mut changes: Vec<_> = wanted
+        .into_iter()
+        .map(|now| {
+            let before = merged.iter().find(|(name, _)| *name == now.name);
+            change(
+                &now.name,
+                match before {
+                    None => Fate::Added,
+                    Some((_, None)) => Fate::Unknown,
+                    Some((_, Some(before))) => Fate::between(before, now),
+                },
+            )
+        })
+        .collect();
+    let gone: Vec<_> =
+        merged.iter().filter(|(name, _)| !changes.iter().any(|stays| stays.name == *name)).collect();
+    changes.extend(gone.into_iter().map(|(name, _)| change(name, Fate::Removed)));
+    changes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::discover::Kind;
+    use crate::state::{Checked, Identity};
+    use confext_ddi::RootHash;
+
+    fn layer(name: &str, hash: u8) -> Layer {
+        let root_hash = RootHash::from_bytes([hash; 32]);
+        Layer {
+            name: name.into(),
+            path: format!("/run/confexts/{name}.raw"),
+            kind: Kind::Raw,
+            version: None,
+            identity: Identity::RootHash { root_hash },
+            checked: Checked::Verity { root_hash },
+            partition: None,
+            hierarchies: Vec::new(),
+            attached: None,
+        }
+    }
+
+    #[test]
+    fn each_extension_has_one_fate() {
+        let before = [layer("same", 1), layer("other", 2), layer("moved", 3), layer("gone", 4)];
+        let mut merged: Vec<_> = before.iter().map(|layer| (layer.name.as_str(), Some(layer))).collect();
+        merged.push(("foreign", None));
+        let moved = Layer { path: "/elsewhere".into(), ..layer("moved", 3) };
+        let wanted = [layer("new", 5), layer("same", 1), layer("other", 9), moved, layer("foreign", 6)];
+        let test = "root-hash";
+        let expected = [
+            ("new", Fate::Added),
+            ("same", Fate::Kept { test }),
+            ("other", Fate::Replaced { test }),
+            ("moved", Fate::Rechecked),
+            ("foreign", Fate::Unknown),
+            ("gone", Fate::Removed),
+        ];
+        let found = compare(&merged, &wanted);
+        let found: Vec<_> = found.iter().map(|change| (change.name.as_str(), change.fate)).collect();
+        assert_eq!(found, expected);
+        let json = serde_json::to_value(compare(&merged[..1], &wanted[1..2])).unwrap();
+        assert_eq!(json, serde_json::json!([{"name": "same", "change": "kept", "test": "root-hash"}]));
+    }
+}
