@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use confext_core::admission::{Detect, HostMatch, OnBad, Options, Replace, Trust};
+use confext_core::admission::{
+    Detect, Exchange, Execution, HostMatch, OnBad, Options, Replace, Trust,
+};
 use confext_core::attach::Mode;
 use confext_core::manager::Reload;
 use confext_core::plan::{Allowance, VetoKind};
@@ -30,6 +32,7 @@ use crate::plan::Plan;
 use crate::policy::PolicyArgument;
 use crate::record::Tuple;
 use crate::report::Report;
+use crate::settings::Settings;
 use crate::status::Status;
 
 /// A root directory, `/` or that of another system, and the conditions under which its extensions are used.
@@ -45,12 +48,18 @@ use crate::status::Status;
 /// - `host_match`: whether an extension must be for this host.
 /// - `allow`: objections that do not stop a merge, by the codes of `Veto`; `NAME:CODE` of one extension alone.
 /// - `lock_wait`: how many seconds to wait for another program that merges.
+/// - `busy_wait`: how many seconds to wait for files that are open for writing in a stack that goes.
 /// - `key_rules`: which signer may sign which extensions: `KeyRules`, the path of a file, or its text as `bytes`.
 /// - `certificate_rules`: what certificates must be like, besides being trusted: `usage=required,chain=issued`.
 /// - `require`: names of extensions without which nothing is merged, whatever `on_bad` says.
 /// - `detect`: whether an extension without a hash tree is the same by its `identity` (inode, size and times), or by its
 ///   `content`, all of which is read then.
 /// - `mutable`: whether what is merged can be written to, and where what is written goes.
+/// - `exchange`: whether files of both may be missing for a moment when one stack takes the place of another
+///   (`gap-allowed`), on kernels before Linux 6.5 that know no other way there.
+/// - `noexec`: whether nothing is to be run from what is merged; `None`: nothing of a confext.
+/// - `read_settings`: whether `sysext.conf` and `confext.conf` of the host count where `policy` and `mutable` are not
+///   given, as they do for the command.
 #[pyclass(frozen, module = "confext")]
 pub(crate) struct Host {
     host: Arc<Root>,
@@ -59,7 +68,8 @@ pub(crate) struct Host {
 
 #[derive(Debug, Clone)]
 struct Conditions {
-    policy: Policy,
+    /// `None`: what the configuration says, where it is read.
+    policy: Option<Policy>,
     /// `None`: the certificates of the host itself.
     trusted: Option<Trusted>,
     certificate_rules: CertificateRules,
@@ -71,7 +81,12 @@ struct Conditions {
     lock_wait: Duration,
     required: BTreeSet<String>,
     detect: Detect,
-    mutability: Mutability,
+    /// `None`: what the configuration says, where it is read.
+    mutability: Option<Mutability>,
+    busy_wait: Duration,
+    exchange: Exchange,
+    execution: Execution,
+    read_settings: bool,
 }
 
 #[pymethods]
@@ -80,19 +95,21 @@ impl Host {
     #[new]
     #[pyo3(
         signature = (
-            root=PathBuf::from("/"), *, policy=PolicyArgument::default(), certificates=None, on_bad="refuse",
+            root=PathBuf::from("/"), *, policy=None, certificates=None, on_bad="refuse",
             attach="sealed-memory", host_match=true, allow=None, lock_wait=30.0, key_rules=None,
-            certificate_rules="", require=None, detect="identity", mutable="no",
+            certificate_rules="", require=None, detect="identity", mutable=None, busy_wait=2.0,
+            exchange="gapless", noexec=None, read_settings=false,
         ),
-        text_signature = "(root='/', *, policy='signed', certificates=None, on_bad='refuse', \
+        text_signature = "(root='/', *, policy=None, certificates=None, on_bad='refuse', \
             attach='sealed-memory', host_match=True, allow=None, lock_wait=30.0, key_rules=None, \
-            certificate_rules='', require=None, detect='identity', mutable='no')",
+            certificate_rules='', require=None, detect='identity', mutable=None, busy_wait=2.0, \
+            exchange='gapless', noexec=None, read_settings=False)",
     )]
     #[expect(clippy::too_many_arguments, reason = "Python calls it with names")]
     fn new(
         py: Python<'_>,
         root: PathBuf,
-        policy: PolicyArgument,
+        policy: Option<PolicyArgument>,
         certificates: Option<Pems>,
         on_bad: &str,
         attach: &str,
@@ -103,7 +120,11 @@ impl Host {
         certificate_rules: &str,
         require: Option<Vec<String>>,
         detect: &str,
-        mutable: &str,
+        mutable: Option<&str>,
+        busy_wait: f64,
+        exchange: &str,
+        noexec: Option<bool>,
+        read_settings: bool,
     ) -> PyResult<Self> {
         let on_bad = choice("on_bad", on_bad, &[("refuse", OnBad::RefuseAll), ("skip", OnBad::Skip)])?;
         let modes =
@@ -112,14 +133,20 @@ impl Host {
         let detect =
             choice("detect", detect, &[("identity", Detect::Identity), ("content", Detect::Content)])?;
         let modes = Mutability::ALL.map(|mode| (mode.as_str(), mode));
-        let mutability = choice("mutable", mutable, &modes)?;
+        let mutability = mutable.map(|mode| choice("mutable", mode, &modes)).transpose()?;
+        let ways = [("gapless", Exchange::Gapless), ("gap-allowed", Exchange::GapAllowed)];
+        let exchange = choice("exchange", exchange, &ways)?;
+        let execution = match noexec {
+            None => Execution::ByClass,
+            Some(true) => Execution::Forbidden,
+            Some(false) => Execution::Allowed,
+        };
         let host_match = if host_match { HostMatch::Required } else { HostMatch::Ignored };
         let allow = allow.unwrap_or_default().iter().map(|text| allowance(text)).collect::<PyResult<_>>()?;
         let certificate_rules = self::certificate_rules(py, certificate_rules)?;
-        let lock_wait = Duration::try_from_secs_f64(lock_wait)
-            .map_err(|error| PyValueError::new_err(format!("lock_wait: {error}")))?;
+        let (lock_wait, busy_wait) = (seconds("lock_wait", lock_wait)?, seconds("busy_wait", busy_wait)?);
         detached(py, move || {
-            let policy = policy.0;
+            let policy = policy.map(|policy| policy.0);
             let trusted = certificates.map(|certificates| certificates.read()).transpose()?;
             let key_rules = key_rules.map(|rules| rules.read().map(Arc::new)).transpose()?;
             let conditions = Conditions {
@@ -135,10 +162,14 @@ impl Host {
                 required: require.unwrap_or_default().into_iter().collect(),
                 detect,
                 mutability,
+                busy_wait,
+                exchange,
+                execution,
+                read_settings,
             };
             let host = Arc::new(Root::open(root)?);
             // What cannot be parsed is reported here, and not when it is needed.
-            conditions.options(&host, Replace::default())?;
+            conditions.options(&host, None, Replace::default())?;
             Ok(Self { host, conditions })
         })
     }
@@ -149,10 +180,19 @@ impl Host {
         self.host.path().as_os_str().to_owned()
     }
 
-    /// What images must have.
+    /// What images must have, unless the configuration is read and says something else.
     #[getter]
     fn policy(&self) -> crate::policy::Policy {
-        crate::policy::Policy(self.conditions.policy.clone())
+        crate::policy::Policy(self.conditions.policy.clone().unwrap_or_default())
+    }
+
+    /// What the configuration files of the host say of a class, whether or not that counts.
+    #[pyo3(signature = (class_="confext"))]
+    fn settings(&self, py: Python<'_>, class_: &str) -> PyResult<Settings> {
+        let class = class(class_)?;
+        detached(py, || {
+            Ok(Settings::new(class, &confext_core::settings::Settings::read(&self.host, class)?))
+        })
     }
 
     /// The extensions that could be merged, whether they are, and what is left out.
@@ -189,7 +229,7 @@ impl Host {
         let replace = if force { Replace::Always } else { Replace::WhenChanged };
         let class = class(class_)?;
         detached(py, || {
-            let options = reloading(self.conditions.options(&self.host, replace)?, reload);
+            let options = reloading(self.conditions.options(&self.host, Some(class), replace)?, reload);
             Ok(Report::from(&refresh(&self.host, class, &options)?))
         })
     }
@@ -224,8 +264,12 @@ impl Host {
             None => vec![Class::Sysext, Class::Confext],
         };
         detached(py, || {
-            let options = reloading(self.conditions.options(&self.host, replace)?, reload);
-            let wanted: Vec<_> = classes.iter().map(|class| (*class, &options)).collect();
+            let each = classes.iter().map(|class| {
+                let options = self.conditions.options(&self.host, Some(*class), replace)?;
+                Ok((*class, reloading(options, reload)))
+            });
+            let each = each.collect::<Result<Vec<_>, Error>>()?;
+            let wanted: Vec<_> = each.iter().map(|(class, options)| (*class, options)).collect();
             Ok(stack::apply(&self.host, verb, &wanted)?.iter().collect())
         })
     }
@@ -303,7 +347,7 @@ impl Host {
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         let root = self.root().into_pyobject(py)?.repr()?;
-        Ok(format!("confext.Host({root}, policy='{}')", self.conditions.policy))
+        Ok(format!("confext.Host({root}, policy='{}')", self.policy().0))
     }
 }
 
@@ -316,7 +360,10 @@ impl Host {
         work: impl FnOnce(&Root, Class, &Options) -> Result<T, Error> + Send,
     ) -> PyResult<T> {
         let class = class(class_)?;
-        detached(py, || work(&self.host, class, &self.conditions.options(&self.host, Replace::default())?))
+        detached(py, || {
+            let options = self.conditions.options(&self.host, Some(class), Replace::default())?;
+            work(&self.host, class, &options)
+        })
     }
 
     pub(crate) fn host(&self) -> Arc<Root> {
@@ -344,7 +391,7 @@ impl Question {
         links: trace::Links,
         ask: impl FnOnce(&trace::Tracer<'_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let admission = conditions.options(host, Replace::default())?;
+        let admission = conditions.options(host, self.planned, Replace::default())?;
         let mut options = trace::Options::default();
         options.limits = admission.limits.clone();
         options.trust = admission.trust.clone();
@@ -358,7 +405,8 @@ impl Question {
 }
 
 impl Conditions {
-    fn options(&self, host: &Root, replace: Replace) -> Result<Options, Error> {
+    /// The conditions for a class; without one nothing is read of the configuration.
+    fn options(&self, host: &Root, class: Option<Class>, replace: Replace) -> Result<Options, Error> {
         let (now, rules) = (SystemTime::now(), self.certificate_rules);
         let trust = match &self.trusted {
             None if rules == CertificateRules::default() => Trust::Host,
@@ -371,8 +419,13 @@ impl Conditions {
                 None => Trust::Nobody,
             },
         };
-        let mut options = Options::default();
-        options.policy = self.policy.clone();
+        let mut options = match class {
+            Some(class) if self.read_settings => Options::for_host(host, class)?,
+            _ => Options::default(),
+        };
+        if let Some(policy) = &self.policy {
+            options.policy = policy.clone();
+        }
         options.trust = trust;
         options.key_rules = self.key_rules.clone();
         options.on_bad = self.on_bad;
@@ -383,9 +436,17 @@ impl Conditions {
         options.lock_wait = self.lock_wait;
         options.required.clone_from(&self.required);
         options.detect = self.detect;
-        options.mutability = self.mutability;
+        options.mutability = self.mutability.unwrap_or(options.mutability);
+        options.busy_wait = self.busy_wait;
+        options.exchange = self.exchange;
+        options.execution = self.execution;
         Ok(options)
     }
+}
+
+fn seconds(argument: &str, number: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(number)
+        .map_err(|error| PyValueError::new_err(format!("{argument}: {error}")))
 }
 
 /// The options, with the service manager told or not.

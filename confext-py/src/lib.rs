@@ -29,6 +29,7 @@ mod progress;
 mod record;
 mod report;
 mod rule;
+mod settings;
 mod sign;
 mod source;
 mod stack;
@@ -77,11 +78,11 @@ mod _confext {
     #[pymodule_export]
     use crate::origin::{Origin, Shadow, Source, Unknown};
     #[pymodule_export]
+    use crate::origins::Origins;
+    #[pymodule_export]
     use crate::parity::{DamagedBlock, Parity, Repair, fec, repair};
     #[pymodule_export]
     use crate::pick::{Picked, pick};
-    #[pymodule_export]
-    use crate::origins::Origins;
     #[pymodule_export]
     use crate::plan::{
         Attributes, Hierarchy, LayerChange, MergedDirectory, PathChange, Plan, Refusal, Shadowed, Veto,
@@ -92,6 +93,8 @@ mod _confext {
     use crate::report::{Change, Decision, Report};
     #[pymodule_export]
     use crate::rule::Rule;
+    #[pymodule_export]
+    use crate::settings::{Setting, Settings};
     #[pymodule_export]
     use crate::sign::{Signed, sign, to_sign};
     #[pymodule_export]

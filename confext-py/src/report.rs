@@ -9,15 +9,15 @@ use crate::record::{Tuple, record};
 record! {
     /// A difference between a merged stack and what a refresh merges.
     Change {
-        /// `added`, `removed`, `replaced`, `rechecked`, `attached`, `policy`, `hierarchy`, `interrupted`, `unknown` or `asked`.
+        /// `added`, `removed`, `replaced`, `rechecked`, `attached`, `policy`, `execution`, `mutability`, `hierarchy`, `interrupted`, `unknown` or `asked`.
         kind: &'static str,
         /// The extension, or the hierarchy.
         name: Option<String>,
         /// The test that says that an extension is another one: `root-hash`, `file`, `directory` or `content`.
         test: Option<&'static str>,
-        /// The policy, or the way to attach, before.
+        /// The policy, the mode, or the way to attach or to run programs, before.
         found: Option<String>,
-        /// The policy, or the way to attach, now.
+        /// The same, now.
         expected: Option<String>,
     }
 }
@@ -47,12 +47,16 @@ record! {
         hierarchies: Tuple<String>,
         /// Of these, the ones that other mount namespaces receive, too.
         propagated: Tuple<String>,
+        /// Of these, the ones in which files were missing for a moment; only with `Host(exchange='gap-allowed')`.
+        gaps: Tuple<String>,
         /// The extensions of the stack that is there now, bottom first.
         layers: Tuple<Layer>,
         /// What was found and is not used.
         refused: Tuple<Rejection>,
         /// Who has to hear of the change.
         after: After,
+        /// What could not be removed after the change, with the reason.
+        left_behind: Tuple<String>,
         /// What came of `reload=True`; `None` when nothing was told.
         told: Option<Told>,
     }
@@ -74,9 +78,11 @@ impl From<&stack::Report> for Report {
             decided_by: decided_by.iter().collect(),
             hierarchies: report.hierarchies.iter().cloned().collect(),
             propagated: report.propagated.iter().cloned().collect(),
+            gaps: report.gaps.iter().cloned().collect(),
             layers: report.layers.iter().collect(),
             refused: report.refused.iter().collect(),
             after: (&report.after).into(),
+            left_behind: report.left_behind.iter().cloned().collect(),
             told: report.told.as_ref().map(Told::from),
         }
     }
@@ -105,6 +111,11 @@ impl From<&Changed> for Change {
             Changed::Policy { found, expected } => {
                 Self { found: Some(found.clone()), expected: Some(expected.clone()), ..plain("policy") }
             }
+            Changed::Execution { found, expected } => Self {
+                found: Some(found.as_str().to_owned()),
+                expected: Some(expected.as_str().to_owned()),
+                ..plain("execution")
+            },
             Changed::Mutability { found, expected } => Self {
                 found: Some(found.as_str().to_owned()),
                 expected: Some(expected.as_str().to_owned()),

@@ -53,6 +53,9 @@ record! {
         layers: Option<Tuple<Layer>>,
         /// Whether it can be written to; `None` when another program merged it.
         mutable: Option<Mutable>,
+        /// Whether programs can be run from it: `by-class` (from a sysext), `allowed` or `forbidden`; `None` when another
+        /// program merged it.
+        execution: Option<&'static str>,
         /// Where what is mounted is not as it was written down.
         doubts: Tuple<Doubt>,
     }
@@ -69,6 +72,7 @@ impl From<&state::Status> for Status {
             policy: None,
             layers: None,
             mutable: None,
+            execution: None,
             doubts: Tuple(Vec::new()),
         };
         match &status.state {
@@ -80,6 +84,7 @@ impl From<&state::Status> for Status {
                 policy: record.as_ref().map(|record| record.policy.clone()),
                 layers: record.as_ref().map(|record| record.layers.iter().collect()),
                 mutable: record.as_ref().map(|record| (&record.mutable).into()),
+                execution: record.as_ref().map(|record| record.execution.as_str()),
                 doubts: doubts.iter().collect(),
                 ..plain("merged")
             },

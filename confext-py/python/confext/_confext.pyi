@@ -119,6 +119,7 @@ _OwnerMap: TypeAlias = Mapping[int, int] | Mapping[range, int] | Mapping[int | r
 _Progress: TypeAlias = Callable[[int, int], object]
 _Digest: TypeAlias = Literal["sha256", "sha384", "sha512"]
 _Class: TypeAlias = Literal["confext", "sysext"]
+_Mode: TypeAlias = Literal["no", "yes", "auto", "import", "ephemeral", "ephemeral-import"]
 _ImageKind: TypeAlias = Literal["confext", "sysext", "portable", "root", "usr"]
 _Hierarchy: TypeAlias = Literal["usr", "opt", "etc"]
 _Protection: TypeAlias = Literal["none", "verity", "signed"]
@@ -1532,7 +1533,7 @@ class Host:
         cls,
         root: _Path = "/",
         *,
-        policy: Policy | str = "signed",
+        policy: Policy | str | None = None,
         certificates: _Certificates | None = None,
         on_bad: Literal["refuse", "skip"] = "refuse",
         attach: Literal["sealed-memory", "plain", "in-place"] = "sealed-memory",
@@ -1543,11 +1544,15 @@ class Host:
         certificate_rules: str = "",
         require: Sequence[str] | None = None,
         detect: Literal["identity", "content"] = "identity",
-        mutable: Literal["no", "yes", "auto", "import", "ephemeral", "ephemeral-import"] = "no",
+        mutable: _Mode | None = None,
+        busy_wait: float = 2.0,
+        exchange: Literal["gapless", "gap-allowed"] = "gapless",
+        noexec: bool | None = None,
+        read_settings: bool = False,
     ) -> Host:
         """Open a root directory.
 
-        - `policy`: what images must have.
+        - `policy`: what images must have; `None`: `signed`.
         - `certificates`: whose signatures count; `None`: those in the `verity.d` directories of the root; `()`:
           nobody's.
         - `on_bad`: whether one bad extension stops a merge, or is left out and told of in `refused`.
@@ -1562,7 +1567,13 @@ class Host:
         - `require`: names of extensions without which nothing is merged, whatever `on_bad` says.
         - `detect`: whether an extension without a hash tree is the same by its `identity` (inode, size and times), or
           by its `content`, all of which is read then.
-        - `mutable`: whether what is merged can be written to, and where what is written goes.
+        - `mutable`: whether what is merged can be written to, and where what is written goes; `None`: `no`.
+        - `busy_wait`: how many seconds to wait for files that are open for writing in a stack that goes.
+        - `exchange`: whether files of both may be missing for a moment when one stack takes the place of another
+          (`gap-allowed`), on kernels before Linux 6.5 that know no other way there.
+        - `noexec`: whether nothing is to be run from what is merged; `None`: nothing of a confext.
+        - `read_settings`: whether `sysext.conf` and `confext.conf` of the host count where `policy` and `mutable` are
+          not given, as they do for the command.
         """
 
     @property
@@ -1571,7 +1582,10 @@ class Host:
 
     @property
     def policy(self) -> Policy:
-        """What images must have."""
+        """What images must have, unless the configuration is read and says something else."""
+
+    def settings(self, class_: _Class = "confext") -> Settings:
+        """What the configuration files of the host say of a class, whether or not that counts."""
 
     def list(self, class_: _Class = "confext") -> Listing:
         """The extensions that could be merged, whether they are, and what is left out."""
@@ -1622,13 +1636,48 @@ class Host:
         image: str | None = None,
         signer: str | None = None,
         unverified: bool = False,
-    ) -> Iterator[Origin]:
+    ) -> Origins:
         """All paths of every stack, one after the other, or those that are wanted.
 
         - `image`: those of one image, by the extension's name or the path of the image.
         - `signer`: those of one signer, by the fingerprint of the certificate or its subject.
         - `unverified`: those that nothing vouches for.
         """
+
+@final
+class Origins(Iterator[Origin]):
+    """Answers of `Host.trace_all`, made while they are asked for: nothing is kept of those before."""
+
+    def __iter__(self) -> Origins: ...
+    def __next__(self) -> Origin: ...
+
+@final
+class Setting:
+    """Something that the configuration says."""
+
+    __match_args__ = ("value", "place")
+    #: The value, as it is written where an argument takes it.
+    value: Final[str]
+    #: The file inside the root, and the line.
+    place: Final[str]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Settings:
+    """What `sysext.conf` or `confext.conf` of a host say, with the drop-ins beside them."""
+
+    __match_args__ = ("class_", "mutable", "policy", "files")
+    #: `confext` or `sysext`.
+    class_: Final[_Class]
+    #: Whether what is merged can be written to; as `Host(mutable=…)`.
+    mutable: Final[Setting | None]
+    #: What images must have; as `Host(policy=…)`.
+    policy: Final[Setting | None]
+    #: The files that were read, in this order; of two that say something the later one counts.
+    files: Final[tuple[str, ...]]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
 
 @final
 class Stack:
@@ -1770,7 +1819,7 @@ class Rejection:
 class Plan:
     """What a merge would do."""
 
-    __match_args__ = ("class_", "hierarchies", "vetoes", "refused", "layers", "refusal", "after")
+    __match_args__ = ("class_", "hierarchies", "vetoes", "refused", "layers", "layer_changes", "refusal", "after")
     #: `confext` or `sysext`.
     class_: Final[_Class]
     #: The hierarchies that would be merged.
@@ -1781,6 +1830,9 @@ class Plan:
     refused: Final[tuple[Rejection, ...]]
     #: The extensions of the stack, bottom first.
     layers: Final[tuple[Layer, ...]]
+    #: What becomes of each extension, compared with what is merged now: the stack that would be, bottom first, then
+    #: those that would go.
+    layer_changes: Final[tuple[LayerChange, ...]]
     #: Why a merge would end with an error, if it would.
     refusal: Final[Refusal | None]
     #: Who has to hear of it, compared with what is merged now.
@@ -1792,7 +1844,7 @@ class Plan:
 class Hierarchy:
     """What a merge would do to one hierarchy."""
 
-    __match_args__ = ("path", "layers", "changes", "merged")
+    __match_args__ = ("path", "layers", "changes", "merged", "mutable")
     #: `usr`, `opt` or `etc`.
     path: Final[_Hierarchy]
     #: The extensions with files in it, bottom first.
@@ -1801,6 +1853,42 @@ class Hierarchy:
     changes: Final[tuple[PathChange, ...]]
     #: Directories with files of several, sorted by their bytes.
     merged: Final[tuple[MergedDirectory, ...]]
+    #: Where writes would go, and what was written before would be seen.
+    mutable: Final[Mutable]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class LayerChange:
+    """An extension that is merged now, or would be, or both."""
+
+    __match_args__ = ("name", "change", "test")
+    #: The extension's name.
+    name: Final[str]
+    #: `added`, `removed`, `replaced` (another one of its name would be merged), `rechecked` (the same one, but checked
+    #: differently, or elsewhere), `kept`, or `unknown` (another program merged one of its name).
+    change: Final[Literal["added", "removed", "replaced", "rechecked", "kept", "unknown"]]
+    #: The test that says that it is another one, or the same: `root-hash`, `file`, `directory` or `content`.
+    test: Final[Literal["root-hash", "file", "directory", "content"] | None]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Mutable:
+    """Whether a hierarchy can be written to while it is merged. Paths are inside the root, without a slash at the front."""
+
+    __match_args__ = ("mode", "writes", "path", "work", "imported")
+    #: `no`, `yes`, `auto`, `import`, `ephemeral` or `ephemeral-import`.
+    mode: Final[_Mode]
+    #: Where writes go: `nowhere` (they are refused), `directory`, `host` (the host's own directory, above all
+    #: extensions) or `memory` (they are gone with the stack).
+    writes: Final[Literal["nowhere", "directory", "host", "memory"]]
+    #: The directory that writes go to.
+    path: Final[str | None]
+    #: The overlay's work directory.
+    work: Final[str | None]
+    #: The directory with what was written before, where that is only seen.
+    imported: Final[str | None]
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
@@ -2126,7 +2214,20 @@ class Told:
 class Report:
     """What was done, and with what."""
 
-    __match_args__ = ("class_", "outcome", "because", "decided_by", "hierarchies", "propagated", "layers", "refused", "after", "told")
+    __match_args__ = (
+        "class_",
+        "outcome",
+        "because",
+        "decided_by",
+        "hierarchies",
+        "propagated",
+        "gaps",
+        "layers",
+        "refused",
+        "after",
+        "left_behind",
+        "told",
+    )
     #: `confext` or `sysext`.
     class_: Final[_Class]
     #: `merged`, `refreshed`, `unchanged`, `unmerged` or `nothing` (there was nothing to do).
@@ -2139,12 +2240,16 @@ class Report:
     hierarchies: Final[tuple[str, ...]]
     #: Of these, the ones that other mount namespaces receive, too.
     propagated: Final[tuple[str, ...]]
+    #: Of these, the ones in which files were missing for a moment; only with `Host(exchange='gap-allowed')`.
+    gaps: Final[tuple[str, ...]]
     #: The extensions of the stack that is there now, bottom first.
     layers: Final[tuple[Layer, ...]]
     #: What was found and is not used.
     refused: Final[tuple[Rejection, ...]]
     #: Who has to hear of the change.
     after: Final[After]
+    #: What could not be removed after the change, with the reason.
+    left_behind: Final[tuple[str, ...]]
     #: What came of `reload=True`; `None` when nothing was told.
     told: Final[Told | None]
     def __eq__(self, other: object, /) -> bool: ...
@@ -2155,7 +2260,7 @@ class Change:
     """A difference between a merged stack and what a refresh merges."""
 
     __match_args__ = ("kind", "name", "test", "found", "expected")
-    #: `added`, `removed`, `replaced`, `rechecked`, `attached`, `policy`, `mutability`, `hierarchy`,
+    #: `added`, `removed`, `replaced`, `rechecked`, `attached`, `policy`, `execution`, `mutability`, `hierarchy`,
     #: `interrupted`, `unknown` or `asked`.
     kind: Final[
         Literal[
@@ -2165,6 +2270,7 @@ class Change:
             "rechecked",
             "attached",
             "policy",
+            "execution",
             "mutability",
             "hierarchy",
             "interrupted",
@@ -2176,9 +2282,9 @@ class Change:
     name: Final[str | None]
     #: The test that says that an extension is another one: `root-hash`, `file`, `directory` or `content`.
     test: Final[_Test | None]
-    #: The policy, or the way to attach, before.
+    #: The policy, the mode, or the way to attach or to run programs, before.
     found: Final[str | None]
-    #: The policy, or the way to attach, now.
+    #: The same, now.
     expected: Final[str | None]
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
@@ -2199,7 +2305,18 @@ class Decision:
 class Status:
     """How one hierarchy stands."""
 
-    __match_args__ = ("class_", "hierarchy", "state", "extensions", "since", "policy", "layers", "doubts")
+    __match_args__ = (
+        "class_",
+        "hierarchy",
+        "state",
+        "extensions",
+        "since",
+        "policy",
+        "layers",
+        "mutable",
+        "execution",
+        "doubts",
+    )
     #: The class that was looked for.
     class_: Final[_Class]
     #: `usr`, `opt` or `etc`.
@@ -2214,6 +2331,11 @@ class Status:
     policy: Final[str | None]
     #: What it is made of, bottom first; `None` when another program merged it.
     layers: Final[tuple[Layer, ...] | None]
+    #: Whether it can be written to; `None` when another program merged it.
+    mutable: Final[Mutable | None]
+    #: Whether programs can be run from it: `by-class` (from a sysext), `allowed` or `forbidden`; `None` when another
+    #: program merged it.
+    execution: Final[Literal["by-class", "allowed", "forbidden"] | None]
     #: Where what is mounted is not as it was written down.
     doubts: Final[tuple[Doubt, ...]]
     def __eq__(self, other: object, /) -> bool: ...
