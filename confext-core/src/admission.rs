@@ -27,6 +27,7 @@ use crate::identity::{self, Seen};
 use crate::manager::Reload;
 use crate::plan::Allowance;
 use crate::sidecars;
+pub use crate::state::Execution;
 use crate::state::{self, Checked, Identity};
 use crate::trust;
 use crate::units::Request;
@@ -134,8 +135,11 @@ pub struct Options {
     pub limits: Limits,
     /// Objections that do not stop a merge, of all extensions or of one. Default: none.
     pub allow: Vec<Allowance>,
-    /// How long to wait for another writer. Default: 30 seconds.
+    /// How long to wait for another program that merges. Default: 30 seconds.
     pub lock_wait: Duration,
+    /// How long to wait for files to be closed that are open for writing in a stack that goes. Who is just writing a file is
+    /// done soon; who keeps one open for long does not close it because somebody waits. Default: 2 seconds.
+    pub busy_wait: Duration,
     /// Whether the merged hierarchies can be written to. Default: no.
     pub mutability: Mutability,
     /// Extensions without which nothing is merged, by name: one of them that is missing, bad, for another host, masked
@@ -149,6 +153,8 @@ pub struct Options {
     pub layers: Layers,
     /// How a stack takes the place of another. Default: without a gap.
     pub exchange: Exchange,
+    /// Whether programs can be run from what is merged. Default: from a sysext, not from a confext.
+    pub execution: Execution,
 }
 
 impl Options {
@@ -173,12 +179,14 @@ impl Default for Options {
             limits: Limits::default(),
             allow: Vec::new(),
             lock_wait: Duration::from_secs(30),
+            busy_wait: Duration::from_secs(2),
             mutability: Mutability::default(),
             required: BTreeSet::new(),
             reload: Reload::default(),
             detect: Detect::default(),
             layers: Layers::default(),
             exchange: Exchange::default(),
+            execution: Execution::default(),
         }
     }
 }

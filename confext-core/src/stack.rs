@@ -18,6 +18,7 @@ mod staging;
 mod submounts;
 mod upper;
 mod workdir;
+mod writers;
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -35,7 +36,7 @@ use crate::exec::Placement;
 use crate::host::Host;
 use crate::manager::Told;
 use crate::plan::Plan;
-use crate::state;
+use crate::state::{self, Execution};
 
 pub use apply::{Verb, apply, merge, refresh, unmerge};
 pub(crate) use bare::{copy as copy_bare, look_under};
@@ -173,6 +174,13 @@ pub enum Change {
         /// The policy now.
         expected: String,
     },
+    /// Whether programs can be run from it.
+    Execution {
+        /// What was asked for before.
+        found: Execution,
+        /// What is asked for now.
+        expected: Execution,
+    },
     /// Whether it can be written to.
     Mutability {
         /// The mode before.
@@ -216,6 +224,9 @@ pub struct Report {
     pub refused: Vec<Rejection>,
     /// Who has to hear of the change, and of which files.
     pub after: After,
+    /// What could not be removed after the change, with the reason: work directories of stacks that are gone. The next
+    /// stack that can be written to removes them.
+    pub left_behind: Vec<String>,
     /// What came of telling the service manager; `None` when it was not told: nobody asked for it, nothing has changed, no
     /// extension asks for anything, or the root directory is another one than that of the machine.
     pub told: Option<Told>,
@@ -294,6 +305,7 @@ impl Report {
             layers: Vec::new(),
             refused,
             after: After::nothing(),
+            left_behind: Vec::new(),
             told: None,
         }
     }

@@ -32,7 +32,7 @@ use crate::directory;
 use crate::discover::Kind;
 use crate::error::{Error, Result};
 use crate::host::Host;
-use crate::sys::{self, OFlags, ResolveFlags};
+use crate::sys::{self, MountAttrFlags, OFlags, ResolveFlags};
 
 pub use check::Doubt;
 pub(crate) use check::{cross_check, doubts_about_record};
@@ -66,9 +66,59 @@ pub struct Record {
     /// Whether it can be written to; not at all where nothing is said.
     #[serde(default)]
     pub mutable: Mutable,
+    /// Whether programs can be run from it; by its class where nothing is said.
+    #[serde(default)]
+    pub execution: Execution,
     /// Who has to hear when it changes; `None` when nothing is said.
     #[serde(default)]
     pub heard: Option<Heard>,
+}
+
+/// Whether programs can be run from what is merged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Execution {
+    /// From a sysext, not from a confext.
+    #[default]
+    ByClass,
+    /// Yes, unless the host forbids it for its own directory.
+    Allowed,
+    /// No.
+    Forbidden,
+}
+
+impl Execution {
+    /// `by-class`, `allowed` or `forbidden`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ByClass => "by-class",
+            Self::Allowed => "allowed",
+            Self::Forbidden => "forbidden",
+        }
+    }
+
+    /// What it comes to for a class.
+    #[must_use]
+    pub const fn is_allowed(self, class: Class) -> bool {
+        match self {
+            Self::ByClass => matches!(class, Class::Sysext),
+            Self::Allowed => true,
+            Self::Forbidden => false,
+        }
+    }
+}
+
+/// What the mounts of a stack forbid, as systemd has it, whatever the host forbids.
+pub(crate) fn mount_flags(class: Class, execution: Execution) -> MountAttrFlags {
+    let mut flags = MountAttrFlags::MOUNT_ATTR_NODEV;
+    if class == Class::Confext {
+        flags |= MountAttrFlags::MOUNT_ATTR_NOSUID;
+    }
+    if !execution.is_allowed(class) {
+        flags |= MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    }
+    flags
 }
 
 /// Whether a hierarchy can be written to while it is merged. Paths are inside the root, without a slash at the front.

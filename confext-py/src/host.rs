@@ -6,9 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use confext_core::admission::{
-    Detect, Exchange, Execution, HostMatch, OnBad, Options, Replace, Trust,
-};
+use confext_core::admission::{Detect, Exchange, Execution, HostMatch, OnBad, Options, Replace, Trust};
 use confext_core::attach::Mode;
 use confext_core::manager::Reload;
 use confext_core::plan::{Allowance, VetoKind};
@@ -190,9 +188,7 @@ impl Host {
     #[pyo3(signature = (class_="confext"))]
     fn settings(&self, py: Python<'_>, class_: &str) -> PyResult<Settings> {
         let class = class(class_)?;
-        detached(py, || {
-            Ok(Settings::new(class, &confext_core::settings::Settings::read(&self.host, class)?))
-        })
+        detached(py, || Ok(Settings::new(class, &confext_core::settings::Settings::read(&self.host, class)?)))
     }
 
     /// The extensions that could be merged, whether they are, and what is left out.
@@ -445,8 +441,7 @@ impl Conditions {
 }
 
 fn seconds(argument: &str, number: f64) -> PyResult<Duration> {
-    Duration::try_from_secs_f64(number)
-        .map_err(|error| PyValueError::new_err(format!("{argument}: {error}")))
+    Duration::try_from_secs_f64(number).map_err(|error| PyValueError::new_err(format!("{argument}: {error}")))
 }
 
 /// The options, with the service manager told or not.

@@ -21,7 +21,7 @@ const WORK: &str = "var/lib/extensions.mutable/.systemd-etc-workdir";
 fn with(mutability: Mutability) -> Options {
     let mut options = unprotected();
     options.mutability = mutability;
-    options.lock_wait = Duration::ZERO;
+    options.busy_wait = Duration::ZERO;
     options
 }
 
@@ -410,6 +410,8 @@ fn a_refresh_never_has_two_writers() {
         // Somebody is writing: the old stack stays as it is.
         let error = refresh(&root.host(), Class::Confext, &with(Mutability::Yes)).unwrap_err();
         assert_eq!(error.code(), "stack-busy");
+        let who = format!("open for writing in process {}", std::process::id());
+        assert!(error.explain().contains("etc/written") && error.explain().contains(&who), "{error}");
         assert_eq!(
             unmerge(&root.host(), Class::Confext, &with(Mutability::Yes)).unwrap_err().code(),
             "stack-busy"

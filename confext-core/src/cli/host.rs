@@ -1,13 +1,14 @@
 //! The host a verb is about, and how its extensions are to be used.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use confext_ddi::release::Class;
 
 use super::failure::Failure;
 use super::trust;
-use crate::admission::{Detect, Exchange, OnBad, Options, Replace};
+use crate::admission::{Detect, Exchange, Execution, OnBad, Options, Replace};
 use crate::attach::Mode;
 use crate::host::Host;
 use crate::plan::{Allowance, VetoKind};
@@ -117,6 +118,41 @@ pub(super) struct MergeArguments {
     /// How a stack takes the place of another.
     #[arg(long, value_enum, default_value_t = ExchangeBy::Gapless)]
     exchange: ExchangeBy,
+    /// Whether nothing is to be run from what is merged. Default: yes for a confext, no for a sysext.
+    #[arg(long, value_name = "BOOL", value_enum)]
+    noexec: Option<YesNo>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum YesNo {
+    Yes,
+    No,
+}
+
+/// How long to wait for others.
+#[derive(Debug, Args)]
+#[group(skip)]
+pub(super) struct WaitArguments {
+    /// How many seconds to wait for another program that merges. Default: 30.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    lock_wait: Option<Duration>,
+    /// How many seconds to wait for files that are open for writing in a stack that goes. Default: 2.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    busy_wait: Option<Duration>,
+}
+
+impl WaitArguments {
+    /// Puts the times into the options.
+    pub(super) fn apply(&self, options: &mut Options) {
+        options.lock_wait = self.lock_wait.unwrap_or(options.lock_wait);
+        options.busy_wait = self.busy_wait.unwrap_or(options.busy_wait);
+    }
+}
+
+/// A number of seconds, which need not be whole.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number = text.parse::<f64>().map_err(|error| error.to_string())?;
+    Duration::try_from_secs_f64(number).map_err(|error| error.to_string())
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -217,6 +253,11 @@ impl MergeArguments {
         options.exchange = match self.exchange {
             ExchangeBy::Gapless => Exchange::Gapless,
             ExchangeBy::GapAllowed => Exchange::GapAllowed,
+        };
+        options.execution = match self.noexec {
+            None => Execution::ByClass,
+            Some(YesNo::Yes) => Execution::Forbidden,
+            Some(YesNo::No) => Execution::Allowed,
         };
         match self.detect {
             DetectBy::Identity => {}

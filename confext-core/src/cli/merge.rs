@@ -30,7 +30,7 @@ pub(super) struct MergeArguments {
     #[command(flatten)]
     merge: host::MergeArguments,
     #[command(flatten)]
-    reload: ReloadArgument,
+    after: ChangeArguments,
 }
 
 /// Makes what is merged what should be merged; a stack is replaced without a moment in which files are missing.
@@ -42,7 +42,7 @@ pub(super) struct RefreshArguments {
     #[command(flatten)]
     merge: host::MergeArguments,
     #[command(flatten)]
-    reload: ReloadArgument,
+    after: ChangeArguments,
 }
 
 /// Takes away what is merged.
@@ -54,21 +54,24 @@ pub(super) struct UnmergeArguments {
     #[command(flatten)]
     host: host::Arguments,
     #[command(flatten)]
-    reload: ReloadArgument,
+    after: ChangeArguments,
 }
 
-/// Whether the service manager is told.
+/// What the change of a stack waits for, and whether the service manager is told.
 #[derive(Debug, Args)]
 #[group(skip)]
-struct ReloadArgument {
+struct ChangeArguments {
+    #[command(flatten)]
+    wait: host::WaitArguments,
     /// Tells the service manager what the extensions ask of it: to reload, and to restart, reload or stop units. Ends with
     /// 4 when it does not do all of it; what was merged stays. Not with another root directory.
     #[arg(long)]
     reload: bool,
 }
 
-impl ReloadArgument {
+impl ChangeArguments {
     fn apply(&self, (host, mut options): (Host, Options)) -> Result<(Host, Options), Failure> {
+        self.wait.apply(&mut options);
         if self.reload {
             options.reload = Reload::AsAsked { wait: WAIT };
         }
@@ -82,17 +85,17 @@ const WAIT: Duration = Duration::from_secs(90);
 const NOT_TOLD: u8 = 4;
 
 pub(super) fn merge(arguments: &MergeArguments, output: &Output) -> Result<u8, Failure> {
-    let open = |class| arguments.reload.apply(arguments.merge.open(class)?);
+    let open = |class| arguments.after.apply(arguments.merge.open(class)?);
     run(Verb::Merge, arguments.classes.class, open, output)
 }
 
 pub(super) fn refresh(arguments: &RefreshArguments, output: &Output) -> Result<u8, Failure> {
-    let open = |class| arguments.reload.apply(arguments.merge.open(class)?);
+    let open = |class| arguments.after.apply(arguments.merge.open(class)?);
     run(Verb::Refresh, arguments.classes.class, open, output)
 }
 
 pub(super) fn unmerge(arguments: &UnmergeArguments, output: &Output) -> Result<u8, Failure> {
-    let open = |_| arguments.reload.apply((arguments.host.open()?, Options::default()));
+    let open = |_| arguments.after.apply((arguments.host.open()?, Options::default()));
     run(Verb::Unmerge, arguments.classes.class, open, output)
 }
 
@@ -170,6 +173,9 @@ impl View for Report {
             write_layer(layer, out)?;
         }
         write_after(&self.after, out)?;
+        for left in &self.left_behind {
+            writeln!(out, "left behind: {}", Clean(left))?;
+        }
         if let Some(told) = &self.told {
             write_told(told, out)?;
         }
@@ -189,6 +195,9 @@ fn reason(change: &Change) -> String {
             format!("{name} was attached as {} and is to be as {}", found.as_str(), expected.as_str())
         }
         Change::Policy { found, expected } => format!("the policy was {found} and is {expected}"),
+        Change::Execution { found, expected } => {
+            format!("running programs was {} and is to be {}", found.as_str(), expected.as_str())
+        }
         Change::Mutability { found, expected } => format!("the mode was {found} and is {expected}"),
         Change::Hierarchy { hierarchy } => format!("{hierarchy} is not merged as it should be"),
         Change::Interrupted => "a change before it did not come to its end".to_owned(),

@@ -12,7 +12,7 @@ use super::host;
 use super::merge::write_layer;
 use super::output::{Output, View};
 use super::text::Clean;
-use crate::state::{self, HierarchyState, Mutable, Status, Writes};
+use crate::state::{self, Execution, HierarchyState, Mutable, Status, Writes};
 
 /// Shows what is merged over the directories of a host, and whether the mounts are what was written down.
 #[derive(Debug, Args)]
@@ -54,6 +54,9 @@ impl View for Answer {
                         Some(record) => {
                             record.layers.iter().try_for_each(|layer| write_layer(layer, out))?;
                             write_mutable(&record.mutable, out)?;
+                            if record.execution != Execution::ByClass {
+                                writeln!(out, "  running programs: {}", record.execution.as_str())?;
+                            }
                         }
                         None => writeln!(out, "  by another program: {}", Clean(&extensions.join(", ")))?,
                     }

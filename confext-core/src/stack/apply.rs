@@ -2,7 +2,7 @@
 
 use confext_ddi::release::Class;
 
-use super::changes::{self, attached_otherwise, changes};
+use super::changes::{self, attached_otherwise, changes, executed_otherwise};
 use super::exchange;
 use super::place::{Removal, Step, place};
 use super::{Audience, Change, Lock, Outcome, Report, Selection, Stack, Test, Tree, bare, mutable, select};
@@ -73,9 +73,15 @@ pub fn apply(host: &Host, verb: Verb, classes: &[(Class, &Options)]) -> Result<V
     }
     steps.sort_by_key(rank);
     place(host, &lock, &steps)?;
-    // The lock is held until nothing of the old stacks is left.
-    let settled: Vec<_> = steps.into_iter().map(Step::settle).collect();
-    settled.into_iter().collect::<Result<()>>()?;
+    // The lock is held until nothing of the old stacks is left. What stays is no error: the stacks have changed.
+    for step in steps {
+        let hierarchy = step.hierarchy();
+        if let Err(error) = step.settle() {
+            let mut report =
+                reports.iter_mut().find(|report| report.class.hierarchies().contains(&hierarchy));
+            report.iter_mut().for_each(|report| report.left_behind.push(error.explain()));
+        }
+    }
     // Units may take their time, and may merge themselves.
     drop(lock);
     for (report, (_, options)) in reports.iter_mut().zip(classes) {
@@ -93,10 +99,8 @@ fn tell(host: &Host, report: &Report, reload: Reload) -> Option<Told> {
 }
 
 fn rank(step: &Step) -> (Way, usize) {
-    match step {
-        Step::Add(tree) | Step::Exchange(_, tree, _) => rank_of(Way::In, tree.hierarchy),
-        Step::Remove(removal) => rank_of(Way::Out, removal.hierarchy),
-    }
+    let way = if matches!(step, Step::Remove(_)) { Way::Out } else { Way::In };
+    rank_of(way, step.hierarchy())
 }
 
 /// What goes is taken away last: if anything fails before, nothing of it has changed.
@@ -204,6 +208,7 @@ impl Intent {
         let wanted: Vec<Layer> = selection.extensions.iter().map(|extension| extension.record()).collect();
         let mut because = changes(&records(&stacks), &wanted, &options.policy.to_string());
         because.extend(attached_otherwise(&records(&stacks), options.attach));
+        because.extend(executed_otherwise(class, &records(&stacks), options.execution));
         because.extend(mutable::changes(host, class, options.mutability, &records(&stacks))?);
         if left_over {
             because.push(Change::Interrupted);
@@ -243,7 +248,7 @@ impl Intent {
         let outcome = if stacks.is_empty() { Outcome::Nothing } else { Outcome::Unmerged };
         let after = After::between(&heard(&stacks), &Heard::nothing());
         let steps = stacks.into_iter().map(|(hierarchy, merged)| {
-            Ok(Step::Remove(Removal::new(host, class, hierarchy, merged, options.lock_wait)?))
+            Ok(Step::Remove(Removal::new(host, class, hierarchy, merged, options.busy_wait)?))
         });
         let report = Report { after, ..Report::new(class, outcome, refused) };
         Ok(Self { steps: steps.collect::<Result<_>>()?, report })
@@ -266,7 +271,7 @@ impl Intent {
         let mut steps = Vec::new();
         for (hierarchy, merged) in stacks {
             if !trees.iter().any(|tree| tree.hierarchy == hierarchy) {
-                steps.push(Step::Remove(Removal::new(host, class, hierarchy, merged, options.lock_wait)?));
+                steps.push(Step::Remove(Removal::new(host, class, hierarchy, merged, options.busy_wait)?));
             }
         }
         for tree in trees {

@@ -9,7 +9,7 @@ use crate::attach::Mode;
 use crate::error::Result;
 use crate::host::Host;
 use crate::plan::Fate;
-use crate::state::{Layer, Merged, Record};
+use crate::state::{Execution, Layer, Merged, Record};
 
 /// Whether a change did not come to its end: there are two stacks over a hierarchy, or none where its record has one.
 ///
@@ -73,6 +73,16 @@ pub(super) fn attached_otherwise(merged: &[(&'static str, Option<&Record>)], exp
     record.layers.iter().filter_map(otherwise).collect()
 }
 
+/// Whether programs could be run from the stack, and no longer are to be; or the other way.
+pub(super) fn executed_otherwise(
+    class: Class,
+    merged: &[(&'static str, Option<&Record>)],
+    expected: Execution,
+) -> Option<Change> {
+    let found = merged.iter().find_map(|(_, record)| Some(record.as_ref()?.execution))?;
+    (found.is_allowed(class) != expected.is_allowed(class)).then_some(Change::Execution { found, expected })
+}
+
 fn compare(found: &[Layer], wanted: &[Layer], changes: &mut Vec<Change>) {
     let by_name = |layers: &[Layer]| -> BTreeMap<String, Layer> {
         layers.iter().map(|layer| (layer.name.clone(), layer.clone())).collect()
@@ -128,6 +138,7 @@ mod tests {
             device: None,
             layers,
             mutable: Mutable::default(),
+            execution: Execution::default(),
             heard: None,
         }
     }

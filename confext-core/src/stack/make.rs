@@ -124,7 +124,7 @@ impl Merge<'_> {
         // Before anything is above the directory that it writes to, or sees it.
         let retired = match (&ground.replaces, self.audience) {
             (Some(old), Audience::Everybody) => {
-                Retired::begin(host, class, ground.hierarchy, old, options.lock_wait)?
+                Retired::begin(host, class, ground.hierarchy, old, options.busy_wait)?
             }
             _ => None,
         };
@@ -146,6 +146,7 @@ impl Merge<'_> {
             device: None,
             layers: self.layers.to_vec(),
             mutable,
+            execution: options.execution,
             heard: Some(self.heard.below(ground.hierarchy)),
         };
         let mount = overlay::assemble(&Parts {

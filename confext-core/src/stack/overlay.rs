@@ -207,19 +207,11 @@ impl Parts<'_> {
     }
 
     fn flags(&self) -> MountAttrFlags {
+        let flags = state::mount_flags(self.class, self.record.execution);
         match self.upper {
-            Some(_) => flags(self.class) | MountAttrFlags::MOUNT_ATTR_NOATIME,
-            None => flags(self.class) | MountAttrFlags::MOUNT_ATTR_RDONLY,
+            Some(_) => flags | MountAttrFlags::MOUNT_ATTR_NOATIME,
+            None => flags | MountAttrFlags::MOUNT_ATTR_RDONLY,
         }
-    }
-}
-
-/// As systemd has it: nothing of a confext runs.
-fn flags(class: Class) -> MountAttrFlags {
-    let all = MountAttrFlags::MOUNT_ATTR_NODEV;
-    match class {
-        Class::Sysext => all,
-        Class::Confext => all | MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC,
     }
 }
 

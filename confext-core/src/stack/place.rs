@@ -80,6 +80,14 @@ impl Removal {
 }
 
 impl Step {
+    /// The hierarchy it happens to.
+    pub(super) fn hierarchy(&self) -> &'static str {
+        match self {
+            Self::Add(tree) | Self::Exchange(_, tree, _) => tree.hierarchy,
+            Self::Remove(removal) => removal.hierarchy,
+        }
+    }
+
     /// All steps were taken: removes what the stacks that are gone needed.
     ///
     /// # Errors

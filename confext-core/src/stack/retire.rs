@@ -12,6 +12,7 @@ use confext_ddi::release::Class;
 use rustix::io::Errno;
 
 use super::workdir::{self, Work};
+use super::writers;
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::state::{self, Merged, Writes};
@@ -183,7 +184,8 @@ fn freeze(top: BorrowedFd<'_>, target: &str, wait: Duration) -> Result<()> {
         match set(top, "ro") {
             Err(error) if error.source.raw_os_error() == Some(Errno::BUSY.raw_os_error()) => {
                 if started.elapsed() >= wait {
-                    let found = "files that are open for writing";
+                    let found = writers::first(top);
+                    let found = found.unwrap_or_else(|| "files that are open for writing".to_owned());
                     return Err(Error::conflict("stack-busy", target, found, "none, for a moment"));
                 }
                 std::thread::sleep(PAUSE);

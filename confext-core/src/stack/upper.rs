@@ -98,12 +98,7 @@ impl Target {
 }
 
 /// Opens the directory `expected`, and a new work directory beside it, below a private copy of the mount they are in.
-fn on_disk(
-    over: &Over<'_>,
-    found: &Found,
-    expected: BorrowedFd<'_>,
-    made: Vec<Made>,
-) -> Result<Upper> {
+fn on_disk(over: &Over<'_>, found: &Found, expected: BorrowedFd<'_>, made: Vec<Made>) -> Result<Upper> {
     let target = || over.host.display(&found.path);
     let failed = |error| Error::os("open", target(), error);
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -45,7 +45,20 @@ pub(crate) fn cross_check(merged: &Merged, class: Class) -> io::Result<Vec<Doubt
         }
         attributes(info.attributes, record, &mut doubts);
     }
+    if is_over_another(&info, class) {
+        doubts.push(doubt("stacks", "two, one over the other", "one"));
+    }
     Ok(doubts)
+}
+
+/// Whether what the stack is mounted on is a stack, too: a change did not come to its end, or a program that does not know
+/// the lock merged once more. Where the kernel does not say what a mount is of, nothing is said either.
+fn is_over_another(top: &MountInfo, class: Class) -> bool {
+    sys::mount_info(top.parent).is_ok_and(|below| {
+        below.fs_type == b"overlay"
+            && below.mount_point == top.mount_point
+            && below.source.as_deref() == Some(class.as_str().as_bytes())
+    })
 }
 
 /// What speaks against believing the record: nothing is left of it when something does.
@@ -191,10 +204,7 @@ fn attributes(found: MountAttrFlags, record: &Record, doubts: &mut Vec<Doubt>) {
         (MountAttrFlags::MOUNT_ATTR_NOSUID, "nosuid"),
         (MountAttrFlags::MOUNT_ATTR_NOEXEC, "noexec"),
     ];
-    let expected = match record.class {
-        Class::Sysext => MountAttrFlags::MOUNT_ATTR_NODEV,
-        Class::Confext => names.iter().fold(MountAttrFlags::empty(), |all, (flag, _)| all | *flag),
-    };
+    let expected = super::mount_flags(record.class, record.execution);
     let show = |flags: MountAttrFlags| {
         let shown: Vec<_> =
             names.iter().filter(|(flag, _)| flags.contains(*flag)).map(|(_, name)| *name).collect();

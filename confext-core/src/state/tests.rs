@@ -32,6 +32,7 @@ fn record() -> Record {
             writes: Writes::Directory { path: "a".into(), work: "b".into() },
             imported: None,
         },
+        execution: Execution::Forbidden,
         heard: Some(Heard::nothing()),
     }
 }

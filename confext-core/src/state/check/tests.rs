@@ -32,6 +32,7 @@ fn merged() -> Merged {
         device: Some((0, 40)),
         layers,
         mutable: Mutable::default(),
+        execution: Default::default(),
         heard: None,
     };
     let top = std::fs::File::open("/").unwrap().into();
