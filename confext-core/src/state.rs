@@ -24,6 +24,7 @@ use confext_ddi::id::Uuid;
 use confext_ddi::policy::Evidence;
 use confext_ddi::release::Class;
 use confext_ddi::settings::Mutability;
+use confext_ddi::signature::TrustSource;
 use serde::{Deserialize, Serialize};
 
 use crate::attach::Way;
@@ -268,12 +269,14 @@ pub enum Checked {
 pub struct SignedBy {
     /// The certificate's subject.
     pub subject: String,
-    /// SHA-256 of the certificate, in hex.
-    pub fingerprint: String,
-    /// Start of the certificate's validity, seconds since 1970.
-    pub not_before: i64,
-    /// End of the certificate's validity, seconds since 1970.
-    pub not_after: i64,
+    /// SHA-256 of the certificate, in hex; `None` where nobody has the certificate of a kernel's key.
+    pub fingerprint: Option<String>,
+    /// Start of the certificate's validity, seconds since 1970; `None` as above.
+    pub not_before: Option<i64>,
+    /// End of the certificate's validity, seconds since 1970; `None` as above.
+    pub not_after: Option<i64>,
+    /// Where it is said that this signer counts.
+    pub source: TrustSource,
 }
 
 impl Checked {
@@ -296,9 +299,10 @@ impl From<&Evidence> for Checked {
                 root_hash: *root_hash,
                 by: SignedBy {
                     subject: by.subject.clone(),
-                    fingerprint: by.fingerprint.to_string(),
+                    fingerprint: by.fingerprint.map(|known| known.to_string()),
                     not_before: by.not_before,
                     not_after: by.not_after,
+                    source: by.source.clone(),
                 },
             },
         }

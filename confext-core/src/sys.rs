@@ -8,6 +8,7 @@
 
 mod fscontext;
 mod handle;
+mod keyctl;
 mod loopctl;
 mod memory;
 mod mount;
@@ -19,6 +20,11 @@ mod table;
 
 pub use fscontext::{ContextError, FsContext, Sharing};
 pub use handle::{FileHandle, file_handle};
+pub use keyctl::{
+    KeyAbilities, KeyPermissions, KeySerial, add_key, key_describe, key_encrypt, key_invalidate, key_link,
+    key_query, key_revoke, key_search, key_set_permissions, key_set_timeout, key_unlink, key_verify,
+    keyring_number, keyring_read, keyring_restrict, keyring_seal,
+};
 pub use loopctl::{
     LoopConfig, LoopFlags, LoopStatus, device_bytes, disk_sequence, loop_clear, loop_configure,
     loop_free_number, loop_status,

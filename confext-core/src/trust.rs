@@ -6,7 +6,7 @@ use std::os::fd::AsFd as _;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
-use confext_ddi::signature::{Certificates, Time};
+use confext_ddi::signature::{Certificate, Certificates, Time, TrustSource};
 use serde::Serialize;
 
 use crate::directory;
@@ -94,7 +94,10 @@ impl Trust {
         }
         let added = match host.read(path, "certificate file", MOST_BYTES) {
             Ok(pem) if pem.is_empty() => return TrustState::Masks,
-            Ok(pem) => self.certificates.add_pem(&pem).map_err(Error::from),
+            Ok(pem) => Certificate::from_pem(&pem).map_err(Error::from).map(|certificate| {
+                let source = TrustSource::File { path: path.to_string_lossy().into_owned() };
+                self.certificates.add_from(certificate, source);
+            }),
             Err(error) => Err(error),
         };
         match added {
@@ -139,7 +142,13 @@ mod tests {
         file("usr/lib/verity.d/readme", b"no certificate");
 
         let trust = Trust::read(&Host::open(root.path()).unwrap(), now).unwrap();
-        assert_eq!(trust.certificates.len(), 2);
+        let sources: Vec<_> = trust
+            .certificates
+            .iter()
+            .filter_map(|certificate| trust.certificates.source(&certificate.fingerprint()))
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(sources, ["file /etc/verity.d/a.crt", "file /usr/lib/verity.d/b.crt"]);
         let found: Vec<_> = trust
             .files
             .iter()

@@ -21,6 +21,7 @@ mod rules;
 #[cfg(test)]
 #[cfg(feature = "openssl")]
 mod sample;
+mod source;
 mod time;
 mod to_sign;
 #[cfg(feature = "openssl")]
@@ -37,6 +38,7 @@ pub use key::KeyPair;
 #[cfg(feature = "openssl")]
 pub use remote::RemoteKey;
 pub use rules::{CertificateRules, Chain, Usage, Validity};
+pub use source::TrustSource;
 pub use time::Time;
 pub use to_sign::{Embed, ToSign};
 
@@ -89,14 +91,18 @@ impl Serialize for Fingerprint {
 /// Whose signature was checked: only a [`Verifier`] makes one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct Signer {
-    /// The certificate's subject, one line, like `CN=vendor`.
+    /// The certificate's subject, one line, like `CN=vendor`. Where nobody has the certificate, by what the kernel found
+    /// the key: `issuer CN=vendor, serial number 07`.
     pub subject: String,
-    /// SHA-256 of the certificate.
-    pub fingerprint: Fingerprint,
-    /// Start of the certificate's validity, seconds since 1970.
-    pub not_before: i64,
-    /// End of the certificate's validity, seconds since 1970.
-    pub not_after: i64,
+    /// SHA-256 of the certificate. `None` where nobody has the certificate: the kernel does not hand out what is in its
+    /// keyrings.
+    pub fingerprint: Option<Fingerprint>,
+    /// Start of the certificate's validity, seconds since 1970; `None` where nobody has the certificate.
+    pub not_before: Option<i64>,
+    /// End of the certificate's validity, seconds since 1970; `None` where nobody has the certificate.
+    pub not_after: Option<i64>,
+    /// Where it is said that this signer counts.
+    pub source: TrustSource,
 }
 
 /// Something that knows whose signatures count.

@@ -8,14 +8,43 @@ use crate::record::{Tuple, record};
 record! {
     /// Whose signature was checked.
     Signer {
-        /// The certificate's subject, like `CN=vendor`.
+        /// The certificate's subject, like `CN=vendor`; issuer and serial number where nobody has the certificate.
         subject: String,
-        /// SHA-256 of the certificate, in hex.
-        fingerprint: String,
-        /// Start of the certificate's validity, seconds since 1970.
-        not_before: i64,
-        /// End of the certificate's validity, seconds since 1970.
-        not_after: i64,
+        /// SHA-256 of the certificate, in hex; `None` where nobody has the certificate of a kernel's key.
+        fingerprint: Option<String>,
+        /// Start of the certificate's validity, seconds since 1970; `None` as above.
+        not_before: Option<i64>,
+        /// End of the certificate's validity, seconds since 1970; `None` as above.
+        not_after: Option<i64>,
+        /// Where it is said that this signer counts.
+        source: TrustSource,
+    }
+}
+
+record! {
+    /// Where it is said that a signer's signatures count.
+    TrustSource {
+        /// `caller`, `file` or `keyring`.
+        kind: &'static str,
+        /// Of a file: its path, inside the root.
+        path: Option<String>,
+        /// Of a keyring: its description, like `.secondary_trusted_keys`.
+        keyring: Option<String>,
+        /// Of a keyring: the description of the key in it.
+        key: Option<String>,
+    }
+}
+
+impl From<&signature::TrustSource> for TrustSource {
+    fn from(source: &signature::TrustSource) -> Self {
+        let none = Self { kind: "caller", path: None, keyring: None, key: None };
+        match source {
+            signature::TrustSource::File { path } => Self { kind: "file", path: Some(path.clone()), ..none },
+            signature::TrustSource::Keyring { keyring, key } => {
+                Self { kind: "keyring", keyring: Some(keyring.clone()), key: Some(key.clone()), ..none }
+            }
+            _ => none,
+        }
     }
 }
 
@@ -49,9 +78,10 @@ impl From<&signature::Signer> for Signer {
     fn from(signer: &signature::Signer) -> Self {
         Self {
             subject: signer.subject.clone(),
-            fingerprint: signer.fingerprint.to_string(),
+            fingerprint: signer.fingerprint.map(|known| known.to_string()),
             not_before: signer.not_before,
             not_after: signer.not_after,
+            source: TrustSource::from(&signer.source),
         }
     }
 }
@@ -63,6 +93,7 @@ impl From<&SignedBy> for Signer {
             fingerprint: signer.fingerprint.clone(),
             not_before: signer.not_before,
             not_after: signer.not_after,
+            source: TrustSource::from(&signer.source),
         }
     }
 }

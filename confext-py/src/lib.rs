@@ -56,7 +56,7 @@ mod _confext {
     #[pymodule_export]
     use crate::entry::{Device, Directory, Fifo, File, HardLink, Symlink};
     #[pymodule_export]
-    use crate::evidence::{Claim, Evidence, Signer};
+    use crate::evidence::{Claim, Evidence, Signer, TrustSource};
     #[pymodule_export]
     use crate::explain::{Explained, Explanation, Fault, Near, Place, Searched};
     #[pymodule_export]

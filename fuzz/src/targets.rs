@@ -26,7 +26,7 @@ use confext_ddi::read::{ReadAt as _, read_vec};
 use confext_ddi::release::{Class, Host, Release, Scope};
 use confext_ddi::settings::Settings;
 use confext_ddi::sidecar::{self, Kind, Sidecars};
-use confext_ddi::signature::{Fingerprint, Signer, Verifier};
+use confext_ddi::signature::{Fingerprint, Signer, TrustSource, Verifier};
 use confext_ddi::vpick::{
     self, Accept, ArchitectureRule, Entry, EntryKind, Filter, TriesRule, VersionedImage,
 };
@@ -103,7 +103,13 @@ impl Verifier for Anybody {
     fn verify(&self, _: &RootHash, signature_der: &[u8]) -> Result<Signer> {
         signature::SignedData::parse(signature_der)?;
         let fingerprint = Fingerprint::from_bytes([0; 32]);
-        Ok(Signer { subject: "anybody".to_owned(), fingerprint, not_before: 0, not_after: i64::MAX })
+        Ok(Signer {
+            subject: "anybody".to_owned(),
+            fingerprint: Some(fingerprint),
+            not_before: Some(0),
+            not_after: Some(i64::MAX),
+            source: TrustSource::Caller,
+        })
     }
 }
 

@@ -184,7 +184,10 @@ fn write_source(source: &Source, out: &mut dyn Write) -> io::Result<()> {
         Checked::Signed { root_hash, by } => {
             writeln!(out, "  root hash  {root_hash}")?;
             writeln!(out, "  signed by  {}", Clean(&by.subject))?;
-            writeln!(out, "             certificate {}", Clean(&by.fingerprint))?;
+            if let Some(fingerprint) = &by.fingerprint {
+                writeln!(out, "             certificate {}", Clean(fingerprint))?;
+            }
+            writeln!(out, "             trusted by {}", Clean(&by.source.to_string()))?;
         }
     }
     match source.known_from {

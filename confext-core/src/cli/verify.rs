@@ -97,8 +97,15 @@ impl View for Verdict<'_> {
                 writeln!(out, "{image}: intact and signed, {size}")?;
                 writeln!(out, "  root hash    {root_hash}")?;
                 writeln!(out, "  signed by    {}", Clean(&by.subject))?;
-                let (from, to) = (Time::from_unix(by.not_before), Time::from_unix(by.not_after));
-                writeln!(out, "  certificate  {}, valid {from} to {to}", by.fingerprint)
+                let validity = by.not_before.zip(by.not_after);
+                match by.fingerprint.zip(validity) {
+                    Some((fingerprint, (from, to))) => {
+                        let (from, to) = (Time::from_unix(from), Time::from_unix(to));
+                        writeln!(out, "  certificate  {fingerprint}, valid {from} to {to}")?;
+                    }
+                    None => writeln!(out, "  certificate  not known: the kernel has only its key")?,
+                }
+                writeln!(out, "  trusted by   {}", Clean(&by.source.to_string()))
             }
         }
     }

@@ -111,6 +111,7 @@ mod tests {
     use crate::discover::Kind;
     use crate::state::{Checked, FORMAT, Identity, Mutable, SignedBy};
     use confext_ddi::RootHash;
+    use confext_ddi::signature::TrustSource;
 
     fn layer(name: &str, hash: u8) -> Layer {
         let root_hash = RootHash::from_bytes([hash; 32]);
@@ -160,7 +161,13 @@ mod tests {
         let mut moved = layer("c", 3);
         moved.path = "/elsewhere".into();
         let mut signed = layer("d", 4);
-        let by = SignedBy { subject: "CN=x".into(), fingerprint: "00".into(), not_before: 0, not_after: 1 };
+        let by = SignedBy {
+            subject: "CN=x".into(),
+            fingerprint: Some("00".into()),
+            not_before: Some(0),
+            not_after: Some(1),
+            source: TrustSource::Caller,
+        };
         signed.checked = Checked::Signed { root_hash: RootHash::from_bytes([4; 32]), by };
         let wanted = [layer("b", 9), moved, signed, layer("e", 5)];
         let name = |name: &str| name.to_owned();

@@ -52,7 +52,8 @@ impl Filter {
             }
             Self::Signer(wanted) => match &source.checked {
                 Checked::Signed { by, .. } => {
-                    by.subject == *wanted || is_fingerprint(wanted, &by.fingerprint)
+                    by.subject == *wanted
+                        || by.fingerprint.as_ref().is_some_and(|known| is_fingerprint(wanted, known))
                 }
                 Checked::None | Checked::Verity { .. } => false,
             },

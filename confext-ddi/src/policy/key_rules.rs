@@ -143,7 +143,7 @@ impl KeyRule {
     }
 
     fn is_about(&self, signer: &Signer, name: &str, class: Class) -> bool {
-        self.signer == signer.fingerprint
+        signer.fingerprint == Some(self.signer)
             && self.class.is_none_or(|own| own == class)
             && self.names.iter().any(|pattern| matches(pattern.as_bytes(), name.as_bytes()))
     }
@@ -251,8 +251,9 @@ impl KeyRules {
         let about = |signer: &Signer| self.rules.iter().any(|rule| rule.is_about(signer, name, class));
         let candidates: Vec<&Signer> = admitted.signers().iter().filter(|signer| about(signer)).collect();
         let refuse = |version: &str| {
-            let of =
-                |signer: &Signer| self.rules.iter().filter(|rule| rule.signer == signer.fingerprint).count();
+            let of = |signer: &Signer| {
+                self.rules.iter().filter(|rule| signer.fingerprint == Some(rule.signer)).count()
+            };
             let rules = admitted.signers().iter().map(of).fold(0_usize, usize::saturating_add);
             let subjects: Vec<&str> =
                 admitted.signers().iter().map(|signer| signer.subject.as_str()).collect();

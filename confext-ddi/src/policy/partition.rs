@@ -112,7 +112,7 @@ mod tests {
     use crate::gpt::Attributes;
     use crate::image::Options;
     use crate::image::sample::{self, Part};
-    use crate::signature::{Fingerprint, Signer, Verifier};
+    use crate::signature::{Fingerprint, Signer, TrustSource, Verifier};
 
     const NATIVE: Architecture = Architecture::X86_64;
 
@@ -126,7 +126,8 @@ mod tests {
                 );
             }
             let (fingerprint, subject) = (Fingerprint::from_bytes([4; 32]), "CN=vendor".to_owned());
-            Ok(Signer { subject, fingerprint, not_before: 0, not_after: 1 })
+            let (fingerprint, source) = (Some(fingerprint), TrustSource::Caller);
+            Ok(Signer { subject, fingerprint, not_before: Some(0), not_after: Some(1), source })
         }
     }
 

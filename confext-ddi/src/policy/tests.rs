@@ -7,7 +7,7 @@ use crate::gpt::Attributes;
 use crate::id::Uuid;
 use crate::image::sample::{self, Part};
 use crate::image::{Claim, Options};
-use crate::signature::{Fingerprint, Signer};
+use crate::signature::{Fingerprint, Signer, TrustSource};
 use proptest::prelude::*;
 use std::sync::LazyLock;
 
@@ -29,7 +29,14 @@ impl Verifier for Trust {
             return Err(Unverified::RootHash { found, expected: root_hash.to_hex() }.into());
         }
         let fingerprint = Fingerprint::from_bytes([4; 32]);
-        Ok(Signer { subject: "CN=vendor".into(), fingerprint, not_before: 0, not_after: 1 })
+        let source = TrustSource::Caller;
+        Ok(Signer {
+            subject: "CN=vendor".into(),
+            fingerprint: Some(fingerprint),
+            not_before: Some(0),
+            not_after: Some(1),
+            source,
+        })
     }
 }
 

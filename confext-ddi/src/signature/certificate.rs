@@ -4,7 +4,7 @@ use super::public_key::PublicKey;
 use super::x509::Fields;
 use super::{
     CertificateRules, DigestAlgorithm, Embed, Fingerprint, SignatureAlgorithm, SignedData, Signer, Time,
-    ToSign, Usage, Validity,
+    ToSign, TrustSource, Usage, Validity,
 };
 use crate::digest::RootHash;
 use crate::error::{Corrupt, Error, Result, ResultExt as _, Unsupported, Unverified};
@@ -15,7 +15,7 @@ use openssl::error::ErrorStack;
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::{HasPublic, Id, PKeyRef};
-use openssl::x509::{X509, X509NameRef};
+use openssl::x509::{X509, X509NameRef, X509VerifyResult};
 
 /// The bits an RSA key may have. Below is weak; above, the kernel (4096 bits) does not check signatures.
 const RSA_BITS: std::ops::RangeInclusive<u32> = 2048..=4096;
@@ -200,6 +200,13 @@ impl Certificate {
         self.fields.extensions.authority
     }
 
+    /// Whether it is an authority whose key signed another certificate that names it as its issuer.
+    pub(super) fn issued(&self, other: &Self) -> bool {
+        self.is_authority()
+            && self.x509.issued(&other.x509) == X509VerifyResult::OK
+            && self.x509.public_key().is_ok_and(|key| other.x509.verify(&key).unwrap_or(false))
+    }
+
     /// Whether a message claims this certificate's signer: by issuer and serial number.
     pub(super) fn is_named_by(&self, form: &SignedData<'_>) -> bool {
         self.fields.issuer_der == form.issuer_der && self.fields.serial == form.serial
@@ -286,12 +293,13 @@ impl Certificate {
         (now > self.not_after).then(|| Unverified::CertificateExpired { subject: subject(), found, expected })
     }
 
-    pub(super) fn signer(&self) -> Signer {
+    pub(super) fn signer(&self, source: TrustSource) -> Signer {
         Signer {
             subject: self.subject.clone(),
-            fingerprint: self.fingerprint,
-            not_before: self.not_before.as_unix(),
-            not_after: self.not_after.as_unix(),
+            fingerprint: Some(self.fingerprint),
+            not_before: Some(self.not_before.as_unix()),
+            not_after: Some(self.not_after.as_unix()),
+            source,
         }
     }
 }

@@ -1,7 +1,10 @@
 //! Checking signatures against a set of certificates.
 
 use super::certificate::{internal, parse_pem, time_t, unknown_signer};
-use super::{Certificate, CertificateRules, Chain, SignedData, Signer, Time, ToSign, Validity, Verifier};
+use super::{
+    Certificate, CertificateRules, Chain, Fingerprint, SignedData, Signer, Time, ToSign, TrustSource,
+    Validity, Verifier,
+};
 use crate::digest::RootHash;
 use crate::error::{Error, Result, ResultExt as _, Unverified};
 use openssl::error::ErrorStack;
@@ -10,6 +13,13 @@ use openssl::stack::Stack;
 use openssl::x509::X509StoreContext;
 use openssl::x509::store::X509StoreBuilder;
 use openssl::x509::verify::{X509VerifyFlags, X509VerifyParam};
+
+/// A certificate, and where it is from.
+#[derive(Debug, Clone)]
+struct Trusted {
+    certificate: Certificate,
+    source: TrustSource,
+}
 
 /// A set of certificates whose signatures count.
 ///
@@ -23,7 +33,7 @@ use openssl::x509::verify::{X509VerifyFlags, X509VerifyParam};
 pub struct Certificates {
     now: Time,
     rules: CertificateRules,
-    set: Vec<Certificate>,
+    set: Vec<Trusted>,
 }
 
 impl Certificates {
@@ -75,11 +85,35 @@ impl Certificates {
         Ok(())
     }
 
-    /// Adds a certificate.
+    /// Adds a certificate that the caller trusts.
     pub fn add(&mut self, certificate: Certificate) {
-        if self.set.iter().all(|known| known.fingerprint() != certificate.fingerprint()) {
-            self.set.push(certificate);
+        self.add_from(certificate, TrustSource::Caller);
+    }
+
+    /// Adds a certificate and says where it is from. Of one that is added again the first source is kept.
+    pub fn add_from(&mut self, certificate: Certificate, source: TrustSource) {
+        if self.iter().all(|known| known.fingerprint() != certificate.fingerprint()) {
+            self.set.push(Trusted { certificate, source });
         }
+    }
+
+    /// Adds what is in another set, each certificate with its source. The moment and the rules stay those of this set.
+    pub fn add_all(&mut self, other: &Self) {
+        for Trusted { certificate, source } in &other.set {
+            self.add_from(certificate.clone(), source.clone());
+        }
+    }
+
+    /// The certificates, in the order in which they were added.
+    pub fn iter(&self) -> impl Iterator<Item = &Certificate> {
+        self.set.iter().map(|trusted| &trusted.certificate)
+    }
+
+    /// Where a certificate of the set is from.
+    #[must_use]
+    pub fn source(&self, fingerprint: &Fingerprint) -> Option<&TrustSource> {
+        let found = self.set.iter().find(|trusted| trusted.certificate.fingerprint() == *fingerprint);
+        found.map(|trusted| &trusted.source)
     }
 
     /// How many different certificates there are.
@@ -101,17 +135,19 @@ impl Certificates {
         }
         // What OpenSSL, and with it systemd, would not read is no signature either. It reads every message of this form,
         // and the certificates of the set; only others can be unreadable to it. Not asking saves most of the time.
-        let known = |der: &&[u8]| self.set.iter().any(|certificate| certificate.der == *der);
+        let known = |der: &&[u8]| self.iter().any(|certificate| certificate.der == *der);
         let message = if carried.iter().all(known) { None } else { Some(read_message(der)?) };
         let to_sign = ToSign::new(root_hash);
         let mut refused: Option<Error> = None;
-        for certificate in self.set.iter().filter(|certificate| certificate.is_named_by(&form)) {
+        for Trusted { certificate, source } in
+            self.set.iter().filter(|trusted| trusted.certificate.is_named_by(&form))
+        {
             let checked = form.algorithm == certificate.algorithm()
                 && certificate.signed(&to_sign, form.digest, form.signature).map_err(internal)?;
             let fault = match certificate.fault(self.rules, self.now) {
                 _ if !checked => Unverified::SignatureMismatch { subject: certificate.subject().to_owned() },
                 Some(fault) => fault,
-                None => return Ok(certificate.signer()),
+                None => return Ok(certificate.signer(source.clone())),
             };
             // Of two certificates with the same name, the one whose key made the signature says more.
             if checked || refused.is_none() {
@@ -151,16 +187,20 @@ impl Certificates {
         if let Some(fault) = certificate.fault(self.rules, self.now) {
             return Err(fault.into());
         }
-        match self.chain_fault(certificate).map_err(internal)? {
-            Some(reason) => Err(Unverified::CertificateChain { subject: subject(), reason }.into()),
-            None => Ok(certificate.signer()),
-        }
+        let fault = self.chain_fault(certificate).map_err(internal)?;
+        let authority = self.set.iter().find(|trusted| trusted.certificate.issued(certificate));
+        let reason = match (fault, authority) {
+            (None, Some(authority)) => return Ok(certificate.signer(authority.source.clone())),
+            (Some(reason), _) => reason,
+            (None, None) => "no authority's key signed it".into(),
+        };
+        Err(Unverified::CertificateChain { subject: subject(), reason }.into())
     }
 
     /// Why no authority of the set issued a certificate; `None` when one did.
     fn chain_fault(&self, certificate: &Certificate) -> std::result::Result<Option<String>, ErrorStack> {
         let mut store = X509StoreBuilder::new()?;
-        for authority in self.set.iter().filter(|certificate| certificate.is_authority()) {
+        for authority in self.iter().filter(|certificate| certificate.is_authority()) {
             store.add_cert(authority.x509.clone())?;
         }
         let mut param = X509VerifyParam::new()?;

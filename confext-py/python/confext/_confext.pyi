@@ -1478,15 +1478,33 @@ class Evidence:
 class Signer:
     """Whose signature was checked."""
 
-    __match_args__ = ("subject", "fingerprint", "not_before", "not_after")
-    #: The certificate's subject, like `CN=vendor`.
+    __match_args__ = ("subject", "fingerprint", "not_before", "not_after", "source")
+    #: The certificate's subject, like `CN=vendor`; issuer and serial number where nobody has the certificate.
     subject: Final[str]
-    #: SHA-256 of the certificate, in hex.
-    fingerprint: Final[str]
-    #: Start of the certificate's validity, seconds since 1970.
-    not_before: Final[int]
-    #: End of the certificate's validity, seconds since 1970.
-    not_after: Final[int]
+    #: SHA-256 of the certificate, in hex; `None` where nobody has the certificate of a kernel's key.
+    fingerprint: Final[str | None]
+    #: Start of the certificate's validity, seconds since 1970; `None` as above.
+    not_before: Final[int | None]
+    #: End of the certificate's validity, seconds since 1970; `None` as above.
+    not_after: Final[int | None]
+    #: Where it is said that this signer counts.
+    source: Final[TrustSource]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class TrustSource:
+    """Where it is said that a signer's signatures count."""
+
+    __match_args__ = ("kind", "path", "keyring", "key")
+    #: `caller`, `file` or `keyring`.
+    kind: Final[Literal["caller", "file", "keyring"]]
+    #: Of a file: its path, inside the root.
+    path: Final[str | None]
+    #: Of a keyring: its description, like `.secondary_trusted_keys`.
+    keyring: Final[str | None]
+    #: Of a keyring: the description of the key in it.
+    key: Final[str | None]
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 

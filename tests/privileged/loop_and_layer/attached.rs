@@ -66,7 +66,7 @@ fn a_signed_image_is_a_layer_that_names_its_signer() {
         let layer = Layer::mount(attached, options).unwrap();
         assert_eq!(layer.root_hash(), Some(&built.root_hash));
         let signer = layer.evidence().signer().unwrap();
-        assert_eq!(Some(signer.fingerprint), built.signed);
+        assert_eq!(signer.fingerprint, built.signed);
         assert_eq!(layer.read("etc/app/settings", 1 << 10).unwrap().unwrap(), b"colour = blue\n");
         assert_eq!(layer.read("etc/app/data", 1 << 20).unwrap().unwrap(), [0x5a; 8192]);
         assert!(

@@ -3,6 +3,7 @@ use crate::discover::Kind;
 use crate::state::SignedBy;
 use crate::trace::{KnownFrom, View};
 use confext_ddi::RootHash;
+use confext_ddi::signature::TrustSource;
 use std::sync::Arc;
 
 fn source(checked: Checked) -> Arc<Source> {
@@ -20,8 +21,13 @@ fn source(checked: Checked) -> Arc<Source> {
 }
 
 fn signed() -> Checked {
-    let by =
-        SignedBy { subject: "CN=vendor".into(), fingerprint: "0aff".into(), not_before: 0, not_after: 1 };
+    let by = SignedBy {
+        subject: "CN=vendor".into(),
+        fingerprint: Some("0aff".into()),
+        not_before: Some(0),
+        not_after: Some(1),
+        source: TrustSource::Caller,
+    };
     Checked::Signed { root_hash: RootHash::from_bytes([1; 32]), by }
 }
 

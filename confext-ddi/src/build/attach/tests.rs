@@ -6,7 +6,7 @@ use crate::dps::Architecture;
 use crate::gpt::{BackupState, Source, Table};
 use crate::image::Claim;
 use crate::release::Class;
-use crate::signature::Signer;
+use crate::signature::{Signer, TrustSource};
 use std::io::Cursor;
 
 /// Signatures of any length that name their signer by their first byte.
@@ -27,7 +27,9 @@ struct Names;
 impl crate::signature::Verifier for Names {
     fn verify(&self, _: &RootHash, signature: &[u8]) -> Result<Signer> {
         let fingerprint = Fingerprint::from_bytes([signature[0]; 32]);
-        Ok(Signer { subject: String::new(), fingerprint, not_before: 0, not_after: 0 })
+        let (subject, source) = (String::new(), TrustSource::Caller);
+        let fingerprint = Some(fingerprint);
+        Ok(Signer { subject, fingerprint, not_before: Some(0), not_after: Some(0), source })
     }
 }
 
@@ -71,7 +73,7 @@ fn signers(image: &[u8]) -> Vec<u8> {
     let admitted = Policy::signed().judge(image, Some(&Names)).unwrap();
     let Data::Checked(checked) = admitted.data() else { panic!("signed and not checked") };
     checked.verify().unwrap();
-    admitted.signers().iter().map(|signer| signer.fingerprint.as_bytes()[0]).collect()
+    admitted.signers().iter().map(|signer| signer.fingerprint.unwrap().as_bytes()[0]).collect()
 }
 
 fn slice(image: &[u8], range: ByteRange) -> &[u8] {

@@ -3,7 +3,7 @@ use crate::RootHash;
 use crate::build::{Builder, Meta, ReleaseFields, Tree};
 use crate::image::{Image, Options};
 use crate::policy::Policy;
-use crate::signature::{AdditionalSignature, Json, Sign, Verifier};
+use crate::signature::{AdditionalSignature, Json, Sign, TrustSource, Verifier};
 use proptest::prelude::*;
 use std::io::Cursor;
 
@@ -20,7 +20,9 @@ struct Names;
 impl Verifier for Names {
     fn verify(&self, _: &RootHash, signature: &[u8]) -> Result<Signer> {
         let fingerprint = Fingerprint::from_bytes([signature[0]; 32]);
-        Ok(Signer { subject: format!("CN={:x}", signature[0]), fingerprint, not_before: 0, not_after: 0 })
+        let (subject, source) = (format!("CN={:x}", signature[0]), TrustSource::Caller);
+        let fingerprint = Some(fingerprint);
+        Ok(Signer { subject, fingerprint, not_before: Some(0), not_after: Some(0), source })
     }
 }
 
@@ -74,7 +76,7 @@ fn judge(rules: &str, image: &[u8], name: &str) -> Result<Fingerprint> {
     let class = Class::Confext;
     let admitted = parse(rules).unwrap().admit(admitted, name, class, Strictness::Strict)?;
     assert!(admitted.data().size_bytes().unwrap() > 0);
-    Ok(admitted.evidence().signer().unwrap().fingerprint)
+    Ok(admitted.evidence().signer().unwrap().fingerprint.unwrap())
 }
 
 fn code(rules: &str, image: &[u8], name: &str) -> &'static str {

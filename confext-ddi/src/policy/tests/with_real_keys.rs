@@ -33,7 +33,7 @@ fn from_signature_to_a_file() {
     let parts = sample::protected(NATIVE, data(), |root_hash| key.sign(root_hash).unwrap());
     let admitted = Policy::default().judge(open(&parts), Some(&trusting(&key, NOW))).unwrap();
     let signer = admitted.evidence().signer().unwrap();
-    assert_eq!(signer.fingerprint, key.certificate_fingerprint());
+    assert_eq!(signer.fingerprint, Some(key.certificate_fingerprint()));
     let files = admitted.file_system(admitted.image().limits()).unwrap();
     assert_eq!(files.read(b"etc/app.conf").unwrap(), b"answer = 42\n");
     let found = admitted.release(Class::Confext, "app", Strictness::Strict).unwrap();

@@ -51,7 +51,10 @@ fn raw_signatures_become_messages() {
                     let form = SignedData::parse(&message).unwrap();
                     assert_eq!((form.digest, form.algorithm), (digest, certificate.algorithm()));
                     assert_eq!(form.signature, signature);
-                    assert_eq!(trusted.verify(&ROOT, &message).unwrap(), certificate.signer());
+                    assert_eq!(
+                        trusted.verify(&ROOT, &message).unwrap(),
+                        certificate.signer(TrustSource::Caller)
+                    );
                     assert_eq!(certificate.complete(&ROOT, &message, Embed::Nothing).unwrap(), message);
                 }
             }
@@ -167,7 +170,7 @@ fn a_certificate_says_who_it_is() {
     let again = Certificate::from_der(&certificate.to_der().unwrap()).unwrap();
     assert_eq!(again.fingerprint(), certificate.fingerprint());
     let again = Certificate::from_pem(&certificate.to_pem().unwrap()).unwrap();
-    assert_eq!(again.signer(), certificate.signer());
+    assert_eq!(again.signer(TrustSource::Caller), certificate.signer(TrustSource::Caller));
 }
 
 #[test]

@@ -38,9 +38,9 @@ fn a_signature_names_its_signer() {
         let pair = VENDOR.clone().embed(embed);
         let signer = set.verify(&ROOT, &pair.sign(&ROOT).unwrap()).unwrap();
         assert_eq!(signer.subject, "CN=vendor");
-        assert_eq!(signer.fingerprint, VENDOR.certificate_fingerprint());
-        assert_eq!(signer.not_before, START.as_unix());
-        assert_eq!(signer.not_after, START.as_unix() + 10 * 86_400);
+        assert_eq!(signer.fingerprint, Some(VENDOR.certificate_fingerprint()));
+        assert_eq!(signer.not_before, Some(START.as_unix()));
+        assert_eq!(signer.not_after, Some(START.as_unix() + 10 * 86_400));
     }
     let embedded = VENDOR.sign(&ROOT).unwrap();
     let certificate = VENDOR.certificate_der().unwrap();
@@ -117,7 +117,7 @@ fn a_certificate_of_the_same_name_does_not_help() {
     // With both in the set, the one whose key signed is found, whatever the order.
     for pairs in [[&ours, &theirs], [&theirs, &ours]] {
         let signer = trusting(NOW, &pairs).verify(&ROOT, &forged).unwrap();
-        assert_eq!(signer.fingerprint, theirs.certificate_fingerprint());
+        assert_eq!(signer.fingerprint, Some(theirs.certificate_fingerprint()));
     }
 }
 
@@ -151,7 +151,7 @@ fn a_renewed_certificate_of_the_same_name_counts() {
     let new = pair(&key, &certify(&key, "vendor", 7, (0, 10))).unwrap();
     for pairs in [[&old, &new], [&new, &old]] {
         let signer = trusting(NOW, &pairs).verify(&ROOT, &old.sign(&ROOT).unwrap()).unwrap();
-        assert_eq!(signer.fingerprint, new.certificate_fingerprint());
+        assert_eq!(signer.fingerprint, Some(new.certificate_fingerprint()));
     }
     let error = trusting(NOW, &[&old]).verify(&ROOT, &old.sign(&ROOT).unwrap()).unwrap_err();
     assert_eq!(error.code(), "certificate-expired");
@@ -245,7 +245,8 @@ impl Issued {
 
     fn judge(&self, signer: &KeyPair, rules: &str) -> Result<Signer> {
         let mut set = Certificates::new(NOW).rules(rules.parse().unwrap());
-        set.add_pem(&self.authority.to_pem().unwrap()).unwrap();
+        set.add(OTHER.certificate().clone());
+        set.add_from(Certificate::new(self.authority.clone()).unwrap(), file("authority"));
         set.verify(&ROOT, &signer.sign(&ROOT).unwrap())
     }
 
@@ -256,13 +257,40 @@ impl Issued {
     }
 }
 
+fn file(path: &str) -> TrustSource {
+    TrustSource::File { path: path.to_owned() }
+}
+
+#[test]
+fn the_source_of_the_certificate_is_the_signers_and_the_first_one_counts() {
+    let mut set = Certificates::new(NOW);
+    set.add_from(VENDOR.certificate().clone(), file("first"));
+    set.add(VENDOR.certificate().clone());
+    set.add(OTHER.certificate().clone());
+    let mut all = Certificates::new(NOW);
+    all.add_from(OTHER.certificate().clone(), file("other"));
+    all.add_all(&set);
+    for (set, vendor, other) in
+        [(&set, file("first"), TrustSource::Caller), (&all, file("first"), file("other"))]
+    {
+        assert_eq!(set.len(), 2);
+        assert_eq!(set.verify(&ROOT, &VENDOR.sign(&ROOT).unwrap()).unwrap().source, vendor);
+        assert_eq!(set.verify(&ROOT, &OTHER.sign(&ROOT).unwrap()).unwrap().source, other);
+        assert_eq!(set.source(&VENDOR.certificate_fingerprint()), Some(&vendor));
+    }
+}
+
 #[test]
 fn an_authority_vouches_only_where_the_rules_say_so() {
     let chain = Issued::usual();
     let signer = chain.leaf((0, 10), &[]);
     assert_eq!(chain.code(&signer, ""), "unknown-signer");
     let found = chain.judge(&signer, "chain=issued").unwrap();
-    assert_eq!((found.subject.as_str(), found.fingerprint), ("CN=signer", signer.certificate_fingerprint()));
+    assert_eq!(
+        (found.subject.as_str(), found.fingerprint),
+        ("CN=signer", Some(signer.certificate_fingerprint()))
+    );
+    assert_eq!(found.source, file("authority"), "who vouches is where the trust is from");
     // Without the certificate in the signature nobody knows who it is.
     assert_eq!(chain.code(&signer.clone().embed(Embed::Nothing), "chain=issued"), "unknown-signer");
     // What is pinned counts as before.
@@ -394,7 +422,7 @@ proptest! {
         match set.verify(&ROOT, &der) {
             Ok(signer) => {
                 prop_assert!(!outside);
-                prop_assert_eq!(signer.fingerprint, VENDOR.certificate_fingerprint());
+                prop_assert_eq!(signer.fingerprint, Some(VENDOR.certificate_fingerprint()));
             }
             Err(error) => prop_assert_eq!(error.family(), "unverified"),
         }
