@@ -195,6 +195,25 @@ pub const CONFLICTS: &[(&str, &str)] = &[
         "check that nobody changes the image; attach it in sealed memory, or pad it to whole blocks",
     ),
     ("loop-contended", "try again when fewer programs attach loop devices"),
+    // dmverity
+    ("dm-verity-unprotected", "attach it in place: there is no hash tree that the kernel could check it by"),
+    ("dm-verity-parity", "pass the parity of this image, with the roots and the offset it was made with"),
+    ("dm-verity-table", "see the kernel's log (dmesg) for what it does not take; leave that option out"),
+    ("dm-verity-first-read", "do not use the image: it was changed after it was checked, or its disk fails"),
+    ("dm-verity-device", "look for who changes mapped devices (dmsetup table), then try again"),
+    ("dm-verity-contended", "try again when fewer programs make mapped devices"),
+    ("kernel-signature-missing", "sign the image, or trust a root hash and pass no signature to the kernel"),
+    ("kernel-signature-required", "have the kernel check the image's signature, or sign the image"),
+    (
+        "kernel-signer-unknown",
+        "put the signer's certificate into a keyring that dm-verity looks into, or trust it by a certificate directory",
+    ),
+    (
+        "kernel-signature-rejected",
+        "do not use the image: its root hash or its signature was changed; get it again",
+    ),
+    ("kernel-signature-algorithm", "sign with RSA and SHA-256, or use a kernel with that algorithm"),
+    ("kernel-key-unusable", "put a valid certificate of the signer into the kernel's keyring"),
     // attach
     ("plain-on-verified", "attach it in sealed memory: a loop device on the file would throw away the check"),
     ("layer-file-system", "build the image with one of these file systems"),

@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+use crate::mapper::{self, Loaded};
 use crate::sys::{self, ContextError, FsContext, MountAttrFlags, OFlags, ResolveFlags, Sharing};
 
 /// What the running kernel lets this process do; probed, not concluded from a version.
@@ -30,6 +31,12 @@ pub struct Capabilities {
     pub erofs: Ability,
     /// Mounting squashfs.
     pub squashfs: Ability,
+    /// The device mapper.
+    pub device_mapper: Ability,
+    /// Its target `verity`.
+    pub dm_verity: Ability,
+    /// Signatures that dm-verity checks itself (`CONFIG_DM_VERITY_VERIFY_ROOTHASH_SIG`).
+    pub dm_verity_signatures: Ability,
 }
 
 /// Whether something can be done.
@@ -42,6 +49,8 @@ pub enum Ability {
     Absent,
     /// This process may not, so it is not known whether the kernel could.
     NotPermitted,
+    /// Not now: the kernel looks for the module when it is used. Asking loads nothing.
+    OnDemand,
 }
 
 /// A root directory: everything below it is looked up with it as the root, so that no link leads out.
@@ -196,6 +205,7 @@ impl Capabilities {
             Err(Errno::PERM) => Ability::NotPermitted,
             _ => Ability::Absent,
         };
+        let mapped = mapper::find();
         let file_system = |name| Ability::of(FsContext::open(name).map(drop).map_err(|error| error.source));
         Self {
             overlay: file_system("overlay"),
@@ -203,6 +213,9 @@ impl Capabilities {
             mount_beneath,
             erofs: file_system("erofs"),
             squashfs: file_system("squashfs"),
+            device_mapper: mapped.mapper.into(),
+            dm_verity: mapped.verity.into(),
+            dm_verity_signatures: mapped.signatures.into(),
         }
     }
 
@@ -256,10 +269,21 @@ fn try_overlay() -> std::result::Result<(), ContextError> {
     overlay.create(Sharing::Shared)
 }
 
+impl From<Loaded> for Ability {
+    fn from(loaded: Loaded) -> Self {
+        match loaded {
+            Loaded::Yes => Self::Present,
+            Loaded::NotYet => Self::OnDemand,
+            Loaded::No => Self::Absent,
+            Loaded::NotPermitted => Self::NotPermitted,
+        }
+    }
+}
+
 impl Ability {
     fn require(self, what: &'static str, absent: &str) -> Result<()> {
         match self {
-            Self::Present => Ok(()),
+            Self::Present | Self::OnDemand => Ok(()),
             Self::Absent => Err(Error::Missing { what, why: absent.to_owned() }),
             Self::NotPermitted => {
                 Err(Error::Missing { what, why: "the process lacks CAP_SYS_ADMIN".to_owned() })

@@ -19,6 +19,8 @@ pub mod sys;
 
 pub mod error;
 
+mod mapper;
+
 pub mod host;
 
 pub mod directory;
@@ -28,6 +30,8 @@ pub mod pick;
 pub mod discover;
 
 pub mod loopdev;
+
+pub mod dmverity;
 
 pub mod attach;
 

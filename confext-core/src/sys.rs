@@ -6,6 +6,8 @@
 //!
 //! Kernel versions a call needs are noted at each function; who calls decides what to do without it.
 
+mod devmapper;
+mod dmwire;
 mod fscontext;
 mod handle;
 mod keyctl;
@@ -18,6 +20,11 @@ mod path;
 mod statmount;
 mod table;
 
+pub use devmapper::{
+    DmQuery, DmRemoval, ThreadKey, add_thread_key, dm_create, dm_dependencies, dm_load, dm_remove, dm_rename,
+    dm_resume, dm_status, dm_table_status, dm_target_versions, dm_version, unlink_thread_key,
+};
+pub use dmwire::{DmDevice, DmFlags, DmTarget, DmTargetVersion, DmWhich, device_code};
 pub use fscontext::{ContextError, FsContext, Sharing};
 pub use handle::{FileHandle, file_handle};
 pub use keyctl::{

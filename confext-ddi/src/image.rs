@@ -267,7 +267,13 @@ impl<R: ReadAt> Image<R> {
         Arc::clone(&self.reader)
     }
 
-    /// What [`Image::hash`] lies in.
+    /// What [`Image::hash`] lies in: the image itself, or a file beside it.
+    #[must_use]
+    pub fn hash_reader(&self) -> &R {
+        self.tree.as_ref().unwrap_or(&self.reader)
+    }
+
+    /// The same, to be kept.
     pub(crate) fn shared_hash_reader(&self) -> Arc<R> {
         Arc::clone(self.tree.as_ref().unwrap_or(&self.reader))
     }

@@ -114,6 +114,18 @@ impl<R: ReadAt> Checked<R> {
         Ok(Self { reader, places })
     }
 
+    /// What its hash tree is made with, and where each level of it lies: as it was checked against the root hash.
+    #[must_use]
+    pub const fn geometry(&self) -> &verity::Geometry {
+        self.reader.geometry()
+    }
+
+    /// The root hash that each block is checked against.
+    #[must_use]
+    pub const fn root_hash(&self) -> &RootHash {
+        self.reader.root_hash()
+    }
+
     /// Checks every block, on all processors.
     ///
     /// # Errors
