@@ -35,7 +35,8 @@ fn root(number: u64, at: &Path, state: &mut u64) {
         fs::write(path, text).unwrap();
     };
     write("usr/lib/os-release", "ID=test\nVERSION_ID=1\n");
-    let (place, hierarchy) = if class == Class::Confext { ("confexts", "etc") } else { ("extensions", "usr") };
+    let (place, hierarchy) =
+        if class == Class::Confext { ("confexts", "etc") } else { ("extensions", "usr") };
     fs::create_dir_all(at.join("etc")).unwrap();
     // Without it systemd passes over a main file that leads there, and takes the next one.
     write("dev/null", "");

@@ -5,7 +5,9 @@ use confext_ddi::release::Class;
 use super::changes::{self, attached_otherwise, changes, executed_otherwise};
 use super::exchange;
 use super::place::{Removal, Step, place};
-use super::{Audience, Change, Lock, Outcome, Report, Selection, Stack, Test, Tree, bare, mutable, retire, select};
+use super::{
+    Audience, Change, Lock, Outcome, Report, Selection, Stack, Test, Tree, bare, mutable, retire, select,
+};
 use crate::admission::{Options, Replace};
 use crate::consumers::{After, Heard};
 use crate::discover::Rejection;

@@ -286,9 +286,16 @@ mod tests {
         drop((work, again));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 
-        let mut kept = Work::make(parent.as_fd(), "w").unwrap();
-        kept.keep();
-        drop(kept);
+        // Of the names of a hierarchy only the one that is used stays.
+        let [first, second] = names("etc");
+        std::fs::create_dir(dir.path().join(&first)).unwrap();
+        std::fs::set_permissions(dir.path().join(&first), std::fs::Permissions::from_mode(0o700)).unwrap();
+        Work::make(parent.as_fd(), &second).unwrap().keep_alone("etc").unwrap();
+        let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(left, [second.as_str()]);
+        remove_beside(parent.as_fd(), "etc", "").unwrap();
+
+        Work::make(parent.as_fd(), "w").unwrap().keep_alone("none").unwrap();
         std::fs::write(dir.path().join("w/other"), "").unwrap();
         assert_eq!(existing("w").unwrap_err().code(), "work-directory");
         std::fs::remove_file(dir.path().join("w/other")).unwrap();
