@@ -233,8 +233,11 @@ impl Host {
     /// Take the stack of a class away. Nothing merged is no error.
     #[pyo3(signature = (class_="confext", *, reload=false))]
     fn unmerge(&self, py: Python<'_>, class_: &str, reload: bool) -> PyResult<Report> {
-        self.with(py, class_, |host, class, options| {
-            Ok(Report::from(&stack::unmerge(host, class, &reloading(options.clone(), reload))?))
+        let class = class(class_)?;
+        detached(py, || {
+            // What is wrong with the configuration does not keep anybody from being rid of a stack.
+            let options = reloading(self.conditions.options(&self.host, None, Replace::default())?, reload);
+            Ok(Report::from(&stack::unmerge(&self.host, class, &options)?))
         })
     }
 
@@ -261,7 +264,8 @@ impl Host {
         };
         detached(py, || {
             let each = classes.iter().map(|class| {
-                let options = self.conditions.options(&self.host, Some(*class), replace)?;
+                let configured = (verb != Verb::Unmerge).then_some(*class);
+                let options = self.conditions.options(&self.host, configured, replace)?;
                 Ok((*class, reloading(options, reload)))
             });
             let each = each.collect::<Result<Vec<_>, Error>>()?;
