@@ -1,8 +1,8 @@
 //! One entry of a search directory: its kind, its name, and for `.v/` directories the version to use.
 
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use confext_ddi::release::{Class, is_valid_image_name};
 use confext_ddi::vpick::{self, ArchitectureRule, EntryKind, VersionedImage};
@@ -28,14 +28,14 @@ pub(super) fn examine(
         refused.push(Rejection::ignored(path, "unfinished-download", found, "an image"));
         return None;
     }
-    let (fd, file_type) = match resolve(host, path) {
-        Ok(found) => found,
+    let place = match locate(host, path) {
+        Ok(place) => place,
         Err(rejection) => {
             refused.push(rejection);
             return None;
         }
     };
-    let kind = match file_type {
+    let kind = match place.kind {
         FileType::RegularFile if name.ends_with(b".raw") => Kind::Raw,
         FileType::Directory => Kind::Directory,
         FileType::BlockDevice => Kind::Block,
@@ -57,20 +57,14 @@ pub(super) fn examine(
         let (found, expected) = ("a stack of images", "an image or a directory tree");
         Err(Rejection::new(Severity::Refused, path, "stack-image", found, expected))
     } else {
-        usable(host, path, &extension, kind, fd.as_fd())
+        usable(path, &extension, kind, place)
     };
     Some(Found { name: extension, entry: path.to_path_buf(), rank, result })
 }
 
-fn usable(
-    host: &Host,
-    entry: &Path,
-    name: &str,
-    kind: Kind,
-    fd: BorrowedFd<'_>,
-) -> Result<Candidate, Rejection> {
+fn usable(entry: &Path, name: &str, kind: Kind, place: Place) -> Result<Candidate, Rejection> {
     if kind == Kind::Directory {
-        match directory::names(fd) {
+        match directory::names(place.fd.as_fd()) {
             Ok(names) if names.is_empty() => {
                 let found = "an empty directory, which masks this name";
                 return Err(Rejection::ignored(entry, "masked", found, "an extension"));
@@ -79,10 +73,7 @@ fn usable(
             Err(errno) => return Err(not_opened(entry, errno)),
         }
     }
-    let Some(path) = host.path_of(fd) else {
-        return Err(not_opened(entry, Errno::XDEV));
-    };
-    let path = Path::new("/").join(path);
+    let Place { path, .. } = place;
     Ok(Candidate { name: name.to_owned(), entry: entry.to_path_buf(), path, kind, version: None })
 }
 
@@ -194,10 +185,31 @@ fn choose(
         EntryKind::BlockDevice => Kind::Block,
         _ => Kind::Raw,
     };
-    let (fd, _) = resolve(host, &path)?;
-    let mut candidate = usable(host, &path, &wanted.name, kind, fd.as_fd())?;
+    let place = locate(host, &path)?;
+    let mut candidate = usable(&path, &wanted.name, kind, place)?;
     candidate.version = Some(pick.version);
     Ok(Some(candidate))
+}
+
+/// What an entry leads to.
+struct Place {
+    fd: OwnedFd,
+    kind: FileType,
+    /// From the root, without links.
+    path: PathBuf,
+}
+
+/// Follows links inside the root and says what is there and where that is. What a writer puts another one in the place of
+/// meanwhile has no path inside the root any more: the other one counts then.
+fn locate(host: &Host, path: &Path) -> Result<Place, Rejection> {
+    const ATTEMPTS: u32 = 100;
+    for _ in 0..ATTEMPTS {
+        let (fd, kind) = resolve(host, path)?;
+        if let Some(inside) = host.path_of(fd.as_fd()) {
+            return Ok(Place { fd, kind, path: Path::new("/").join(inside) });
+        }
+    }
+    Err(not_opened(path, Errno::XDEV))
 }
 
 /// Follows links inside the root and says what is there.
