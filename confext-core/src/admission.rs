@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +18,6 @@ use confext_ddi::signature::Verifier;
 
 use crate::attach::Mode;
 use crate::copies::{Copies, Place};
-use crate::directory::{self, Directory};
 use crate::discover::{Candidate, Kind, Severity};
 use crate::error::{Error, Result};
 use crate::host::Host;
@@ -29,6 +28,7 @@ use crate::plan::Allowance;
 use crate::sidecars;
 pub use crate::state::Execution;
 use crate::state::{self, Checked, Identity};
+use crate::sys::Statx;
 use crate::trust;
 use crate::units::Request;
 
@@ -218,7 +218,7 @@ pub(crate) enum Body {
     /// In an image that the policy admitted.
     Image(Box<Admitted<File>>),
     /// In a directory, which the policy allows.
-    Directory(Place),
+    Directory(Box<Place>),
 }
 
 impl Extension {
@@ -256,9 +256,7 @@ impl Extension {
             Body::Image(admitted) => {
                 admitted.file_system(limits).map_err(|error| in_image(&self.candidate, error))
             }
-            Body::Directory(place) => {
-                Ok(Box::new(open_directory(&self.candidate, place.directory.as_fd(), limits)?))
-            }
+            Body::Directory(place) => Ok(Box::new(&place.directory)),
         }
     }
 
@@ -359,7 +357,7 @@ impl<'a> Gate<'a> {
                 Some(certificates)
             }
         };
-        Ok(Self { host, class, options, verifier, matcher, copies: Copies::new(class) })
+        Ok(Self { host, class, options, verifier, matcher, copies: Copies::new(class, &options.limits) })
     }
 
     /// Opens a candidate, judges it and matches it with the host.
@@ -371,7 +369,7 @@ impl<'a> Gate<'a> {
     pub fn admit(&self, candidate: Candidate) -> Result<Extension, LeftOut> {
         let os = |operation, error| Error::os(operation, self.host.display(&candidate.path), error);
         let fd = self.host.open_file(&candidate.path).map_err(|error| os("open", error))?;
-        let stat = directory::statx(fd.as_fd()).map_err(|error| os("stat", error))?;
+        let (seen, stat) = Seen::of(fd.as_fd(), candidate.kind).map_err(|error| os("stat", error))?;
         let found = rustix::fs::FileType::from_raw_mode(u32::from(stat.stx_mode));
         let expected = match candidate.kind {
             Kind::Directory => rustix::fs::FileType::Directory,
@@ -384,18 +382,21 @@ impl<'a> Gate<'a> {
             return Err(Error::conflict("candidate-changed", target, found, expected).into());
         }
         let mut extension = match candidate.kind {
-            Kind::Directory => self.admit_directory(candidate, fd)?,
-            Kind::Raw | Kind::Block => self.admit_image(candidate, fd.into())?,
+            Kind::Directory => self.admit_directory(candidate, fd, seen)?,
+            Kind::Raw | Kind::Block => self.admit_image(candidate, fd.into(), (seen, &stat))?,
         };
         match &self.matcher {
             Some(matcher) => (extension.matched, extension.request) = matcher.match_extension(&extension)?,
             // Nobody asks whether it has a release file: then nothing is asked of the manager either.
             None => extension.request = self.request_of(&extension).unwrap_or_default(),
         }
+        if let Body::Directory(place) = &extension.body {
+            place.directory.rest();
+        }
         Ok(extension)
     }
 
-    fn admit_directory(&self, candidate: Candidate, fd: OwnedFd) -> Result<Extension> {
+    fn admit_directory(&self, candidate: Candidate, fd: OwnedFd, seen: Seen) -> Result<Extension> {
         if !self.options.policy.admits(Designator::Root, Protection::None) {
             let fault = Refused::Policy {
                 designator: "root",
@@ -408,12 +409,10 @@ impl<'a> Gate<'a> {
             let fault = Refused::KeyRulesUnsigned { found: "none: it is a directory" };
             return Err(in_image(&candidate, fault.into()));
         }
-        let (seen, _) = self.look_at(&candidate, fd.as_fd())?;
         let place = self.copies.without_mounts(self.host, &candidate.path, fd);
-        let files = open_directory(&candidate, place.directory.as_fd(), &self.options.limits)?;
         let identity = match self.options.detect {
-            Detect::Identity => identity::of_directory(&files, &self.options.limits),
-            Detect::Content => identity::of_directory_content(&files, &self.options.limits),
+            Detect::Identity => identity::of_directory(&place.directory, &self.options.limits),
+            Detect::Content => identity::of_directory_content(&place.directory, &self.options.limits),
         };
         let identity = identity.map_err(|error| in_image(&candidate, error))?;
         Ok(Extension {
@@ -422,13 +421,17 @@ impl<'a> Gate<'a> {
             evidence: Evidence::None,
             matched: Matched::Yes,
             request: Request::default(),
-            body: Body::Directory(place),
+            body: Body::Directory(Box::new(place)),
             seen,
         })
     }
 
-    fn admit_image(&self, candidate: Candidate, file: File) -> Result<Extension> {
-        let (seen, stat) = self.look_at(&candidate, file.as_fd())?;
+    fn admit_image(
+        &self,
+        candidate: Candidate,
+        file: File,
+        (seen, stat): (Seen, &Statx),
+    ) -> Result<Extension> {
         let mut open = image::Options::default().limits(self.options.limits.clone());
         open.architecture = self.host.architecture();
         let image = sidecars::open_below(self.host, &candidate.path, file, &open)?;
@@ -445,7 +448,7 @@ impl<'a> Gate<'a> {
             None if self.options.detect == Detect::Content => {
                 identity::of_image_content(admitted.data()).map_err(|error| in_image(&candidate, error))?
             }
-            None => identity::of_file(&stat),
+            None => identity::of_file(stat),
         };
         Ok(Extension {
             candidate,
@@ -456,13 +459,6 @@ impl<'a> Gate<'a> {
             body: Body::Image(Box::new(admitted)),
             seen,
         })
-    }
-
-    /// What the file system says of a candidate that was opened by its path.
-    fn look_at(&self, candidate: &Candidate, fd: BorrowedFd<'_>) -> Result<(Seen, crate::sys::Statx)> {
-        let failed = |error| Error::os("stat", self.host.display(&candidate.path), error);
-        let seen = Seen::of(fd, candidate.kind).map_err(failed)?;
-        Ok((seen, directory::statx(fd).map_err(failed)?))
     }
 
     fn request_of(&self, extension: &Extension) -> Option<Request> {
@@ -517,12 +513,6 @@ impl Matcher {
         })?;
         Ok(Request::of(&found.release))
     }
-}
-
-fn open_directory(candidate: &Candidate, fd: BorrowedFd<'_>, limits: &Limits) -> Result<Directory> {
-    let fd =
-        fd.try_clone_to_owned().map_err(|e| Error::os("open", candidate.path.display().to_string(), e))?;
-    Ok(Directory::new(fd, limits))
 }
 
 fn in_image(candidate: &Candidate, source: confext_ddi::Error) -> Error {

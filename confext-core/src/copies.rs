@@ -5,9 +5,10 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use confext_ddi::limits::Limits;
 use confext_ddi::release::Class;
 
-use crate::directory;
+use crate::directory::{self, Directory};
 use crate::host::Host;
 use crate::layer;
 use crate::sys::{self, Depth, OFlags, ResolveFlags};
@@ -15,7 +16,8 @@ use crate::sys::{self, Depth, OFlags, ResolveFlags};
 /// The directory of an extension. What is mounted below it is no part of the extension and is not seen.
 #[derive(Debug)]
 pub(crate) struct Place {
-    pub(crate) directory: OwnedFd,
+    /// Looked at once: what is judged, identified and planned is the same.
+    pub(crate) directory: Directory,
     /// The copy of a mount that it is in, with the flags of a layer; it is there as long as this is open.
     pub(crate) mount: Option<Arc<OwnedFd>>,
 }
@@ -25,14 +27,15 @@ pub(crate) struct Place {
 #[derive(Debug)]
 pub(crate) struct Copies {
     class: Class,
+    limits: Limits,
     /// By search directory; `None` where it cannot be copied.
     known: Mutex<BTreeMap<PathBuf, Option<Arc<OwnedFd>>>>,
 }
 
 impl Copies {
     /// None yet.
-    pub(crate) fn new(class: Class) -> Self {
-        Self { class, known: Mutex::default() }
+    pub(crate) fn new(class: Class, limits: &Limits) -> Self {
+        Self { class, limits: limits.clone(), known: Mutex::default() }
     }
 
     /// `opened`, found at `path`, without the mounts below it. Who may not copy mounts may still look.
@@ -41,7 +44,11 @@ impl Copies {
             return place;
         }
         let directory = sys::clone_tree(opened.as_fd(), c"", Depth::Single).unwrap_or(opened);
-        Place { directory, mount: None }
+        self.place(directory, None)
+    }
+
+    fn place(&self, directory: OwnedFd, mount: Option<Arc<OwnedFd>>) -> Place {
+        Place { directory: Directory::new(directory, &self.limits).remembering(), mount }
     }
 
     /// The same directory, looked up in the copy; `None` when it is a mount point, or somewhere else.
@@ -58,6 +65,6 @@ impl Copies {
         let directory = sys::open_beneath(mount.as_fd(), Path::new(name), flags, resolve).ok()?;
         let (found, expected) = (directory::statx(directory.as_fd()).ok()?, directory::statx(opened).ok()?);
         let id = |stat: &sys::Statx| (stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino);
-        (id(&found) == id(&expected)).then_some(Place { directory, mount: Some(mount) })
+        (id(&found) == id(&expected)).then(|| self.place(directory, Some(mount)))
     }
 }

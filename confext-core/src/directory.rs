@@ -1,8 +1,12 @@
 //! [`Directory`]: the files below a directory of this machine, read like those of an image.
 
+mod memory;
+mod recent;
+
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
 
 use confext_ddi::error::{Error, Fault, LimitExceeded, Lookup, Result};
 use confext_ddi::fs::{DirEntry, FileSystem, FileType, Metadata, Xattr};
@@ -11,21 +15,36 @@ use confext_ddi::limits::Limits;
 use rustix::io::Errno;
 
 use crate::sys::{self, AtFlags, Mode, OFlags, ResolveFlags, Statx, StatxFlags};
+use memory::Memory;
+use recent::Recent;
 
 /// A directory tree: a plain directory extension, a mounted layer, or what an overlay goes over.
 ///
 /// No symbolic link is followed, as the trait promises; the walk never leaves the directory.
 #[derive(Debug)]
 pub struct Directory {
-    root: OwnedFd,
+    root: Arc<OwnedFd>,
     limits: Limits,
+    recent: Recent,
+    memory: Option<Memory>,
 }
 
 impl Directory {
     /// Takes an open directory.
     #[must_use]
     pub fn new(root: OwnedFd, limits: &Limits) -> Self {
-        Self { root, limits: limits.clone() }
+        Self { root: Arc::new(root), limits: limits.clone(), recent: Recent::default(), memory: None }
+    }
+
+    /// Keeps what it sees: who asks again is told the same, whatever has changed meanwhile. Contents of files and targets
+    /// of links are not kept.
+    pub(crate) fn remembering(self) -> Self {
+        Self { memory: Some(Memory::default()), ..self }
+    }
+
+    /// The directory itself, for another owner.
+    pub(crate) fn share(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.root)
     }
 
     /// The directory itself.
@@ -34,15 +53,30 @@ impl Directory {
         self.root.as_fd()
     }
 
+    /// Calls with the directory that a path is in, and its name there; with the root and the whole path when that is no
+    /// plain one.
+    fn inside<T>(&self, path: &[u8], call: impl FnOnce(BorrowedFd<'_>, &[u8]) -> io::Result<T>) -> Result<T> {
+        let (whole, root) = (relative(path), self.root.as_fd());
+        let plain = whole.split(|&byte| byte == b'/').all(is_name);
+        let slash = whole.iter().rposition(|&byte| byte == b'/').filter(|_| plain);
+        let done = match slash.and_then(|at| Some((whole.get(..at)?, whole.get(at.checked_add(1)?..)?))) {
+            Some((parent, name)) => {
+                self.recent.directory(root, parent).and_then(|parent| call(parent.as_fd(), name))
+            }
+            None => call(root, whole),
+        };
+        done.map_err(|error| at(path, error))
+    }
+
     fn place(&self, path: &[u8]) -> Result<OwnedFd> {
         let resolve = ResolveFlags::NO_SYMLINKS;
-        sys::open_path(self.root.as_fd(), relative(path), OFlags::NOFOLLOW, resolve).map_err(|e| at(path, e))
+        self.inside(path, |parent, name| sys::open_path(parent, name, OFlags::NOFOLLOW, resolve))
     }
 
     fn readable(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | flags;
-        sys::open_beneath(self.root.as_fd(), relative(path), flags, ResolveFlags::NO_SYMLINKS)
-            .map_err(|error| at(path, error))
+        let resolve = ResolveFlags::NO_SYMLINKS;
+        self.inside(path, |parent, name| sys::open_beneath(parent, name, flags, resolve))
     }
 
     fn open_regular(&self, path: &[u8]) -> Result<std::fs::File> {
@@ -53,21 +87,24 @@ impl Directory {
         }
         Ok(self.readable(path, OFlags::empty())?.into())
     }
-}
 
-impl FileSystem for Directory {
-    fn fs_type(&self) -> FsType {
-        FsType::Directory
+    fn look(&self, path: &[u8]) -> Result<Metadata> {
+        self.inside(path, |parent, name| {
+            if is_name(name) {
+                let flags = AtFlags::SYMLINK_NOFOLLOW;
+                return metadata_of(&sys::statx(parent, name, flags, StatxFlags::BASIC_STATS)?);
+            }
+            let place = sys::open_path(parent, name, OFlags::NOFOLLOW, ResolveFlags::NO_SYMLINKS)?;
+            metadata(place.as_fd())
+        })
     }
 
-    fn stat(&self, path: &[u8]) -> Result<Metadata> {
-        metadata(self.place(path)?.as_fd()).map_err(|error| at(path, error))
-    }
-
-    fn read_dir(&self, path: &[u8]) -> Result<Vec<DirEntry>> {
-        let fd = self.readable(path, OFlags::DIRECTORY)?;
+    fn list(&self, path: &[u8]) -> Result<Vec<DirEntry>> {
+        let fd = Arc::new(self.readable(path, OFlags::DIRECTORY)?);
         let mut entries = Vec::new();
-        for entry in rustix::fs::Dir::new(fd).map_err(|errno| at(path, errno.into()))? {
+        let mut buffer = Vec::with_capacity(LISTING_BYTES);
+        let mut listing = rustix::fs::RawDir::new(&fd, buffer.spare_capacity_mut());
+        while let Some(entry) = listing.next() {
             let entry = entry.map_err(|errno| at(path, errno.into()))?;
             let name = entry.file_name().to_bytes();
             if name == b"." || name == b".." {
@@ -86,7 +123,46 @@ impl FileSystem for Directory {
             }
         }
         entries.sort_by(|a, b| a.name.cmp(&b.name));
+        self.recent.add(relative(path), fd);
         Ok(entries)
+    }
+
+    fn attributes(&self, path: &[u8]) -> Result<Vec<Xattr>> {
+        self.inside(path, |parent, name| {
+            if is_name(name) {
+                return xattrs_of(&Attributed::Entry { directory: parent, name }, &self.limits);
+            }
+            let place = sys::open_path(parent, name, OFlags::NOFOLLOW, ResolveFlags::NO_SYMLINKS)?;
+            xattrs(place.as_fd(), &self.limits)
+        })
+    }
+}
+
+/// How much of a listing the kernel is asked for at a time.
+const LISTING_BYTES: usize = 8192;
+
+/// One component that leads down.
+fn is_name(name: &[u8]) -> bool {
+    !name.contains(&b'/') && !matches!(name, b"" | b"." | b"..")
+}
+
+impl FileSystem for Directory {
+    fn fs_type(&self) -> FsType {
+        FsType::Directory
+    }
+
+    fn stat(&self, path: &[u8]) -> Result<Metadata> {
+        match &self.memory {
+            Some(memory) => memory.stat(relative(path), || self.look(path)),
+            None => self.look(path),
+        }
+    }
+
+    fn read_dir(&self, path: &[u8]) -> Result<Vec<DirEntry>> {
+        match &self.memory {
+            Some(memory) => memory.list(relative(path), || self.list(path)),
+            None => self.list(path),
+        }
     }
 
     fn read_at(&self, path: &[u8], offset: u64, buf: &mut [u8]) -> Result<usize> {
@@ -118,8 +194,14 @@ impl FileSystem for Directory {
     }
 
     fn xattrs(&self, path: &[u8]) -> Result<Vec<Xattr>> {
-        let place = self.place(path)?;
-        xattrs(place.as_fd(), &self.limits).map_err(|error| at(path, error))
+        match &self.memory {
+            Some(memory) => memory.xattrs(relative(path), || self.attributes(path)),
+            None => self.attributes(path),
+        }
+    }
+
+    fn rest(&self) {
+        self.recent.clear();
     }
 }
 
@@ -146,7 +228,10 @@ pub fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
 
 /// What an open file is.
 pub(crate) fn metadata(fd: BorrowedFd<'_>) -> io::Result<Metadata> {
-    let stat = statx(fd)?;
+    metadata_of(&statx(fd)?)
+}
+
+fn metadata_of(stat: &Statx) -> io::Result<Metadata> {
     let file_type = file_type(rustix::fs::FileType::from_raw_mode(u32::from(stat.stx_mode)));
     let file_type = file_type.ok_or(io::ErrorKind::Unsupported)?;
     let device = matches!(file_type, FileType::CharDevice | FileType::BlockDevice);
@@ -192,15 +277,45 @@ pub(crate) fn listing(directory: BorrowedFd<'_>) -> rustix::io::Result<Vec<(Vec<
 
 /// The extended attributes of an open file, sorted by name; also of one that is open as a place only.
 pub(crate) fn xattrs(fd: BorrowedFd<'_>, limits: &Limits) -> io::Result<Vec<Xattr>> {
-    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    xattrs_of(&Attributed::Open(fd), limits)
+}
+
+/// A file whose attributes are asked for. No call takes a place, so that the way goes through `/proc`.
+enum Attributed<'a> {
+    Open(BorrowedFd<'a>),
+    /// The entry of a directory, which is not followed if it is a link.
+    Entry {
+        directory: BorrowedFd<'a>,
+        name: &'a [u8],
+    },
+}
+
+fn xattrs_of(file: &Attributed<'_>, limits: &Limits) -> io::Result<Vec<Xattr>> {
+    let path = || match file {
+        Attributed::Open(fd) => format!("/proc/self/fd/{}", fd.as_raw_fd()).into_bytes(),
+        Attributed::Entry { directory, name } => {
+            [format!("/proc/self/fd/{}/", directory.as_raw_fd()).as_bytes(), name].concat()
+        }
+    };
+    let list = |buf: &mut [u8]| match file {
+        Attributed::Open(_) => rustix::fs::listxattr(path(), buf),
+        Attributed::Entry { directory, name } => match sys::list_attributes(*directory, *name, buf) {
+            Err(Errno::NOSYS) => rustix::fs::llistxattr(path(), buf),
+            answer => answer,
+        },
+    };
+    let value = |name: &[u8], buf: &mut [u8]| match file {
+        Attributed::Open(_) => rustix::fs::getxattr(path(), name, buf),
+        Attributed::Entry { .. } => rustix::fs::lgetxattr(path(), name, buf),
+    };
     let most = usize::try_from(limits.xattr_bytes).unwrap_or(usize::MAX);
-    let names = match grow(most, |buf| rustix::fs::listxattr(path.as_str(), buf)) {
+    let names = match grow(most, list) {
         Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
         names => names?,
     };
     let mut found = Vec::new();
     for name in names.split(|&byte| byte == 0).filter(|name| !name.is_empty()) {
-        match grow(most, |buf| rustix::fs::getxattr(path.as_str(), name, buf)) {
+        match grow(most, |buf| value(name, buf)) {
             Ok(value) => found.push((name.to_vec(), value)),
             // Gone since it was listed.
             Err(Errno::NODATA) => {}

@@ -3,7 +3,7 @@
 use std::os::fd::BorrowedFd;
 
 use confext_ddi::digest::{self, RootHash, Salt};
-use confext_ddi::fs;
+use confext_ddi::fs::{self, Metadata};
 use confext_ddi::id::Uuid;
 use confext_ddi::limits::Limits;
 use confext_ddi::manifest::{self, Entry};
@@ -32,13 +32,32 @@ pub(crate) fn of_directory(files: &Directory, limits: &Limits) -> confext_ddi::R
     let mut listing = [0; 32];
     for entry in fs::walk(files, b"", limits)? {
         let (path, metadata) = entry?;
-        listing = digest::sha256(&[&listing, &path, b"\0", format!("{metadata:?}").as_bytes()]);
+        listing = digest::sha256(&[&listing, &path, b"\0", &numbers(&metadata)]);
     }
     Ok(Identity::Directory {
         device: (stat.stx_dev_major, stat.stx_dev_minor),
         inode: stat.stx_ino,
         listing: hex(listing),
     })
+}
+
+/// All of it, each number at a place of its own.
+fn numbers(metadata: &Metadata) -> Vec<u8> {
+    let Metadata { file_type, mode, uid, gid, size_bytes, mtime_sec, mtime_nsec, nlink, rdev, ino } =
+        *metadata;
+    let (major, minor) = rdev.unwrap_or((u32::MAX, u32::MAX));
+    let mut bytes = Vec::with_capacity(64);
+    bytes.extend_from_slice(file_type.as_str().as_bytes());
+    bytes.push(0);
+    bytes.extend_from_slice(&mode.to_le_bytes());
+    for number in [uid, gid, mtime_nsec, nlink, major, minor] {
+        bytes.extend_from_slice(&number.to_le_bytes());
+    }
+    for number in [size_bytes, ino] {
+        bytes.extend_from_slice(&number.to_le_bytes());
+    }
+    bytes.extend_from_slice(&mtime_sec.to_le_bytes());
+    bytes
 }
 
 /// A directory has the same content when a merge of it shows the same, times apart.
@@ -93,12 +112,13 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    /// Looks at an extension as it was opened by its path: a copy of its mount has another number.
+    /// Looks at an extension as it was opened by its path: a copy of its mount has another number. With all that `statx`
+    /// tells of it.
     ///
     /// # Errors
     ///
     /// As `statx`.
-    pub(crate) fn of(opened: BorrowedFd<'_>, kind: Kind) -> std::io::Result<Self> {
+    pub(crate) fn of(opened: BorrowedFd<'_>, kind: Kind) -> std::io::Result<(Self, Statx)> {
         let mask = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
         let stat = sys::statx(opened, c"", AtFlags::EMPTY_PATH, mask)?;
         let birth = microseconds(stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec);
@@ -110,13 +130,14 @@ impl Seen {
             (birth, noted) => birth.or(noted),
         };
         let modified = microseconds(stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec);
-        Ok(Self {
+        let seen = Self {
             mount: sys::mount_id(opened).ok().map(sys::MountId::number),
             handle: sys::file_handle(opened).ok(),
             inode: stat.stx_ino,
             created_usec: if kind == Kind::Block { 0 } else { created.unwrap_or(0) },
             modified_usec: if kind == Kind::Raw { modified } else { 0 },
-        })
+        };
+        Ok((seen, stat))
     }
 }
 
@@ -201,7 +222,7 @@ mod tests {
         assert_eq!(microseconds(-1, 0), u64::MAX);
         assert_eq!(microseconds(i64::MAX, 0), u64::MAX);
         let file = tempfile::NamedTempFile::new_in("/var/tmp").unwrap();
-        let seen = |kind| Seen::of(file.as_file().as_fd(), kind).unwrap();
+        let seen = |kind| Seen::of(file.as_file().as_fd(), kind).unwrap().0;
         assert!(seen(Kind::Raw).modified_usec > 0 && seen(Kind::Raw).handle.is_some());
         assert_eq!(seen(Kind::Directory).modified_usec, 0);
         assert_eq!((seen(Kind::Block).created_usec, seen(Kind::Block).modified_usec), (0, 0));

@@ -69,7 +69,7 @@ pub struct Layer {
     class: Class,
     path: PathBuf,
     source: Source,
-    mount: OwnedFd,
+    mount: Arc<OwnedFd>,
     /// The mount that it is in, where several layers share one.
     shared: Option<Arc<OwnedFd>>,
 }
@@ -108,7 +108,7 @@ impl Layer {
             }
         };
         let source = Source::Image { origin, device };
-        Ok(Self { name, class, path, source, mount, shared: None })
+        Ok(Self { name, class, path, source, mount: Arc::new(mount), shared: None })
     }
 
     /// Makes a layer of a directory: a detached read-only copy of the mount it is on, without the mounts below it.
@@ -129,11 +129,11 @@ impl Layer {
         }
         let mount = copy_of_mount(directory, class)
             .map_err(|source| Error::os("clone the mount of", target(), source))?;
-        Ok(Self { name, class, path, source: Source::Directory, mount, shared: None })
+        Ok(Self { name, class, path, source: Source::Directory, mount: Arc::new(mount), shared: None })
     }
 
     /// Makes a layer of a directory that is in such a copy already.
-    pub(crate) fn of_copy(directory: OwnedFd, mount: Arc<OwnedFd>, options: Options) -> Self {
+    pub(crate) fn of_copy(directory: Arc<OwnedFd>, mount: Arc<OwnedFd>, options: Options) -> Self {
         let Options { name, class, path } = options;
         Self { name, class, path, source: Source::Directory, mount: directory, shared: Some(mount) }
     }

@@ -39,6 +39,8 @@ pub mod layer;
 
 mod copies;
 
+mod parallel;
+
 pub mod exec;
 
 pub mod image_file;

@@ -4,7 +4,8 @@ mod layers;
 mod veto;
 mod visible;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use confext_ddi::error::LimitExceeded;
 use confext_ddi::fs::{self, FileSystem, FileType, Metadata};
@@ -17,6 +18,7 @@ use crate::consumers::{After, Consumed, Heard};
 use crate::directory::{join, lookup};
 use crate::discover::{Rejection, Severity};
 use crate::error::{Error, Result};
+use crate::parallel;
 use crate::state;
 
 pub(crate) use layers::compare;
@@ -200,11 +202,9 @@ impl Plan {
             let holders = collect(input, limits, &mut plan.vetoes);
             let mut floors = Floors::default();
             let (mut changes, mut merged) = (Vec::new(), Vec::new());
+            let mut base_files = Base { files: input.base, absent: BTreeSet::new() };
             for (path, holders) in &holders {
-                let base = match input.base {
-                    Some(base) => lookup(base, path).map_err(|error| error.within(input.hierarchy))?,
-                    None => None,
-                };
+                let base = base_files.get(path).map_err(|error| error.within(input.hierarchy))?;
                 plan.vetoes.extend(veto::of_path(input, path, holders, base.as_ref()));
                 let seen = floors.seen(path, holders, base.as_ref());
                 let change = change(input, path, seen);
@@ -283,41 +283,80 @@ struct Holder {
     opaque: bool,
 }
 
+/// The host's directory, which is not asked for what is in a directory that it does not have.
+struct Base<'a> {
+    files: Option<&'a dyn FileSystem>,
+    /// Directories that it does not have. Those come before what is in them.
+    absent: BTreeSet<&'a [u8]>,
+}
+
+impl<'a> Base<'a> {
+    fn get(&mut self, path: &'a [u8]) -> confext_ddi::Result<Option<Metadata>> {
+        let Some(files) = self.files else { return Ok(None) };
+        let slash = path.iter().rposition(|&byte| byte == b'/');
+        let parent = slash.and_then(|at| path.get(..at));
+        let found = match parent {
+            Some(parent) if self.absent.contains(parent) => None,
+            _ => lookup(files, path)?,
+        };
+        if found.is_none() {
+            self.absent.insert(path);
+        }
+        Ok(found)
+    }
+}
+
 /// Every path any extension has, with all that have it, topmost first.
 fn collect(input: &Input<'_>, limits: &Limits, vetoes: &mut Vec<Veto>) -> BTreeMap<Vec<u8>, Vec<Holder>> {
+    let count = AtomicU64::new(0);
+    let layers: Vec<_> = (0..input.layers.len()).rev().collect();
+    let lists = parallel::map(layers, |layer| collect_layer(input, layer, limits, &count));
     let mut found: BTreeMap<Vec<u8>, Vec<Holder>> = BTreeMap::new();
-    let mut count = 0_u64;
-    for (layer, files) in input.layers.iter().enumerate().rev() {
-        let unreadable = |path: &[u8], error: &confext_ddi::Error| {
-            Veto::new(VetoKind::Unreadable, input, layer, path, (error.to_string(), "files that can be read"))
-        };
-        let walk = match fs::walk(files.files, files.root, limits) {
-            Ok(walk) => walk,
-            Err(error) => {
-                vetoes.push(unreadable(b"", &error));
-                continue;
-            }
-        };
-        for entry in walk {
-            count = count.saturating_add(1);
-            if count > limits.entries {
-                let what = "entries of all extensions";
-                let fault = LimitExceeded::Count { what, found: count, most: limits.entries };
-                vetoes.push(unreadable(b"", &fault.into()));
-                return found;
-            }
-            match entry {
-                Ok((path, metadata)) => {
-                    let path = below(files.root, path);
-                    let (veto, opaque) = veto::of_attributes(input, layer, &path, &metadata);
-                    vetoes.extend(veto);
-                    found.entry(path).or_default().push(Holder { layer, metadata, opaque });
-                }
-                Err(error) => vetoes.push(unreadable(b"", &error)),
-            }
+    for (holders, objections) in lists {
+        vetoes.extend(objections);
+        for (path, holder) in holders {
+            found.entry(path).or_default().push(holder);
         }
     }
     found
+}
+
+/// What one extension has. With more entries than the limit in all of them together, whichever is looked at then ends.
+fn collect_layer(
+    input: &Input<'_>,
+    layer: usize,
+    limits: &Limits,
+    count: &AtomicU64,
+) -> (Vec<(Vec<u8>, Holder)>, Vec<Veto>) {
+    let (mut holders, mut vetoes) = (Vec::new(), Vec::new());
+    let unreadable = |path: &[u8], error: &confext_ddi::Error| {
+        Veto::new(VetoKind::Unreadable, input, layer, path, (error.to_string(), "files that can be read"))
+    };
+    let Some(files) = input.layers.get(layer) else { return (holders, vetoes) };
+    let walk = match fs::walk(files.files, files.root, limits) {
+        Ok(walk) => walk,
+        Err(error) => return (holders, vec![unreadable(b"", &error)]),
+    };
+    for entry in walk {
+        let found = count.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        if found > limits.entries {
+            let fault =
+                LimitExceeded::Count { what: "entries of all extensions", found, most: limits.entries };
+            vetoes.push(unreadable(b"", &fault.into()));
+            break;
+        }
+        match entry {
+            Ok((path, metadata)) => {
+                let path = below(files.root, path);
+                let (veto, opaque) = veto::of_attributes(input, layer, &path, &metadata);
+                vetoes.extend(veto);
+                holders.push((path, Holder { layer, metadata, opaque }));
+            }
+            Err(error) => vetoes.push(unreadable(b"", &error)),
+        }
+    }
+    files.files.rest();
+    (holders, vetoes)
 }
 
 /// A path of the walk, relative to where it started.

@@ -19,6 +19,7 @@ mod namespace;
 mod path;
 mod statmount;
 mod table;
+mod xattr;
 
 pub use devmapper::{
     DmQuery, DmRemoval, ThreadKey, add_thread_key, dm_create, dm_dependencies, dm_load, dm_remove, dm_rename,
@@ -52,3 +53,5 @@ pub use path::{
     volume_flags,
 };
 pub use statmount::{MountId, MountInfo};
+
+pub use xattr::list_attributes;

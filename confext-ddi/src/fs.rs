@@ -192,6 +192,43 @@ pub trait FileSystem: Send + Sync {
     ///
     /// `no-such-file`; `limit-bytes` above [`Limits::xattr_bytes`](crate::Limits::xattr_bytes).
     fn xattrs(&self, path: &[u8]) -> Result<Vec<Xattr>>;
+
+    /// Said by who does not ask for a while: what is only kept open to be faster can be let go of.
+    fn rest(&self) {}
+}
+
+impl<F: FileSystem + ?Sized> FileSystem for &F {
+    fn fs_type(&self) -> FsType {
+        (**self).fs_type()
+    }
+
+    fn stat(&self, path: &[u8]) -> Result<Metadata> {
+        (**self).stat(path)
+    }
+
+    fn read_dir(&self, path: &[u8]) -> Result<Vec<DirEntry>> {
+        (**self).read_dir(path)
+    }
+
+    fn read_at(&self, path: &[u8], offset: u64, buf: &mut [u8]) -> Result<usize> {
+        (**self).read_at(path, offset, buf)
+    }
+
+    fn read(&self, path: &[u8]) -> Result<Vec<u8>> {
+        (**self).read(path)
+    }
+
+    fn read_link(&self, path: &[u8]) -> Result<Vec<u8>> {
+        (**self).read_link(path)
+    }
+
+    fn xattrs(&self, path: &[u8]) -> Result<Vec<Xattr>> {
+        (**self).xattrs(path)
+    }
+
+    fn rest(&self) {
+        (**self).rest();
+    }
 }
 
 /// Opens the file system in `reader`, whose bytes the caller has had checked.

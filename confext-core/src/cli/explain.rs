@@ -22,7 +22,11 @@ use crate::state::Checked;
 #[group(skip)]
 pub(super) struct Arguments {
     #[command(flatten)]
-    preview: host::PreviewArguments,
+    class: host::ClassArgument,
+    #[command(flatten)]
+    stack: host::StackArguments,
+    #[command(flatten)]
+    choice: host::ChoiceArguments,
     /// The extension's name, without version and endings.
     #[arg(value_name = "NAME")]
     name: String,
@@ -32,7 +36,10 @@ pub(super) struct Arguments {
 const NOT_USED: u8 = 1;
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<u8, Failure> {
-    let (host, class, options) = arguments.preview.open()?;
+    let class = arguments.class.class;
+    let (host, mut options) = arguments.stack.open(class)?;
+    arguments.choice.apply(&mut options);
+    let options = host::of_class(&options, class);
     let explanation = explain(&host, class, &arguments.name, &options)?;
     let used = explanation.verdict == Verdict::Used;
     output.answer(&Answer { root: host.path().display().to_string(), explanation })?;

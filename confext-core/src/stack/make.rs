@@ -1,8 +1,9 @@
 //! From extensions to assembled trees: attach, mount, plan, overlay.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd as _, AsRawFd};
+use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd};
 use std::path::Path;
+use std::sync::Arc;
 
 use confext_ddi::dps::Designator;
 use confext_ddi::fs::{Below, FileSystem};
@@ -20,7 +21,7 @@ use crate::admission::{Body, Extension, LeftOut, Matched, Matcher, Options};
 use crate::attach::attach;
 use crate::consumers::Heard;
 use crate::copies::Place;
-use crate::directory::{self, Directory};
+use crate::directory::Directory;
 use crate::discover::{Candidate, Rejection, Severity};
 use crate::error::{Error, Result};
 use crate::host::{Host, Layering};
@@ -131,11 +132,8 @@ impl Merge<'_> {
         let occupied = retired.as_ref().map(Retired::work_path);
         let over = ground.over(host, class, occupied);
         let (upper, mutable) = ground.target.prepare(&over, options.mutability)?;
-        let directories = self
-            .mounted
-            .iter()
-            .filter_map(|layer| layer.directories.get(ground.hierarchy))
-            .map(Directory::fd);
+        let directories =
+            self.mounted.iter().filter_map(|layer| layer.directories.get(ground.hierarchy)).map(Part::fd);
         let record = Record {
             format: FORMAT,
             class,
@@ -218,10 +216,40 @@ struct Mounted {
     candidate: Candidate,
     record: state::Layer,
     request: Request,
-    directories: BTreeMap<&'static str, Directory>,
+    directories: BTreeMap<&'static str, Part>,
     seen: Seen,
     /// Held until the overlay has its own hold on the mount.
     layer: Layer,
+}
+
+/// A directory of an extension for one hierarchy, and how its files are looked at.
+enum Part {
+    Own(Box<Directory>),
+    /// In an extension that was looked at before.
+    Of(Arc<Directory>, layer::Hierarchy),
+}
+
+impl Part {
+    fn fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Own(directory) => directory.fd(),
+            Self::Of(_, found) => found.directory.as_fd(),
+        }
+    }
+
+    fn files(&self) -> &Directory {
+        match self {
+            Self::Own(directory) => directory,
+            Self::Of(files, _) => files,
+        }
+    }
+
+    fn root(&self) -> &'static [u8] {
+        match self {
+            Self::Own(_) => b"",
+            Self::Of(_, found) => found.path.as_bytes(),
+        }
+    }
 }
 
 impl Mounted {
@@ -238,17 +266,21 @@ impl Mounted {
         let (candidate, body) = extension.into_parts();
         let layer_options =
             layer::Options::new(candidate.name.as_str(), class, host.display(&candidate.path));
+        let mut files = None;
         let layer = match body {
             Body::Image(admitted) => {
                 let attached =
                     attach(*admitted, options.attach).map_err(|error| of_image(&candidate, error))?;
                 Layer::mount(attached, layer_options)?
             }
-            Body::Directory(Place { directory, mount: Some(mount) }) => {
-                Layer::of_copy(directory, mount, layer_options)
-            }
-            Body::Directory(Place { directory, .. }) => {
-                Layer::from_directory(directory.as_fd(), layer_options)?
+            Body::Directory(place) => {
+                let Place { directory, mount } = *place;
+                let layer = match mount {
+                    Some(mount) => Layer::of_copy(directory.share(), mount, layer_options),
+                    None => Layer::from_directory(directory.fd(), layer_options)?,
+                };
+                files = Some(Arc::new(directory));
+                layer
             }
         };
         if let (Matched::WhenMounted, Some(matcher)) = (matched, matcher) {
@@ -259,11 +291,15 @@ impl Mounted {
         }
         let mut directories = BTreeMap::new();
         for found in layer.hierarchies()? {
-            let names = directory::names(found.directory.as_fd());
-            let names = names.map_err(|errno| Error::os("list", host.display(&candidate.path), errno))?;
-            if !names.is_empty() {
-                record.hierarchies.push(found.path.to_owned());
-                directories.insert(found.path, Directory::new(found.directory, &options.limits));
+            let path = found.path;
+            let part = match &files {
+                Some(files) => Part::Of(Arc::clone(files), found),
+                None => Part::Own(Box::new(Directory::new(found.directory, &options.limits))),
+            };
+            let entries = part.files().read_dir(part.root());
+            if !entries.map_err(|source| of_image(&candidate, source.into()))?.is_empty() {
+                record.hierarchies.push(path.to_owned());
+                directories.insert(path, part);
             }
         }
         Ok(Self { candidate, record, request, directories, seen, layer })
@@ -366,8 +402,8 @@ impl Ground {
     /// For the plan; `None` when no extension has files here any more and nothing is to be written.
     fn input<'a>(&'a self, mounted: &'a [Mounted]) -> Option<Input<'a>> {
         let layer = |layer: &'a Mounted| {
-            let files = layer.directories.get(self.hierarchy)?;
-            Some(LayerFiles { name: &layer.record.name, files, root: b"" })
+            let part = layer.directories.get(self.hierarchy)?;
+            Some(LayerFiles { name: &layer.record.name, files: part.files(), root: part.root() })
         };
         let layers: Vec<_> = mounted.iter().filter_map(layer).collect();
         let base = self.base.as_ref().map(|base| -> &dyn FileSystem { base });

@@ -10,6 +10,7 @@ use crate::admission::{Extension, Gate, Matcher, Options};
 use crate::discover::{Discovery, Rejection, Searched, discover, search_directories};
 use crate::error::Result;
 use crate::host::Host;
+use crate::parallel;
 
 /// Extensions that may be used, in the order they are stacked, bottom first; and what is left out.
 #[derive(Debug)]
@@ -44,8 +45,9 @@ pub fn select(host: &Host, class: Class, options: &Options) -> Result<Selection>
         return Err(bad.clone().into_error());
     }
     let mut extensions = Vec::new();
-    for candidate in candidates {
-        match gate.admit(candidate.clone()) {
+    let admitted = parallel::map(candidates, |candidate| (candidate.clone(), gate.admit(candidate)));
+    for (candidate, admitted) in admitted {
+        match admitted {
             Ok(extension) => extensions.push(extension),
             Err(out) if options.is_fatal(Some(&candidate.name), out.severity) => return Err(out.error),
             Err(out) => refused.push(Rejection::of(&candidate, out.severity, &out.error)),

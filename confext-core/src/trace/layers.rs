@@ -91,11 +91,11 @@ impl Extended {
         let layer = extension.record();
         let this = Self::new(&layer.name, From::Plan);
         let (candidate, body) = extension.into_parts();
-        let files = match body {
+        let files: Result<Box<dyn FileSystem>> = match body {
             Body::Image(admitted) => Arc::<Admitted<File>>::from(admitted)
                 .shared_file_system(&context.options.limits)
                 .map_err(|source| Error::Image { image: candidate.path.display().to_string(), source }),
-            Body::Directory(place) => Ok(open_directory(place.directory, context)),
+            Body::Directory(place) => Ok(Box::new(place.directory)),
         };
         let source = Arc::new(Source::new(layer, KnownFrom::Plan));
         let opened = files.map(|files| Opened { source, files });
@@ -274,10 +274,6 @@ fn open_file(place: &Path, context: &Context<'_>) -> Result<OwnedFd> {
 fn single_directory(file: OwnedFd, context: &Context<'_>) -> Directory {
     let file = sys::clone_tree(file.as_fd(), c"", Depth::Single).unwrap_or(file);
     Directory::new(file, &context.options.limits)
-}
-
-fn open_directory(fd: OwnedFd, context: &Context<'_>) -> Box<dyn FileSystem> {
-    Box::new(Directory::new(fd, &context.options.limits))
 }
 
 fn in_image(place: &Path, source: confext_ddi::Error) -> Error {
