@@ -189,6 +189,18 @@ pub const CONFLICTS: &[(&str, &str)] = &[
     ("no-version", "name entries NAME_VERSION and the ending the directory's name asks for"),
     ("version-rejected", "rename the entry if it should count"),
     ("version-outranked", "nothing: the highest version is used"),
+    // keyring
+    (
+        "keyring-missing",
+        "check the name in /proc/keys, as root: others do not see the keyrings of the kernel",
+    ),
+    ("keyring-ambiguous", "name the keyring by its number"),
+    ("keyring-owner", "use a keyring of root, or your own, that nobody else can write to"),
+    (
+        "keyring-restricted",
+        "load the certificate before the keyring is sealed, or one that a key in it signed",
+    ),
+    ("keyring-certificate", "use an RSA key, or a kernel that has the algorithm (CONFIG_CRYPTO_ECDSA)"),
     // loopdev
     (
         "loop-window",

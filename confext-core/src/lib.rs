@@ -19,6 +19,8 @@ pub mod sys;
 
 pub mod error;
 
+pub mod keyring;
+
 mod mapper;
 
 pub mod host;

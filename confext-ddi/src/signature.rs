@@ -14,6 +14,8 @@ mod json;
 #[cfg(feature = "openssl")]
 mod key;
 #[cfg(feature = "openssl")]
+mod probe;
+#[cfg(feature = "openssl")]
 mod public_key;
 #[cfg(feature = "openssl")]
 mod remote;
@@ -35,6 +37,8 @@ pub use cms::{DigestAlgorithm, SignatureAlgorithm, SignedData};
 pub use json::{AdditionalSignature, Json};
 #[cfg(feature = "openssl")]
 pub use key::KeyPair;
+#[cfg(feature = "openssl")]
+pub use probe::Probe;
 #[cfg(feature = "openssl")]
 pub use remote::RemoteKey;
 pub use rules::{CertificateRules, Chain, Usage, Validity};

@@ -1,6 +1,6 @@
 //! A privileged test in a mount namespace of its own, and the sweep for what it left behind.
 //!
-//! Nothing may be left: no mount, no descriptor of this process, no loop device of this machine.
+//! Nothing may be left: no mount, no descriptor of this process, no loop device of this machine, no key.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -25,13 +25,15 @@ pub struct Census {
     pub mounts: BTreeSet<String>,
     /// The bound loop devices of the machine: name and disk sequence, with the file.
     pub loops: BTreeMap<(String, String), String>,
+    /// The keys that look like ours, of those that can be seen.
+    pub keys: BTreeSet<String>,
 }
 
 impl Census {
     /// Counts.
     #[must_use]
     pub fn take() -> Self {
-        Self { descriptors: descriptors(), mounts: mounts(), loops: loops() }
+        Self { descriptors: descriptors(), mounts: mounts(), loops: loops(), keys: keys() }
     }
 }
 
@@ -71,6 +73,12 @@ pub fn assert_swept(before: &Census) {
         suspects.retain(|(key, _)| there.contains_key(key));
     }
     assert!(suspects.is_empty(), "loop devices left behind: {suspects:?}");
+    // The kernel collects keys that nobody holds when it has time.
+    let left = || keys().difference(&before.keys).cloned().collect::<Vec<_>>();
+    while !left().is_empty() && Instant::now() < deadline {
+        std::thread::yield_now();
+    }
+    assert_eq!(left(), [""; 0], "keys left behind");
 }
 
 fn ours(file: &str) -> bool {
@@ -92,6 +100,14 @@ fn descriptors() -> BTreeMap<String, usize> {
 
 fn mounts() -> BTreeSet<String> {
     fs::read_to_string("/proc/thread-self/mountinfo").unwrap().lines().map(str::to_owned).collect()
+}
+
+/// Number and description of each: how long it has been there and how many use it changes by itself.
+fn keys() -> BTreeSet<String> {
+    let text = fs::read("/proc/keys").unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let ours = text.lines().filter(|line| line.contains(" confext-"));
+    ours.filter_map(|line| Some(format!("{} {}", line.get(..8)?, line.split(" confext-").nth(1)?))).collect()
 }
 
 fn loops() -> BTreeMap<(String, String), String> {

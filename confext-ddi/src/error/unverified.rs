@@ -75,8 +75,8 @@ family! {
             "signature cannot be checked: found no trusted certificate, expected at least 1",
             "name the certificates whose signatures count";
         /// No trusted certificate is the one the signature names.
-        UnknownSigner { claims: String, trusted: usize } = "unknown-signer",
-            "signer not trusted: the signature claims {claims}, which is none of {trusted} trusted certificates",
+        UnknownSigner { claims: String, trusted: String } = "unknown-signer",
+            "signer not trusted: the signature claims {claims}, which is none of {trusted}",
             "if you trust that signer, add its certificate; else fetch the image from its source";
         /// The signature does not check with the trusted certificate it names.
         SignatureMismatch { subject: String } = "signature-mismatch",
@@ -107,6 +107,31 @@ family! {
         CertificateChain { subject: String, reason: String } = "certificate-chain",
             "certificate {subject} is not trusted: {reason}, expected one that a trusted authority issued directly",
             "if you trust that signer, add its certificate or that of the authority that issued it; else fetch the image from its source";
+        // keyring
+        /// The signature claims a key that is in a keyring, but was revoked.
+        KeyRevoked { claims: String, keyring: String } = "key-revoked",
+            "signer not trusted any more: found the key of {claims} revoked in keyring {keyring}, expected one in force",
+            "fetch a newer image from its source; whoever revoked the key does not trust what it signed";
+        /// The signature claims a key that is in a keyring, but only until a moment that has passed.
+        KeyExpired { claims: String, keyring: String } = "key-expired",
+            "signer not trusted any more: found the key of {claims} expired in keyring {keyring}, expected one in force",
+            "load the certificate into the keyring again if it is still to be trusted, or fetch a newer image";
+        /// The signature claims a key that the kernel was told never to trust.
+        KeyBlacklisted { claims: String, keyring: String } = "key-blacklisted",
+            "signer must not be trusted: found the key of {claims} in keyring {keyring}, expected it in none such",
+            "fetch an image that is signed with another key";
+        /// The key is in a keyring, but cannot be used to check this signature.
+        KeyNotUsable { claims: String, keyring: String, reason: String } = "key-not-usable",
+            "signature cannot be checked: found the key of {claims} in keyring {keyring}, but {reason}",
+            "sign so that the signature carries its certificate, use a kernel that knows the algorithm, or trust the certificate itself";
+        /// The kernel's key checks the signature, but nobody has its certificate.
+        CertificateUnknown { claims: String, keyring: String } = "certificate-unknown",
+            "validity and usage unknown: found only the key of {claims} in keyring {keyring}, expected its certificate, too",
+            "sign so that the signature carries its certificate, pass the certificate, or do without by the rules validity=ignored,usage=ignored";
+        /// The certificate that goes with a signature is not that of the kernel's key.
+        CertificateNotOfKey { subject: String, keyring: String } = "certificate-not-of-key",
+            "certificate {subject} is not that of the key it names: keyring {keyring} has another key under the same issuer and serial number",
+            "the signature was made to mislead, or the certificate was issued twice; fetch the image from its source";
         // policy
         /// The image is signed and must be, but there is nothing to check the signature with.
         SignatureUnchecked { designator: &'static str } = "signature-unchecked",

@@ -208,7 +208,8 @@ impl Certificate {
     }
 
     /// Whether a message claims this certificate's signer: by issuer and serial number.
-    pub(super) fn is_named_by(&self, form: &SignedData<'_>) -> bool {
+    #[must_use]
+    pub fn is_named_by(&self, form: &SignedData<'_>) -> bool {
         self.fields.issuer_der == form.issuer_der && self.fields.serial == form.serial
     }
 
@@ -241,6 +242,26 @@ impl Certificate {
                 format!("ECDSA on P-{bits} (DER, or {} bytes)", bits.div_ceil(8).saturating_mul(2))
             }
         }
+    }
+
+    /// Checks that the rules let the certificate sign at a moment. Nothing is said about its signatures, and
+    /// [`CertificateRules::chain`] is not looked at.
+    ///
+    /// # Errors
+    ///
+    /// `certificate-expired`, `certificate-not-yet-valid`, `certificate-usage`, `certificate-extension`.
+    pub fn check(&self, rules: CertificateRules, now: Time) -> Result<()> {
+        self.fault(rules, now).map_or(Ok(()), |fault| Err(fault.into()))
+    }
+
+    /// Whether its key made a signature that a message carries.
+    ///
+    /// # Errors
+    ///
+    /// `io` when OpenSSL fails.
+    pub fn made(&self, form: &SignedData<'_>, root_hash: &RootHash) -> Result<bool> {
+        Ok(form.algorithm == self.key.algorithm()
+            && self.signed(&ToSign::new(root_hash), form.digest, form.signature).map_err(internal)?)
     }
 
     /// Why the certificate may not have signed at this moment, when that is so.
@@ -293,7 +314,9 @@ impl Certificate {
         (now > self.not_after).then(|| Unverified::CertificateExpired { subject: subject(), found, expected })
     }
 
-    pub(super) fn signer(&self, source: TrustSource) -> Signer {
+    /// Says who its owner is, for a [`Verifier`](super::Verifier) that checked a signature of its key.
+    #[must_use]
+    pub fn signer(&self, source: TrustSource) -> Signer {
         Signer {
             subject: self.subject.clone(),
             fingerprint: Some(self.fingerprint),
@@ -312,13 +335,25 @@ pub(super) fn message_digest(digest: DigestAlgorithm) -> MessageDigest {
     }
 }
 
+impl SignedData<'_> {
+    /// Who the message says made it, on one line: `issuer CN=vendor, serial number 07`. Nothing of it was checked.
+    #[must_use]
+    pub fn claims(&self) -> String {
+        claims(self)
+    }
+}
+
 /// The fault of a message whose signer is none of `trusted` certificates.
 pub(super) fn unknown_signer(form: &SignedData<'_>, trusted: usize) -> Error {
+    let trusted = format!("{trusted} trusted certificates");
+    Unverified::UnknownSigner { claims: claims(form), trusted }.into()
+}
+
+fn claims(form: &SignedData<'_>) -> String {
     let issuer = openssl::x509::X509Name::from_der(form.issuer_der).map(|name| name_text(&name));
     let issuer = issuer.unwrap_or_else(|_| "unreadable".into());
     let serial = form.serial.iter().take(20).map(|byte| format!("{byte:02x}")).collect::<String>();
-    let claims = format!("issuer {issuer}, serial number {serial}");
-    Unverified::UnknownSigner { claims, trusted }.into()
+    format!("issuer {issuer}, serial number {serial}")
 }
 
 pub(super) fn parse_pem(pem: &[u8]) -> Result<Vec<X509>> {

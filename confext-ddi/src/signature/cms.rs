@@ -106,9 +106,13 @@ impl<'a> SignedData<'a> {
         Ok(Self::parse_message(der).within("pkcs7")?.0)
     }
 
-    /// The same, and the certificates that the message carries, each in DER form.
-    #[cfg(feature = "openssl")]
-    pub(super) fn parse_with_certificates(der: &'a [u8]) -> Result<(Self, Vec<&'a [u8]>)> {
+    /// The same, and the certificates that the message carries, each in DER form. They count for nothing by themselves, and
+    /// need not be readable.
+    ///
+    /// # Errors
+    ///
+    /// As [`SignedData::parse`].
+    pub fn parse_with_certificates(der: &'a [u8]) -> Result<(Self, Vec<&'a [u8]>)> {
         Self::parse_message(der).within("pkcs7")
     }
 
@@ -120,6 +124,13 @@ impl<'a> SignedData<'a> {
         let message = outside.take(SEQUENCE).ok().flatten();
         let kind = message.and_then(|message| message.elements().take(OID).ok().flatten());
         kind.is_some_and(|kind| kind.content == SIGNED_DATA)
+    }
+
+    /// By what the kernel finds the key of the signer: its serial number, and behind it the content of the issuer's name.
+    #[must_use]
+    pub fn key_id(&self) -> Vec<u8> {
+        let name = Elements::new(self.issuer_der).take(SEQUENCE).ok().flatten();
+        [self.serial, name.map_or(self.issuer_der, |name| name.content)].concat()
     }
 
     /// The message in DER form, with these certificates (DER) in it: the bytes that
