@@ -18,6 +18,8 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source-path=SCRIPTDIR
 . "$here/cache.sh"
+# shellcheck source-path=SCRIPTDIR
+. "$here/peer-root.sh"
 
 # Units of basic.target that look for what is not here, or would change what belongs to the machine.
 MASKED=(
@@ -33,9 +35,7 @@ MASKED=(
 # First half, outside: make the namespaces, wait for the manager, run the command beside it.
 if [[ ${1-} != --inside ]]; then
     [[ $# -ge 2 ]] || die "usage: manager.sh WORKDIR COMMAND [ARGUMENT...]"
-    [[ $1 == /* && -d $1 ]] || die "WORKDIR must be the absolute path of a directory, found '$1'"
-    [[ $(id -u) == 0 ]] || die "needs root"
-    [[ -e $PEER_ROOT/etc/confext-peer ]] || die "there is no $PEER_ROOT: run tests/setup.sh peer"
+    check_peer "$1"
     workdir=$(realpath "$1")
     shift
     # The unified control groups, wherever this machine has them; process 1 gets one of its own as its root.
@@ -83,23 +83,11 @@ if [[ ${1-} != --inside ]]; then
     exit "$status"
 fi
 
-# Second half, inside: build the root in the peer's own /mnt, go there, become systemd.
+# Second half, inside: build the root, go there, become systemd.
 PEER_ROOT=$2
 workdir=$3
-cd "$PEER_ROOT"
-mount -t tmpfs -o mode=755 manager mnt
-mkdir mnt/upper mnt/work mnt/root mnt/shared
-mount --rbind "$workdir" mnt/shared
-mount -t overlay -o "lowerdir=$PEER_ROOT,upperdir=mnt/upper,workdir=mnt/work" manager mnt/root
-root=$PEER_ROOT/mnt/root
-mount -t proc proc "$root/proc"
-mount -t sysfs -o ro sysfs "$root/sys"
+build_root "$workdir"
 mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup"
-mount -t devtmpfs devtmpfs "$root/dev"
-mount -t tmpfs -o mode=755,nosuid,nodev tmpfs "$root/run"
-mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs "$root/tmp"
-mkdir -p "$root$workdir"
-mount --move mnt/shared "$root$workdir"
 [[ ! -d $root$workdir/root ]] || cp -a "$root$workdir/root/." "$root/"
 mkdir -p "$root/etc/systemd/system"
 for unit in "${MASKED[@]}"; do
@@ -108,9 +96,6 @@ done
 echo confext-manager >"$root/etc/hostname"
 chroot "$root" systemd-machine-id-setup >/dev/null 2>&1
 
-cd "$root"
-pivot_root . mnt
-umount -l /mnt
-mount --make-rshared /
+enter_root
 exec env -i container=confext PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 \
     /usr/lib/systemd/systemd --system --unit=basic.target --log-target=null --show-status=no

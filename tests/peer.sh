@@ -18,6 +18,8 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source-path=SCRIPTDIR
 . "$here/cache.sh"
+# shellcheck source-path=SCRIPTDIR
+. "$here/peer-root.sh"
 
 usage() { die "usage: peer.sh [--stable] [--trust CERTIFICATE.pem]... WORKDIR COMMAND [ARGUMENT...]"; }
 
@@ -34,14 +36,12 @@ if [[ ${1-} != --inside ]]; then
         shift 2
     done
     [[ $# -ge 2 ]] || usage
-    [[ $1 == /* && -d $1 ]] || die "WORKDIR must be the absolute path of a directory, found '$1'"
-    [[ $(id -u) == 0 ]] || die "needs root"
-    [[ -e $PEER_ROOT/etc/confext-peer ]] || die "there is no $PEER_ROOT: run tests/setup.sh peer"
+    check_peer "$1"
     exec unshare --mount --propagation private --pid --fork --kill-child \
         "$here/peer.sh" --inside "$PEER_ROOT" "${#trust[@]}" "${trust[@]}" "$@"
 fi
 
-# Second half, inside: build the root in the peer's own /mnt, go there, run the command.
+# Second half, inside: build the root, go there, run the command.
 shift
 PEER_ROOT=$1
 shift
@@ -50,20 +50,8 @@ shift $(($1 + 1))
 workdir=$(realpath "$1")
 shift
 
-cd "$PEER_ROOT"
-mount -t tmpfs -o mode=755 peer mnt
-mkdir mnt/upper mnt/work mnt/root mnt/shared
-mount --rbind "$workdir" mnt/shared
-mount -t overlay -o "lowerdir=$PEER_ROOT,upperdir=mnt/upper,workdir=mnt/work" peer mnt/root
-root=$PEER_ROOT/mnt/root
-mount -t proc proc "$root/proc"
-mount -t sysfs -o ro sysfs "$root/sys"
-# The kernel's own /dev, not a copy: partitions of loop devices have to appear in it.
-mount -t devtmpfs devtmpfs "$root/dev"
-mount -t tmpfs -o mode=755,nosuid,nodev tmpfs "$root/run"
-mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs "$root/tmp"
-mkdir -p "$root/run/systemd" "$root/run/lock" "$root$workdir"
-mount --move mnt/shared "$root$workdir"
+build_root "$workdir"
+mkdir -p "$root/run/systemd" "$root/run/lock"
 if [[ ${#trust[@]} != 0 ]]; then
     mkdir "$root/etc/verity.d"
     for certificate in "${trust[@]}"; do
@@ -71,11 +59,7 @@ if [[ ${#trust[@]} != 0 ]]; then
     done
 fi
 
-cd "$root"
-pivot_root . mnt
-umount -l /mnt
-# systemd mounts into the namespace it was called in by propagation, and believes that it succeeded where there is none.
-mount --make-rshared /
+enter_root
 cd "$workdir"
 # Not exec: a program that finds itself to be process 1 takes itself for the init system.
 status=0

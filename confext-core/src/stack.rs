@@ -67,10 +67,8 @@ impl Tree {
     ///
     /// `os`: a work directory stays behind, until a later merge.
     fn settle(self) -> Result<()> {
-        if let Some(upper) = self.upper {
-            upper.keep();
-        }
-        self.retired.map_or(Ok(()), retire::Retired::replaced)
+        let kept = self.upper.map_or(Ok(()), |upper| upper.keep(self.hierarchy));
+        kept.and(self.retired.map_or(Ok(()), retire::Retired::replaced))
     }
 }
 

@@ -4,9 +4,11 @@ use std::collections::{BTreeSet, VecDeque};
 use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
+use std::time::Duration;
 
+use confext_core::settings::Mutability;
 use confext_core::stack::{Report, Verb};
-use confext_core::{Error, apply};
+use confext_core::{Error, Options, apply};
 use confext_ddi::release::Class;
 
 use crate::root::{Root, unprotected};
@@ -22,6 +24,8 @@ pub const FILES: [(&str, &[&str]); 3] = [
 pub struct Scene {
     /// The host.
     pub root: Root,
+    /// Whether what is merged can be written to.
+    pub mode: Mutability,
     replaced: Mutex<VecDeque<Root>>,
 }
 
@@ -49,7 +53,52 @@ impl Scene {
     pub fn new() -> Self {
         let root = Root::new();
         root.file("run/x", "").file("etc/sub/x", "").file("usr/kept", "kept");
-        Self { root, replaced: Mutex::default() }
+        Self { root, mode: Mutability::No, replaced: Mutex::default() }
+    }
+
+    /// The same, where what is merged can be written to, and something was written to each hierarchy.
+    #[must_use]
+    pub fn writable() -> Self {
+        let scene = Self { mode: Mutability::Yes, ..Self::new() };
+        scene.put("version");
+        scene.apply(Verb::Merge).unwrap();
+        scene.write("written", "before");
+        scene.apply(Verb::Unmerge).unwrap();
+        scene
+    }
+
+    /// Writes a file of this name to each hierarchy that is merged.
+    pub fn write(&self, name: &str, text: &str) {
+        for (hierarchy, _) in FILES {
+            fs::write(self.root.path(&format!("{hierarchy}/{name}")), text).unwrap();
+        }
+    }
+
+    /// What each hierarchy keeps of a file that was written to it, and whether it is seen there.
+    #[must_use]
+    pub fn written(&self, name: &str) -> [(Option<String>, bool); 3] {
+        FILES.map(|(hierarchy, _)| {
+            let path = format!("{hierarchy}/{name}");
+            let kept = self.root.read(&format!("var/lib/extensions.mutable/{path}"));
+            (kept, self.root.path(&path).exists())
+        })
+    }
+
+    /// The work directories that there are.
+    #[must_use]
+    pub fn work_directories(&self) -> usize {
+        let all = fs::read_dir(self.root.path("var/lib/extensions.mutable")).into_iter().flatten();
+        all.filter(|entry| entry.as_ref().unwrap().file_name().as_encoded_bytes().starts_with(b".systemd-"))
+            .count()
+    }
+
+    /// How a stack is made here.
+    #[must_use]
+    pub fn options(mode: Mutability) -> Options {
+        let mut options = unprotected();
+        options.mutability = mode;
+        options.busy_wait = Duration::ZERO;
+        options
     }
 
     /// Replaces all extensions by those of another version: directories and images, each by a rename.
@@ -79,7 +128,7 @@ impl Scene {
     ///
     /// As [`apply`].
     pub fn apply(&self, verb: Verb) -> Result<Vec<Report>, Error> {
-        let options = unprotected();
+        let options = Self::options(self.mode);
         apply(&self.root.host(), verb, &[(Class::Sysext, &options), (Class::Confext, &options)])
     }
 

@@ -65,7 +65,7 @@ fn many_processes_refresh_at_once() {
             let workers: Vec<_> = (0..PROCESSES)
                 .map(|_| {
                     let mut command = Command::new(env!("CARGO_BIN_EXE_confext-test-worker"));
-                    command.arg(scene.root.path("")).arg(seconds().to_string());
+                    command.arg(scene.root.path("")).args(["no", &seconds().to_string()]);
                     command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap()
                 })
                 .collect();

@@ -140,7 +140,7 @@ fn with_auto_a_directory_decides() {
 fn with_import_what_was_written_is_seen() {
     isolated(|| {
         let root = host();
-        // 9.8: nothing to import is nothing to fail about.
+        // Nothing to import is nothing to fail about.
         merged(&root, Mutability::Import).unwrap();
         taken_away(&root);
         root.file(&format!("{DIRECTORY}/etc/new"), "written");

@@ -1,12 +1,15 @@
 //! Both classes in one go, all or none; and what of the host a stack leaves as it is.
 
 use std::fs;
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::Path;
 
 use confext_core::plan::VetoKind;
-use confext_core::stack::{Outcome, Report, Verb};
-use confext_core::{Error, apply};
+use confext_core::stack::{Change, Outcome, Report, Stack, Verb};
+use confext_core::state::HierarchyState;
+use confext_core::sys::{self, Place};
+use confext_core::{Error, apply, status};
 use confext_ddi::release::Class;
 use confext_tests::root::{Root, unprotected};
 use confext_tests::sweep::isolated;
@@ -405,5 +408,33 @@ fn mounts_below_keep_their_kind() {
         for path in ["etc/ro", "etc/shared", "usr/one"] {
             detach(&root, path);
         }
+    });
+}
+
+/// As after a kill between the two calls of an exchange, or after a program that does not know the lock.
+#[test]
+#[ignore = "needs root"]
+fn a_stack_over_another_is_doubted_and_exchanged() {
+    isolated(|| {
+        let root = Root::new();
+        root.file("run/x", "").confext("c", "etc/c", "1");
+        let host = root.host();
+        let doubts = || -> Vec<String> {
+            let [found] = &status(&host, Class::Confext).unwrap()[..] else { panic!() };
+            let HierarchyState::Merged { doubts, .. } = &found.state else { panic!("{found:?}") };
+            doubts.iter().map(|doubt| format!("{}: {}", doubt.what, doubt.found)).collect()
+        };
+        root.merge(Class::Confext).unwrap();
+        assert_eq!(doubts(), [""; 0]);
+        let second = Stack::assemble(&host, Class::Confext, &unprotected()).unwrap();
+        let placement = second.into_placements().remove(0);
+        let etc = fs::File::open(root.path("etc")).unwrap();
+        sys::move_mount(placement.tree.as_fd(), etc.as_fd(), c"", Place::OnTop).unwrap();
+        drop((placement, etc));
+        assert_eq!(doubts(), ["stacks: two, one over the other"]);
+        let Outcome::Refreshed { because } = root.refresh(Class::Confext).unwrap().outcome else { panic!() };
+        assert_eq!(because, [Change::Interrupted]);
+        assert_eq!((doubts(), root.mounts().len()), (vec![], 1));
+        root.unmerge(Class::Confext);
     });
 }

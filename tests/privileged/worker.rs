@@ -2,17 +2,18 @@
 
 use std::time::{Duration, Instant};
 
+use confext_core::settings::Mutability;
 use confext_core::stack::Verb;
 use confext_core::{Host, apply};
 use confext_ddi::release::Class;
 use confext_tests::faults;
-use confext_tests::root::unprotected;
+use confext_tests::scene::Scene;
 
-/// `ROOT VERB` does it once, with the calls handed to the parent. `ROOT SECONDS` refreshes for so long.
+/// `ROOT MODE VERB` does it once, with the calls handed to the parent. `ROOT MODE SECONDS` refreshes for so long.
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
-    let [_, root, what] = &arguments[..] else { panic!("arguments: ROOT VERB|SECONDS") };
-    let options = unprotected();
+    let [_, root, mode, what] = &arguments[..] else { panic!("arguments: ROOT MODE VERB|SECONDS") };
+    let options = Scene::options(Mutability::from_name(mode).expect("a mode"));
     let classes = [(Class::Sysext, &options), (Class::Confext, &options)];
     let host = Host::open(root).unwrap();
     let verb = match what.as_str() {

@@ -22,11 +22,7 @@ use crate::state::Checked;
 #[group(skip)]
 pub(super) struct Arguments {
     #[command(flatten)]
-    class: host::ClassArgument,
-    #[command(flatten)]
-    stack: host::StackArguments,
-    #[command(flatten)]
-    choice: host::ChoiceArguments,
+    preview: host::PreviewArguments,
     /// The extension's name, without version and endings.
     #[arg(value_name = "NAME")]
     name: String,
@@ -36,10 +32,7 @@ pub(super) struct Arguments {
 const NOT_USED: u8 = 1;
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<u8, Failure> {
-    let class = arguments.class.class;
-    let (host, mut options) = arguments.stack.open(class)?;
-    arguments.choice.apply(&mut options);
-    let options = host::of_class(&options, class);
+    let (host, class, options) = arguments.preview.open()?;
     let explanation = explain(&host, class, &arguments.name, &options)?;
     let used = explanation.verdict == Verdict::Used;
     output.answer(&Answer { root: host.path().display().to_string(), explanation })?;

@@ -101,6 +101,28 @@ pub(super) struct ChoiceArguments {
     allow: Vec<Allowance>,
 }
 
+/// What a merge of one class would do.
+#[derive(Debug, Args)]
+#[group(skip)]
+pub(super) struct PreviewArguments {
+    #[command(flatten)]
+    class: ClassArgument,
+    #[command(flatten)]
+    stack: StackArguments,
+    #[command(flatten)]
+    choice: ChoiceArguments,
+}
+
+impl PreviewArguments {
+    /// The host, the class, and how it would be merged.
+    pub(super) fn open(&self) -> Result<(Host, Class, Options), Failure> {
+        let class = self.class.class;
+        let (host, mut options) = self.stack.open(class)?;
+        self.choice.apply(&mut options);
+        Ok((host, class, of_class(&options, class)))
+    }
+}
+
 /// How a stack is put together.
 #[derive(Debug, Args)]
 #[group(skip)]

@@ -22,18 +22,12 @@ use crate::stack;
 #[group(skip)]
 pub(super) struct Arguments {
     #[command(flatten)]
-    class: host::ClassArgument,
-    #[command(flatten)]
-    stack: host::StackArguments,
-    #[command(flatten)]
-    choice: host::ChoiceArguments,
+    preview: host::PreviewArguments,
 }
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
-    let class = arguments.class.class;
-    let (host, mut options) = arguments.stack.open(class)?;
-    arguments.choice.apply(&mut options);
-    let plan = stack::plan(&host, class, &host::of_class(&options, class))?;
+    let (host, class, options) = arguments.preview.open()?;
+    let plan = stack::plan(&host, class, &options)?;
     output.answer(&Preview { root: host.path().display().to_string(), plan })
 }
 

@@ -5,7 +5,9 @@ use confext_ddi::release::Class;
 use super::changes::{self, attached_otherwise, changes, executed_otherwise};
 use super::exchange;
 use super::place::{Removal, Step, place};
-use super::{Audience, Change, Lock, Outcome, Report, Selection, Stack, Test, Tree, bare, mutable, select};
+use super::{
+    Audience, Change, Lock, Outcome, Report, Selection, Stack, Test, Tree, bare, mutable, retire, select,
+};
 use crate::admission::{Options, Replace};
 use crate::consumers::{After, Heard};
 use crate::discover::Rejection;
@@ -217,18 +219,26 @@ impl Intent {
             because.push(Change::Asked);
         }
         if because.is_empty() {
-            return Self::keep(class, stacks, wanted, selection.refused);
+            return Self::keep(host, (class, stacks), wanted, selection.refused);
         }
         Self::stack(host, class, stacks, (options, selection, Outcome::Refreshed { because }))
     }
 
     /// Nothing is to be done.
-    fn keep(class: Class, stacks: Stacks, wanted: Vec<Layer>, refused: Vec<Rejection>) -> Result<Self> {
+    fn keep(
+        host: &Host,
+        (class, stacks): (Class, Stacks),
+        wanted: Vec<Layer>,
+        refused: Vec<Rejection>,
+    ) -> Result<Self> {
         let test = |layer: &Layer| Test { name: layer.name.clone(), test: layer.identity.test() };
         let outcome = Outcome::Unchanged { decided_by: wanted.iter().map(test).collect() };
         let mut report = Report::new(class, outcome, refused);
         for (hierarchy, merged) in &stacks {
             report.hierarchies.push((*hierarchy).to_owned());
+            if let Err(error) = retire::tidy(host, class, hierarchy, merged) {
+                report.left_behind.push(error.explain());
+            }
             if bare::propagates(&merged.top, bare::Over::Stack)? {
                 report.propagated.push((*hierarchy).to_owned());
             }

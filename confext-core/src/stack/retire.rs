@@ -107,6 +107,20 @@ impl Drop for Retired {
     }
 }
 
+/// Removes what an interrupted change left beside the work directory of a stack that stays.
+///
+/// # Errors
+///
+/// `work-directory`; `os`.
+pub(super) fn tidy(host: &Host, class: Class, hierarchy: &str, merged: &Merged) -> Result<()> {
+    let Some(path) = work_path(host, class, hierarchy, merged)? else { return Ok(()) };
+    let parent = path.parent().unwrap_or(Path::new(""));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let parent = host.open_path(parent, OFlags::DIRECTORY);
+    let parent = parent.map_err(|error| Error::os("open", host.display(&path), error))?;
+    workdir::remove_beside(parent.as_fd(), hierarchy, &name)
+}
+
 /// The work directory that is written down, if the stack has one; checked as far as text can be.
 ///
 /// # Errors

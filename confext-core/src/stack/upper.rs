@@ -43,12 +43,14 @@ pub(crate) struct Upper {
 }
 
 impl Upper {
-    /// The stack is in place: what was made for it stays.
-    pub(crate) fn keep(mut self) {
-        if let Some(work) = &mut self.guard {
-            work.keep();
-        }
+    /// The stack is in place: what was made for it stays, and what stacks before it left beside its work directory goes.
+    ///
+    /// # Errors
+    ///
+    /// `work-directory`, `os`: what could not be removed stays, until a later merge.
+    pub(crate) fn keep(mut self, hierarchy: &str) -> Result<()> {
         self.made.iter_mut().for_each(|made| made.kept = true);
+        self.guard.take().map_or(Ok(()), |work| work.keep_alone(hierarchy))
     }
 }
 

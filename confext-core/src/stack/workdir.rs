@@ -85,8 +85,14 @@ impl Work {
             .map_err(|errno| Error::os("open the work directory", self.name.as_str(), errno))
     }
 
-    pub(super) fn keep(&mut self) {
+    /// Keeps it, and removes others of the hierarchy beside it: nothing uses them.
+    ///
+    /// # Errors
+    ///
+    /// As [`remove_beside`].
+    pub(super) fn keep_alone(mut self, hierarchy: &str) -> Result<()> {
         self.kept = true;
+        remove_beside(self.parent.as_fd(), hierarchy, &self.name)
     }
 
     /// Removes it with everything in it.
@@ -94,6 +100,18 @@ impl Work {
         self.kept = true;
         remove(self.parent.as_fd(), self.name.as_bytes(), MOST_LEVELS)
     }
+}
+
+/// Removes what an interrupted change left beside the work directory that is used.
+///
+/// # Errors
+///
+/// `work-directory` when something else is there; `os`.
+pub(super) fn remove_beside(parent: BorrowedFd<'_>, hierarchy: &str, used: &str) -> Result<()> {
+    names(hierarchy).iter().filter(|name| *name != used).try_for_each(|name| {
+        let Some(work) = Work::existing(parent, name)? else { return Ok(()) };
+        work.remove().map_err(|error| Error::os("remove the work directory", name.as_str(), error))
+    })
 }
 
 impl Drop for Work {
@@ -268,9 +286,16 @@ mod tests {
         drop((work, again));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 
-        let mut kept = Work::make(parent.as_fd(), "w").unwrap();
-        kept.keep();
-        drop(kept);
+        // Of the names of a hierarchy only the one that is used stays.
+        let [first, second] = names("etc");
+        std::fs::create_dir(dir.path().join(&first)).unwrap();
+        std::fs::set_permissions(dir.path().join(&first), std::fs::Permissions::from_mode(0o700)).unwrap();
+        Work::make(parent.as_fd(), &second).unwrap().keep_alone("etc").unwrap();
+        let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(left, [second.as_str()]);
+        remove_beside(parent.as_fd(), "etc", "").unwrap();
+
+        Work::make(parent.as_fd(), "w").unwrap().keep_alone("none").unwrap();
         std::fs::write(dir.path().join("w/other"), "").unwrap();
         assert_eq!(existing("w").unwrap_err().code(), "work-directory");
         std::fs::remove_file(dir.path().join("w/other")).unwrap();

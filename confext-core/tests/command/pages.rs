@@ -201,19 +201,29 @@ fn fec() {
     assert!(read("repaired.raw") == read("app.confext.raw"));
 }
 
-/// The steps for root are in a mount namespace of their own.
-#[test]
-fn trace() {
+/// A host with an extension. The steps for root are in a mount namespace of their own.
+fn host() -> Scratch {
     let scratch = Scratch::new();
     scratch.host();
-    scratch.file("host/etc/app.conf", "of the host\n");
     scratch.file("1/etc/app.conf", "answer = 42\n");
     std::fs::create_dir_all(scratch.path("host/run/confexts")).unwrap();
     build(&scratch, "host/run/confexts/app.raw", "1");
     if rustix::process::geteuid().is_root() {
         crate::host::own_mounts();
     }
+    scratch
+}
+
+#[test]
+fn trace() {
+    let scratch = host();
+    scratch.file("host/etc/app.conf", "of the host\n");
     assert!(follow(&scratch, "docs/trace.md") >= 1);
+}
+
+#[test]
+fn mutable() {
+    assert!(follow(&host(), "docs/mutable.md") >= 1);
 }
 
 #[test]

@@ -15,6 +15,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 mod content;
+mod modes;
 
 use Class::{Confext, Sysext};
 
