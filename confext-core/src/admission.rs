@@ -16,7 +16,7 @@ use confext_ddi::release::{self, Class, Strictness};
 use confext_ddi::settings::Mutability;
 use confext_ddi::signature::Verifier;
 
-use crate::attach::Mode;
+use crate::attach::{BlockChecks, Mode};
 use crate::copies::{Copies, Place};
 use crate::discover::{Candidate, Kind, Severity};
 use crate::error::{Error, Result};
@@ -127,8 +127,11 @@ pub struct Options {
     pub host_match: HostMatch,
     /// How a release file's name must fit the image's. Default: strictly.
     pub strictness: Strictness,
-    /// How images reach the kernel. Default: [`Mode::SealedMemory`].
+    /// How images reach the kernel. Default: [`Mode::Auto`].
     pub attach: Mode,
+    /// What dm-verity checks, and what it does about blocks that do not check. Default: every block at each read, which
+    /// fails.
+    pub checks: BlockChecks,
     /// When a refresh replaces a stack. Default: when something changed.
     pub replace: Replace,
     /// Caps for everything that is read. Default: [`Limits::default`].
@@ -174,7 +177,8 @@ impl Default for Options {
             on_bad: OnBad::default(),
             host_match: HostMatch::default(),
             strictness: Strictness::default(),
-            attach: Mode::SealedMemory,
+            attach: Mode::default(),
+            checks: BlockChecks::default(),
             replace: Replace::default(),
             limits: Limits::default(),
             allow: Vec::new(),

@@ -1,38 +1,49 @@
 //! [`attach`]: the bytes of an admitted image become a block device, and what was checked is what is used.
 //!
 //! ```text
+//!  Admitted ── each block checked by the kernel as it is read ── dm-verity over the file      DmVerity
 //!  Admitted ── each block read once, checked, copied ──► memfd ── sealed ──► loop device     SealedMemory
 //!  Admitted without verity ────────── a window of the file ────────────────► loop device     Plain
 //!  Admitted without verity ────────── EROFS in the file ─────────────────────────────────► InPlace, where the kernel can
 //! ```
 
+mod checks;
+mod file;
+mod sealed;
+mod verity;
 mod way;
 
-use std::fs::File;
-use std::io::Write as _;
 use std::ops::ControlFlow;
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
+use std::os::fd::AsFd;
+use std::path::Path;
 
-use confext_ddi::error::{LimitExceeded, Refused};
 use confext_ddi::fstype::{self, FsType};
 use confext_ddi::image::Partition;
 use confext_ddi::policy::{Admitted, Evidence, Protection};
-use confext_ddi::read::{ReadAt, Window};
-use confext_ddi::units::ByteRange;
+use confext_ddi::read::ReadAt;
 pub use confext_ddi::verity::Progress;
-use rustix::fs::FileType;
 use serde::{Deserialize, Serialize};
 
+use crate::dmverity::VerityDevice;
 use crate::error::{Error, Result};
-use crate::loopdev::{self, Io, LoopDevice};
-use crate::sys::{self, AtFlags, ContextError, FsContext, SealFlags, Sharing, StatxFlags};
-pub use way::{Reads, Reason, Way};
+use crate::loopdev::{DeviceNumber, LoopDevice};
+use crate::sys::FsContext;
+pub use checks::BlockChecks;
+pub use way::{CheckedBy, Mapped, Reads, Reason, Way};
 
 /// How the bytes reach the kernel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Mode {
+    /// What was checked as in [`Mode::DmVerity`] where this kernel and this process can do that, and as in
+    /// [`Mode::SealedMemory`] where they cannot. What nobody checks is copied, too. [`Way`] says what was done and why.
+    #[default]
+    Auto,
+    /// The kernel checks each block against the root hash when it is read, and the signature against its keyrings when the
+    /// device is made. A block of the file that changes afterwards cannot be read any more. Costs no memory; needs a kernel
+    /// with device-mapper. Only for images under a hash tree.
+    DmVerity,
     /// Copied into memory while they are checked, sealed, then read by a loop device: nobody can change them any more,
     /// and no device-mapper is needed. Costs memory as large as the file system.
     SealedMemory,
@@ -45,10 +56,15 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// As it is written: `sealed-memory`, `plain` or `in-place`.
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Auto, Self::DmVerity, Self::SealedMemory, Self::Plain, Self::InPlace];
+
+    /// As it is written: `auto`, `dm-verity`, `sealed-memory`, `plain` or `in-place`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Auto => "auto",
+            Self::DmVerity => "dm-verity",
             Self::SealedMemory => "sealed-memory",
             Self::Plain => "plain",
             Self::InPlace => "in-place",
@@ -62,6 +78,7 @@ type Report<'a> = dyn FnMut(Progress) -> ControlFlow<()> + 'a;
 /// How to attach. A [`Mode`] converts into it.
 pub struct Options<'a> {
     mode: Mode,
+    checks: BlockChecks,
     progress: Option<&'a mut Report<'a>>,
 }
 
@@ -69,7 +86,14 @@ impl<'a> Options<'a> {
     /// Attaches in this mode.
     #[must_use]
     pub fn new(mode: Mode) -> Self {
-        Self { mode, progress: None }
+        Self { mode, checks: BlockChecks::default(), progress: None }
+    }
+
+    /// Sets what dm-verity checks, and what it does about blocks that do not check.
+    #[must_use]
+    pub fn checks(mut self, checks: BlockChecks) -> Self {
+        self.checks = checks;
+        self
     }
 
     /// Calls `report` now and then while bytes are copied; it may stop that.
@@ -88,7 +112,10 @@ impl From<Mode> for Options<'_> {
 
 impl std::fmt::Debug for Options<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Options").field("mode", &self.mode).finish_non_exhaustive()
+        f.debug_struct("Options")
+            .field("mode", &self.mode)
+            .field("checks", &self.checks)
+            .finish_non_exhaustive()
     }
 }
 
@@ -119,18 +146,64 @@ pub struct Attached {
 #[derive(Debug)]
 pub(crate) enum Backing {
     Loop(LoopDevice),
+    Verity(VerityDevice),
     /// A superblock on the file.
     File(FsContext),
+}
+
+/// The block device of an attached image.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum Device<'a> {
+    /// A window of the file, or of sealed memory.
+    Loop(&'a LoopDevice),
+    /// A window of the file, checked by the kernel.
+    Verity(&'a VerityDevice),
+}
+
+impl<'a> Device<'a> {
+    /// Its node.
+    #[must_use]
+    pub fn path(self) -> &'a Path {
+        match self {
+            Self::Loop(device) => device.path(),
+            Self::Verity(device) => device.path(),
+        }
+    }
+
+    /// Its device number, which a file system mounted from it has as `st_dev`.
+    #[must_use]
+    pub const fn device_number(self) -> DeviceNumber {
+        match self {
+            Self::Loop(device) => device.device_number(),
+            Self::Verity(device) => device.device_number(),
+        }
+    }
+
+    /// Makes sure that the device still is in the use that it was made for.
+    pub(crate) fn check_use(self) -> Result<()> {
+        match self {
+            Self::Loop(device) => device.check_use(),
+            Self::Verity(device) => device.check_use(),
+        }
+    }
+}
+
+impl Backing {
+    pub(crate) const fn device(&self) -> Option<Device<'_>> {
+        match self {
+            Self::Loop(device) => Some(Device::Loop(device)),
+            Self::Verity(device) => Some(Device::Verity(device)),
+            Self::File(_) => None,
+        }
+    }
 }
 
 impl Attached {
     /// The device; `None` when the kernel reads the file itself.
     #[must_use]
-    pub const fn device(&self) -> Option<&LoopDevice> {
-        match &self.backing {
-            Backing::Loop(device) => Some(device),
-            Backing::File(_) => None,
-        }
+    pub const fn device(&self) -> Option<Device<'_>> {
+        self.backing.device()
     }
 
     /// What it is.
@@ -143,10 +216,11 @@ impl Attached {
     ///
     /// # Errors
     ///
-    /// As [`LoopDevice::detach`].
+    /// As [`LoopDevice::detach`] and [`VerityDevice::detach`].
     pub fn detach(self) -> Result<()> {
         match self.backing {
             Backing::Loop(device) => device.detach(),
+            Backing::Verity(device) => device.detach(),
             Backing::File(_) => Ok(()),
         }
     }
@@ -162,36 +236,51 @@ impl Attached {
 ///
 /// `limit-bytes` when the file system is larger than [`Limits::image_bytes`](confext_ddi::Limits::image_bytes) (sealed
 /// memory only); family `unverified` when a block does not check; `cancelled` when the progress callback said so;
-/// `plain-on-verified` when [`Mode::Plain`] would throw away the check; `layer-file-system` when it holds no file system a
-/// layer can be; else as [`LoopDevice::attach`].
+/// `plain-on-verified` when [`Mode::Plain`] would throw away the check; `layer-file-system` when it holds no file system a layer can be; else as [`LoopDevice::attach`]
+/// and [`VerityDevice::activate`].
 pub fn attach<'a, R: ReadAt + AsFd>(
     admitted: Admitted<R>,
     options: impl Into<Options<'a>>,
 ) -> Result<Attached> {
-    let Options { mode, progress } = options.into();
+    let Options { mode, checks, progress } = options.into();
     let evidence = admitted.evidence().clone();
     let partition = admitted.image().data().clone();
-    let unprotected = evidence.protection() == Protection::None;
-    let (shown, because) = match mode {
-        Mode::InPlace if unprotected => attach_in_place(admitted.image().reader(), &partition)?,
-        Mode::SealedMemory | Mode::InPlace => {
-            let report: &mut Report<'_> = match progress {
-                Some(report) => report,
-                None => &mut |_| ControlFlow::Continue(()),
-            };
-            let most = admitted.image().limits().image_bytes;
-            let name = memory_name(&evidence);
-            let shown = attach_sealed(&seal(admitted.data(), &name, most, report)?, &partition, &name)?;
-            (shown, if mode == Mode::InPlace { Reason::HashTree } else { Reason::Asked })
-        }
-        Mode::Plain => (attach_plain(admitted.image().reader(), &evidence, &partition)?, Reason::Asked),
+    let report: &mut Report<'_> = match progress {
+        Some(report) => report,
+        None => &mut |_| ControlFlow::Continue(()),
     };
-    let Shown { backing, fs_type, len_bytes, reads } = shown;
+    let mut sealed =
+        |because| -> Result<_> { Ok((sealed::attach_sealed(&admitted, &partition, report)?, because)) };
+    let unprotected = evidence.protection() == Protection::None;
+    let mut detail = None;
+    let mut verified = |(shown, refusal)| {
+        detail = refusal;
+        (shown, Reason::Asked)
+    };
+    let (shown, because) = match mode {
+        Mode::InPlace if unprotected => file::attach_in_place(admitted.image().reader(), &partition)?,
+        Mode::InPlace => sealed(Reason::HashTree)?,
+        Mode::SealedMemory => sealed(Reason::Asked)?,
+        Mode::Plain => (file::attach_plain(admitted.image().reader(), &evidence, &partition)?, Reason::Asked),
+        Mode::Auto if unprotected => sealed(Reason::NoHashTree)?,
+        Mode::DmVerity => verified(verity::attach_verity(&admitted, &partition, checks)?),
+        Mode::Auto => match verity::attach_verity(&admitted, &partition, checks) {
+            Ok(found) => verified(found),
+            // What the kernel refuses is refused; what it cannot do is done here.
+            Err(error @ Error::Missing { .. }) => {
+                detail = Some(error.explain());
+                sealed(Reason::NoDmVerity)?
+            }
+            Err(error) => return Err(error),
+        },
+    };
+    let Shown { backing, fs_type, len_bytes, reads, .. } = shown;
     let io = match &backing {
         Backing::Loop(device) => Some(device.io()),
+        Backing::Verity(device) => device.io(),
         Backing::File(_) => None,
     };
-    let way = Way { asked: mode, reads, io, because };
+    let way = Way { asked: mode, reads, io, because, detail, verity: shown.mapped };
     Ok(Attached { backing, origin: Origin { way, evidence, partition, fs_type, len_bytes } })
 }
 
@@ -201,124 +290,7 @@ struct Shown {
     fs_type: FsType,
     len_bytes: u64,
     reads: Reads,
-}
-
-/// Bytes in memory that nobody can change, not even this process.
-struct Sealed {
-    file: File,
-    range: ByteRange,
-}
-
-/// What a block device and every file system here need whole numbers of.
-const BLOCK_BYTES: u64 = 4096;
-/// How much is read, checked and written at a time.
-const COPY_BYTES: u64 = 1 << 20;
-
-/// Copies `data` into memory, reading each byte once, and seals it before anyone else sees it.
-fn seal(data: &impl ReadAt, name: &str, most: u64, report: &mut Report<'_>) -> Result<Sealed> {
-    let total_bytes = data.size_bytes()?;
-    let padded = total_bytes.checked_next_multiple_of(BLOCK_BYTES);
-    let range = padded.filter(|padded| *padded <= most).and_then(|padded| ByteRange::with_len(0, padded));
-    let Some(range) = range else {
-        let fault =
-            LimitExceeded::Bytes { what: "file system to be held in memory", found: total_bytes, most };
-        return Err(confext_ddi::Error::from(fault).into());
-    };
-    let memory = |operation| move |source| Error::os(operation, "sealed memory", source);
-    let fd = sys::memfd(name).map_err(memory("make"))?;
-    let mut file = File::from(fd);
-    let mut buffer = vec![0; usize::try_from(COPY_BYTES.min(total_bytes)).unwrap_or(0)];
-    let mut done_bytes = 0;
-    while done_bytes < total_bytes {
-        let count = usize::try_from(total_bytes.saturating_sub(done_bytes)).unwrap_or(usize::MAX);
-        let end = count.min(buffer.len());
-        let chunk = buffer.get_mut(..end).unwrap_or_default();
-        data.read_exact_at(done_bytes, chunk)?;
-        file.write_all(chunk).map_err(memory("write to"))?;
-        done_bytes = done_bytes.saturating_add(u64::try_from(end).unwrap_or(u64::MAX));
-        if report(Progress { done_bytes, total_bytes }).is_break() {
-            let fault = Refused::Cancelled { done: done_bytes, total: total_bytes };
-            return Err(confext_ddi::Error::from(fault).into());
-        }
-    }
-    file.set_len(range.end()).map_err(memory("pad"))?;
-    let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
-    sys::add_seals(file.as_fd(), seals).map_err(memory("seal"))?;
-    Ok(Sealed { file, range })
-}
-
-fn attach_sealed(sealed: &Sealed, partition: &Partition, name: &str) -> Result<Shown> {
-    // The magic is read again, from the bytes that are used: what was read when the image was opened was not checked.
-    let fs_type = layer_file_system(&sealed.file, partition)?;
-    let options = loopdev::Options::new(sealed.range).name(name);
-    let backing = Backing::Loop(LoopDevice::attach(sealed.file.as_fd(), &options)?);
-    Ok(Shown { backing, fs_type, len_bytes: sealed.range.len_bytes(), reads: Reads::SealedMemory })
-}
-
-fn attach_plain<R: ReadAt + AsFd>(image: &R, evidence: &Evidence, partition: &Partition) -> Result<Shown> {
-    let protection = evidence.protection();
-    if protection != Protection::None {
-        return Err(Error::conflict(
-            "plain-on-verified",
-            place(partition),
-            format!("protection {protection}"),
-            format!("protection {}", Protection::None),
-        ));
-    }
-    let fs_type = layer_file_system(&Window::new(image, partition.range)?, partition)?;
-    attach_window(image.as_fd(), partition.range, fs_type)
-}
-
-/// A loop device on the file, past the page cache where the kernel can: the file system has a cache of its own.
-fn attach_window(file: BorrowedFd<'_>, range: ByteRange, fs_type: FsType) -> Result<Shown> {
-    let device = LoopDevice::attach(file, &loopdev::Options::new(range).io(Io::Direct))?;
-    let (backing, len_bytes) = (Backing::Loop(device), range.len_bytes());
-    Ok(Shown { backing, fs_type, len_bytes, reads: Reads::LoopDevice })
-}
-
-/// The file itself where that can be, else a loop device, and why.
-fn attach_in_place<R: ReadAt + AsFd>(image: &R, partition: &Partition) -> Result<(Shown, Reason)> {
-    let (file, range) = (image.as_fd(), partition.range);
-    let fs_type = layer_file_system(&Window::new(image, range)?, partition)?;
-    let reason = if fs_type != FsType::Erofs {
-        Reason::FileSystem
-    } else if !can_be_mounted_from(file).map_err(|source| Error::os("stat", place(partition), source))? {
-        Reason::Place
-    } else {
-        match erofs_on(file, range) {
-            Ok(context) => {
-                let backing = Backing::File(context);
-                let len_bytes = range.len_bytes();
-                return Ok((Shown { backing, fs_type, len_bytes, reads: Reads::File }, Reason::Asked));
-            }
-            // Whatever is wrong with the image is found again, and told, when the device is mounted.
-            Err(_) => Reason::Kernel,
-        }
-    };
-    Ok((attach_window(file, range, fs_type)?, reason))
-}
-
-/// `OVERLAYFS_SUPER_MAGIC`
-const OVERLAYFS: i128 = 0x794c_7630;
-
-/// Whether a file system can be in this file: the overlay that is made of it later is one more on the kernel's stack, and
-/// there can be two.
-fn can_be_mounted_from(file: BorrowedFd<'_>) -> std::io::Result<bool> {
-    let stat = sys::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::TYPE)?;
-    let is_file = FileType::from_raw_mode(stat.stx_mode.into()).is_file();
-    Ok(is_file && i128::from(rustix::fs::fstatfs(file)?.f_type) != OVERLAYFS)
-}
-
-/// A superblock on a part of the file that is open, whatever its path leads to now.
-fn erofs_on(file: BorrowedFd<'_>, range: ByteRange) -> std::result::Result<FsContext, ContextError> {
-    let context = FsContext::open(FsType::Erofs.as_str())?;
-    context.set_string("source", format!("/proc/self/fd/{}", file.as_raw_fd()).as_str())?;
-    if range.start() > 0 {
-        context.set_string("fsoffset", range.start().to_string().as_str())?;
-    }
-    context.set_flag("ro")?;
-    context.create(Sharing::Exclusive)?;
-    Ok(context)
+    mapped: Option<Mapped>,
 }
 
 /// The file systems a layer can be: read-only mounts of these need no repair and have one superblock a device.
@@ -337,91 +309,4 @@ fn layer_file_system(data: &impl ReadAt, partition: &Partition) -> Result<FsType
 
 fn place(partition: &Partition) -> String {
     format!("{} partition", partition.designator.as_str())
-}
-
-/// Shown as the device's file by tools that list loop devices.
-fn memory_name(evidence: &Evidence) -> String {
-    match evidence.root_hash() {
-        Some(root_hash) => format!("confext-{root_hash}"),
-        None => "confext-unverified".to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::fs::FileExt as _;
-    use std::sync::atomic::{AtomicU64, Ordering};
-
-    /// Counts how often each byte is asked for, and fails at one.
-    struct Source {
-        bytes: Vec<u8>,
-        read_bytes: AtomicU64,
-        bad_from: u64,
-    }
-
-    impl ReadAt for Source {
-        fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> confext_ddi::Result<()> {
-            self.read_bytes.fetch_add(buf.len() as u64, Ordering::Relaxed);
-            if offset + buf.len() as u64 > self.bad_from {
-                let block = self.bad_from / 4096;
-                return Err(confext_ddi::error::Unverified::DataBlock {
-                    block,
-                    found: String::new(),
-                    expected: String::new(),
-                }
-                .into());
-            }
-            self.bytes.read_exact_at(offset, buf)
-        }
-
-        fn size_bytes(&self) -> confext_ddi::Result<u64> {
-            self.bytes.size_bytes()
-        }
-    }
-
-    fn source(len: usize) -> Source {
-        let bytes = (0..len).map(|at| (at / 7 % 251) as u8).collect();
-        Source { bytes, read_bytes: AtomicU64::new(0), bad_from: u64::MAX }
-    }
-
-    #[test]
-    fn each_byte_is_read_once_and_the_copy_is_sealed_and_padded() {
-        let source = source((3 << 20) + 5);
-        let mut reports = Vec::new();
-        let sealed = seal(&source, "confext-test", 1 << 30, &mut |step| {
-            reports.push(step);
-            ControlFlow::Continue(())
-        })
-        .unwrap();
-        assert_eq!(source.read_bytes.load(Ordering::Relaxed), (3 << 20) + 5);
-        assert_eq!(sealed.range.len_bytes(), (3 << 20) + 4096);
-        assert_eq!(reports.len(), 4);
-        assert!(reports.iter().all(|step| step.total_bytes == (3 << 20) + 5));
-        assert_eq!(reports.last().unwrap().done_bytes, (3 << 20) + 5);
-        let mut copy = vec![0; source.bytes.len()];
-        ReadAt::read_exact_at(&sealed.file, 0, &mut copy).unwrap();
-        assert!(copy == source.bytes);
-        assert_eq!(sealed.file.write_at(b"x", 0).unwrap_err().kind(), std::io::ErrorKind::PermissionDenied);
-        let seals = sys::seals(sealed.file.as_fd()).unwrap();
-        assert!(seals.contains(SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL));
-    }
-
-    #[test]
-    fn a_block_that_does_not_check_ends_the_copy() {
-        let mut source = source(3 << 20);
-        source.bad_from = 2 << 20;
-        let error = seal(&source, "confext-test", 1 << 30, &mut |_| ControlFlow::Continue(())).err().unwrap();
-        assert_eq!(error.code(), "data-block");
-    }
-
-    #[test]
-    fn more_than_the_limit_is_refused_before_anything_is_read() {
-        let source = source(4097);
-        assert!(seal(&source, "confext-test", 8192, &mut |_| ControlFlow::Continue(())).is_ok());
-        let read_bytes = source.read_bytes.load(Ordering::Relaxed);
-        let error = seal(&source, "confext-test", 8191, &mut |_| ControlFlow::Continue(())).err().unwrap();
-        assert_eq!(error.code(), "limit-bytes");
-        assert_eq!(source.read_bytes.load(Ordering::Relaxed), read_bytes);
-    }
 }

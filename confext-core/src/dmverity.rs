@@ -31,6 +31,7 @@ use crate::mapper::Control;
 use crate::sys::{self, DmFlags, DmQuery, DmRemoval, DmWhich};
 pub use table::{Checks, Corruption, ZeroBlocks};
 use table::{KIND, Table};
+pub(crate) use verdict::checks_none;
 pub use verdict::is_refusal;
 
 /// Who checks the signature of the root hash.

@@ -15,9 +15,9 @@ use confext_ddi::release::Class;
 use rustix::fs::{AtFlags, FileType, StatxFlags};
 use serde::Serialize;
 
-use crate::attach::{Attached, Backing, Origin};
+use crate::attach::{Attached, Backing, Device, Origin};
 use crate::error::{Error, Result};
-use crate::loopdev::{DeviceNumber, LoopDevice};
+use crate::loopdev::DeviceNumber;
 use crate::sys::{
     self, AttributeChange, Depth, FsContext, MountAttrFlags, OFlags, Propagation, ResolveFlags, Sharing,
 };
@@ -62,7 +62,7 @@ impl Options {
 
 /// An extension as a detached mount: read-only, no device nodes, and for a confext nothing executable or setuid.
 ///
-/// Dropped, it is unmounted unless something else (an overlay) holds it; its loop device goes with it.
+/// Dropped, it is unmounted unless something else (an overlay) holds it; its devices go with it.
 #[derive(Debug)]
 pub struct Layer {
     name: String,
@@ -97,16 +97,15 @@ impl Layer {
     pub fn mount(attached: Attached, options: Options) -> Result<Self> {
         let Options { name, class, path } = options;
         let (backing, origin) = attached.into_parts();
-        let (mount, device) = match backing {
-            Backing::File(superblock) => (superblock.mount(mount_flags(class))?, None),
-            Backing::Loop(device) => {
-                let mount = mount_device(&device, origin.fs_type, class)?;
-                check_device(mount.as_fd(), &device)?;
-                device.check_use()?;
-                // The mount holds the device open now, so closing ours leaves it attached until the mount goes.
-                (mount, Some(device.device_number()))
-            }
+        let from = |device| mount_checked(device, origin.fs_type, class);
+        let mount = match &backing {
+            Backing::File(superblock) => superblock.mount(mount_flags(class))?,
+            Backing::Loop(device) => from(Device::Loop(device))?,
+            Backing::Verity(device) => from(Device::Verity(device))?,
         };
+        let device = backing.device().map(Device::device_number);
+        // The mount holds the device open now, so closing ours leaves it there until the mount goes.
+        drop(backing);
         let source = Source::Image { origin, device };
         Ok(Self { name, class, path, source, mount: Arc::new(mount), shared: None })
     }
@@ -316,7 +315,15 @@ fn mount_flags(class: Class) -> MountAttrFlags {
     }
 }
 
-fn mount_device(device: &LoopDevice, fs_type: FsType, class: Class) -> Result<OwnedFd> {
+/// Mounts the device, and no other one that has its name meanwhile.
+fn mount_checked(device: Device<'_>, fs_type: FsType, class: Class) -> Result<OwnedFd> {
+    let mount = mount_device(device, fs_type, class)?;
+    check_device(mount.as_fd(), device)?;
+    device.check_use()?;
+    Ok(mount)
+}
+
+fn mount_device(device: Device<'_>, fs_type: FsType, class: Class) -> Result<OwnedFd> {
     let context = FsContext::open(fs_type.as_str())?;
     context.set_string("source", device.path())?;
     context.set_flag("ro")?;
@@ -336,7 +343,7 @@ fn mount_device(device: &LoopDevice, fs_type: FsType, class: Class) -> Result<Ow
 }
 
 /// The device was found by its name in `/dev`: checks that what was mounted is the device that was attached.
-fn check_device(mount: BorrowedFd<'_>, device: &LoopDevice) -> Result<()> {
+fn check_device(mount: BorrowedFd<'_>, device: Device<'_>) -> Result<()> {
     let path = || device.path().display().to_string();
     let stat = sys::statx(mount, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)
         .map_err(|source| Error::os("stat the mount of", path(), source))?;

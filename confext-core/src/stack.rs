@@ -28,7 +28,7 @@ use confext_ddi::settings::Mutability;
 use serde::Serialize;
 
 use crate::admission::Options;
-use crate::attach::Mode;
+use crate::attach::{BlockChecks, Mode};
 use crate::consumers::After;
 use crate::discover::Rejection;
 use crate::error::{Error, Result};
@@ -164,6 +164,15 @@ pub enum Change {
         found: Mode,
         /// The mode now.
         expected: Mode,
+    },
+    /// The same extension, but dm-verity is to check it in another way.
+    Checks {
+        /// Its name.
+        name: String,
+        /// How it was checked before.
+        found: BlockChecks,
+        /// How it is to be checked now.
+        expected: BlockChecks,
     },
     /// Another policy.
     Policy {

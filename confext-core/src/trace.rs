@@ -29,6 +29,7 @@ use confext_ddi::release::Class;
 use serde::{Serialize, Serializer};
 
 use crate::admission::{self, Trust};
+use crate::attach::Way;
 use crate::discover::Kind;
 use crate::error::{Error, Result};
 use crate::host::Host;
@@ -180,6 +181,8 @@ pub struct Source {
     pub root_hash: Option<RootHash>,
     /// What was checked: at the merge, or now. See `known_from`. A signer stands here only if the signature was checked.
     pub checked: Checked,
+    /// How its image reached the kernel; `None` for a directory, in a plan, and where another program merged it.
+    pub attached: Option<Way>,
     /// Who says that this extension is part of the stack, and when `checked` was checked.
     pub known_from: KnownFrom,
     /// How it was made sure that the image opened for this answer is the one that is merged.
@@ -425,6 +428,7 @@ impl Source {
             version: layer.version,
             partition: layer.partition,
             checked: layer.checked,
+            attached: layer.attached,
             known_from,
         }
     }

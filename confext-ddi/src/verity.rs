@@ -14,6 +14,7 @@
 
 mod cache;
 mod check;
+mod copy;
 pub mod fec;
 mod geometry;
 mod hasher;
@@ -23,6 +24,7 @@ mod superblock;
 mod tree;
 
 pub use check::{Damage, Fault, Report, check, verify};
+pub use copy::copy_in_parts;
 pub use geometry::{Geometry, HashArea, Level};
 pub(crate) use reader::computed_root_hash;
 pub use reader::{Progress, Reader, copy_verified};

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use confext_core::admission::{Detect, Exchange, Execution, HostMatch, OnBad, Options, Replace, Trust};
-use confext_core::attach::Mode;
+use confext_core::attach::{BlockChecks, Mode};
+use confext_core::dmverity::{Checks, Corruption, ZeroBlocks};
 use confext_core::manager::Reload;
 use confext_core::plan::{Allowance, VetoKind};
 use confext_core::settings::Mutability;
@@ -42,7 +43,8 @@ use crate::status::Status;
 /// - `policy`: what images must have.
 /// - `certificates`: whose signatures count; `None`: those in the `verity.d` directories of the root; `()`: nobody's.
 /// - `on_bad`: whether one bad extension stops a merge (`refuse`), or is left out and told of in `refused` (`skip`).
-/// - `attach`: how images reach the kernel. `plain` is only for images without a hash tree.
+/// - `attach`: how images reach the kernel: by dm-verity where that is there and copied elsewhere (`auto`), or in one
+///   way. `dm-verity` is only for images with a hash tree, `plain` only for those without.
 /// - `host_match`: whether an extension must be for this host.
 /// - `allow`: objections that do not stop a merge, by the codes of `Veto`; `NAME:CODE` of one extension alone.
 /// - `lock_wait`: how many seconds to wait for another program that merges.
@@ -58,6 +60,10 @@ use crate::status::Status;
 /// - `noexec`: whether nothing is to be run from what is merged; `None`: nothing of a confext.
 /// - `read_settings`: whether `sysext.conf` and `confext.conf` of the host count where `policy` and `mutable` are not
 ///   given, as they do for the command.
+/// - `on_corruption`: what dm-verity does about a block that does not check: reading it fails (`fail`), or the machine is
+///   restarted (`restart`) or panics (`panic`).
+/// - `check_at_most_once`: dm-verity checks each block only when it is read for the first time.
+/// - `ignore_zero_blocks`: dm-verity reads no block that is to be all zeros.
 #[pyclass(frozen, module = "confext")]
 pub(crate) struct Host {
     host: Arc<Root>,
@@ -74,6 +80,7 @@ struct Conditions {
     key_rules: Option<Arc<KeyRules>>,
     on_bad: OnBad,
     attach: Mode,
+    checks: BlockChecks,
     host_match: HostMatch,
     allow: Vec<Allowance>,
     lock_wait: Duration,
@@ -94,16 +101,22 @@ impl Host {
     #[pyo3(
         signature = (
             root=PathBuf::from("/"), *, policy=None, certificates=None, on_bad="refuse",
-            attach="sealed-memory", host_match=true, allow=None, lock_wait=30.0, key_rules=None,
+            attach="auto", host_match=true, allow=None, lock_wait=30.0, key_rules=None,
             certificate_rules="", require=None, detect="identity", mutable=None, busy_wait=2.0,
-            exchange="gapless", noexec=None, read_settings=false,
+            exchange="gapless", noexec=None, read_settings=false, on_corruption="fail",
+            check_at_most_once=false, ignore_zero_blocks=false,
         ),
         text_signature = "(root='/', *, policy=None, certificates=None, on_bad='refuse', \
-            attach='sealed-memory', host_match=True, allow=None, lock_wait=30.0, key_rules=None, \
+            attach='auto', host_match=True, allow=None, lock_wait=30.0, key_rules=None, \
             certificate_rules='', require=None, detect='identity', mutable=None, busy_wait=2.0, \
-            exchange='gapless', noexec=None, read_settings=False)",
+            exchange='gapless', noexec=None, read_settings=False, on_corruption='fail', \
+            check_at_most_once=False, ignore_zero_blocks=False)",
     )]
-    #[expect(clippy::too_many_arguments, reason = "Python calls it with names")]
+    #[expect(
+        clippy::too_many_arguments,
+        clippy::fn_params_excessive_bools,
+        reason = "Python calls it with names"
+    )]
     fn new(
         py: Python<'_>,
         root: PathBuf,
@@ -123,11 +136,13 @@ impl Host {
         exchange: &str,
         noexec: Option<bool>,
         read_settings: bool,
+        on_corruption: &str,
+        check_at_most_once: bool,
+        ignore_zero_blocks: bool,
     ) -> PyResult<Self> {
         let on_bad = choice("on_bad", on_bad, &[("refuse", OnBad::RefuseAll), ("skip", OnBad::Skip)])?;
-        let modes =
-            [("sealed-memory", Mode::SealedMemory), ("plain", Mode::Plain), ("in-place", Mode::InPlace)];
-        let attach = choice("attach", attach, &modes)?;
+        let attach = choice("attach", attach, &Mode::ALL.map(|mode| (mode.as_str(), mode)))?;
+        let checks = checks(on_corruption, check_at_most_once, ignore_zero_blocks)?;
         let detect =
             choice("detect", detect, &[("identity", Detect::Identity), ("content", Detect::Content)])?;
         let modes = Mutability::ALL.map(|mode| (mode.as_str(), mode));
@@ -154,6 +169,7 @@ impl Host {
                 key_rules,
                 on_bad,
                 attach,
+                checks,
                 host_match,
                 allow,
                 lock_wait,
@@ -430,6 +446,7 @@ impl Conditions {
         options.key_rules = self.key_rules.clone();
         options.on_bad = self.on_bad;
         options.attach = self.attach;
+        options.checks = self.checks;
         options.host_match = self.host_match;
         options.replace = replace;
         options.allow = self.allow.clone();
@@ -446,6 +463,15 @@ impl Conditions {
 
 fn seconds(argument: &str, number: f64) -> PyResult<Duration> {
     Duration::try_from_secs_f64(number).map_err(|error| PyValueError::new_err(format!("{argument}: {error}")))
+}
+
+/// What dm-verity checks.
+fn checks(on_corruption: &str, at_most_once: bool, ignore_zero_blocks: bool) -> PyResult<BlockChecks> {
+    let all = [Corruption::Fail, Corruption::Restart, Corruption::Panic].map(|mode| (mode.as_str(), mode));
+    let corruption = choice("on_corruption", on_corruption, &all)?;
+    let checks = if at_most_once { Checks::Once } else { Checks::Always };
+    let zero_blocks = if ignore_zero_blocks { ZeroBlocks::Skip } else { ZeroBlocks::Check };
+    Ok(BlockChecks::default().corruption(corruption).checks(checks).zero_blocks(zero_blocks))
 }
 
 /// The options, with the service manager told or not.

@@ -6,6 +6,7 @@ use confext_core::discover::{Kind, Rejection as Rejected, Severity};
 use confext_core::stack::{self, Merged};
 use confext_core::state;
 
+use crate::attached::Attached;
 use crate::evidence::Evidence;
 use crate::record::{Tuple, record};
 
@@ -40,9 +41,8 @@ record! {
         hierarchies: Tuple<String>,
         /// What tells it from another one of its name: `root-hash`, `file`, `directory` or `content`.
         identity: &'static str,
-        /// What the kernel reads of its image: `sealed-memory`, `loop-device` or `file`; `None` for a directory, and
-        /// before it is merged.
-        attached: Option<&'static str>,
+        /// How its image reached the kernel; `None` for a directory, and before it is merged.
+        attached: Option<Attached>,
     }
 }
 
@@ -113,7 +113,7 @@ impl From<&state::Layer> for Layer {
             partition: layer.partition.as_ref().map(LayerPartition::from),
             hierarchies: layer.hierarchies.iter().cloned().collect(),
             identity: layer.identity.test(),
-            attached: layer.attached.map(|way| way.reads.as_str()),
+            attached: layer.attached.as_ref().map(Attached::from),
         }
     }
 }

@@ -3,6 +3,7 @@
 mod admitted;
 mod after;
 mod argument;
+mod attached;
 mod build;
 mod command;
 mod contents;
@@ -45,6 +46,8 @@ mod _confext {
     use crate::admitted::{Admitted, AdmittedPartition};
     #[pymodule_export]
     use crate::after::{Affected, After, ChangedPath, Done, InvalidRequest, Told, Work};
+    #[pymodule_export]
+    use crate::attached::{Attached, VerityDevice};
     #[pymodule_export]
     use crate::build::{Built, Finding, build, lint};
     #[pymodule_export]

@@ -7,6 +7,7 @@ use confext_core::trace::{self, Answer, KnownFrom, Presence, View};
 
 use pyo3::prelude::*;
 
+use crate::attached::Attached;
 use crate::contents::kind;
 use crate::evidence::Evidence;
 use crate::layer::{self, LayerPartition};
@@ -28,6 +29,8 @@ record! {
         partition: Option<LayerPartition>,
         /// What was checked; `known_from` says when. A signer stands here only if the signature was checked.
         evidence: Evidence,
+        /// How its image reached the kernel; `None` for a directory, in a plan, and where another program merged it.
+        attached: Option<Attached>,
         /// Who says that it is part of the stack, and when `evidence` was checked: `record` (at the merge), `origin`
         /// (another program merged it; checked now) or `plan` (checked now).
         known_from: &'static str,
@@ -182,6 +185,7 @@ impl From<&trace::Source> for Source {
             version: source.version.clone(),
             partition: source.partition.as_ref().map(LayerPartition::from),
             evidence: (&source.checked).into(),
+            attached: source.attached.as_ref().map(Attached::from),
             known_from: match source.known_from {
                 KnownFrom::Record => "record",
                 KnownFrom::Origin => "origin",

@@ -9,7 +9,7 @@ use crate::record::{Tuple, record};
 record! {
     /// A difference between a merged stack and what a refresh merges.
     Change {
-        /// `added`, `removed`, `replaced`, `rechecked`, `attached`, `policy`, `execution`, `mutability`, `hierarchy`, `interrupted`, `unknown` or `asked`.
+        /// `added`, `removed`, `replaced`, `rechecked`, `attached`, `checks`, `policy`, `execution`, `mutability`, `hierarchy`, `interrupted`, `unknown` or `asked`.
         kind: &'static str,
         /// The extension, or the hierarchy.
         name: Option<String>,
@@ -107,6 +107,11 @@ impl From<&Changed> for Change {
                 found: Some(found.as_str().to_owned()),
                 expected: Some(expected.as_str().to_owned()),
                 ..named("attached", name)
+            },
+            Changed::Checks { name, found, expected } => Self {
+                found: Some(found.to_string()),
+                expected: Some(expected.to_string()),
+                ..named("checks", name)
             },
             Changed::Policy { found, expected } => {
                 Self { found: Some(found.clone()), expected: Some(expected.clone()), ..plain("policy") }

@@ -170,10 +170,11 @@ fn another_way_to_attach_replaces_the_stack() {
         let mut options = by(Detect::Identity);
         options.attach = Mode::InPlace;
         let report = refresh(&root.host(), Class::Confext, &options).unwrap();
-        let (name, found, expected) = ("img".to_owned(), Mode::SealedMemory, Mode::InPlace);
+        let (name, found, expected) = ("img".to_owned(), Mode::Auto, Mode::InPlace);
         let because = vec![Change::Attached { name, found, expected }];
         assert_eq!(report.outcome, Outcome::Refreshed { because });
-        let ways: Vec<_> = report.layers.iter().map(|layer| layer.attached.map(|way| way.reads)).collect();
+        let ways: Vec<_> =
+            report.layers.iter().map(|layer| layer.attached.as_ref().map(|way| way.reads)).collect();
         assert_eq!(ways, [None, Some(Reads::LoopDevice)]);
         let report = refresh(&root.host(), Class::Confext, &options).unwrap();
         assert_eq!(unchanged(&report), ["directory", "file"]);
@@ -199,7 +200,7 @@ fn erofs_in_its_file_is_merged_without_a_loop_device() {
         let mut options = by(Detect::Identity);
         options.attach = Mode::InPlace;
         let report = refresh(&root.host(), Class::Confext, &options).unwrap();
-        assert_eq!(report.layers[0].attached.map(|way| way.reads), Some(Reads::File));
+        assert_eq!(report.layers[0].attached.as_ref().map(|way| way.reads), Some(Reads::File));
         assert_eq!(root.read("etc/img.conf").unwrap(), "in its file");
         assert_eq!(Census::take().loops.len(), before.len());
         root.unmerge(Class::Confext);

@@ -56,7 +56,10 @@ def test_the_whole_story(root: Path, host: confext.Host, put: Any, vendor: confe
 
     report = host.merge()
     assert (report.outcome, report.hierarchies) == ("merged", ("etc",))
-    assert report.layers[0].attached == "sealed-memory"
+    attached = report.layers[0].attached
+    assert attached is not None and attached.asked == "auto"
+    assert attached.reads in ("dm-verity", "sealed-memory")
+    assert (attached.verity is None) == (attached.reads == "sealed-memory") == (attached.because == "no-dm-verity")
     assert set(report.propagated) <= set(report.hierarchies)
     assert config.read_text() == "version = 1\n"
     assert (root / "etc/own.conf").read_text() == "own\n"

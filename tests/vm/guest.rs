@@ -1,6 +1,15 @@
-//! What the virtual machine runs on an old kernel: merge, refresh, trace, run and unmerge, each case once.
+//! What the virtual machine runs: merge, refresh, trace, run and unmerge, each case once.
 //!
-//! Prints a line for each case; the exit status is 0 when all were right. Not a test of its own: `kernels.rs` has it run.
+//! ```text
+//! vm-guest                      what needs a kernel, on an old one
+//! vm-guest dm-verity            extensions under dm-verity, beside systemd
+//! vm-guest without-dm-verity    the same where there is none
+//! ```
+//!
+//! Prints a line for each case; the exit status is 0 when all were right. Not a test of its own: `kernels.rs` and
+//! `attached.rs` have it run.
+
+mod on_device;
 
 use std::fs;
 use std::path::Path;
@@ -8,6 +17,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use confext_core::admission::{Exchange, Options, Replace};
+use confext_core::attach::{Mode, Reads, Reason};
 use confext_core::exec::{self, Root as RunRoot};
 use confext_core::host::Ability;
 use confext_core::stack::{Outcome, Stack};
@@ -22,6 +32,16 @@ use confext_tests::sweep::isolated;
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 
 fn main() -> ExitCode {
+    let failed = match std::env::args().nth(1).as_deref() {
+        None => every_kernel(),
+        Some("dm-verity") => on_device::run(),
+        Some(what @ "without-dm-verity") => run_cases([(what, d37_without_dm_verity)]),
+        Some(other) => panic!("no cases are called {other}"),
+    };
+    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn every_kernel() -> bool {
     let host = Host::open("/").unwrap();
     println!("mounts: {:?}", MountSource::current());
     println!("{:?}", host.capabilities());
@@ -35,13 +55,39 @@ fn main() -> ExitCode {
         ("run", run),
         ("many layers", many_layers),
     ];
+    run_cases(cases)
+}
+
+/// Whether one failed.
+fn run_cases<const N: usize>(cases: [(&str, fn()); N]) -> bool {
     let mut failed = false;
     for (name, case) in cases {
         let verdict = std::panic::catch_unwind(|| isolated(case));
         failed |= verdict.is_err();
         println!("{name}: {}", if verdict.is_ok() { "ok" } else { "FAILED" });
     }
-    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    failed
+}
+
+/// What cannot be had is said, and nothing weaker takes its place than what was checked.
+fn d37_without_dm_verity() {
+    let (root, signer) = (Root::new(), key("guest"));
+    root.trust(&signer);
+    root.image(Class::Confext, "run/confexts/app.raw", &[("etc/app.conf", "one")], Some(&signer));
+    let mut options = signed();
+    options.attach = Mode::DmVerity;
+    let error = merge(&root.host(), Class::Confext, &options).unwrap_err();
+    assert_eq!(error.code(), "missing-capability");
+    println!("dm-verity: {}", error.explain());
+    options.attach = Mode::Auto;
+    let report = merge(&root.host(), Class::Confext, &options).unwrap();
+    let way = report.layers[0].attached.as_ref().unwrap();
+    assert_eq!((way.reads, way.because), (Reads::SealedMemory, Reason::NoDmVerity));
+    assert_eq!(way.detail.as_deref(), Some(error.explain().as_str()));
+    assert!(matches!(report.layers[0].checked, Checked::Signed { .. }), "{report:?}");
+    assert_eq!(root.read("etc/app.conf").as_deref(), Some("one"));
+    root.unmerge(Class::Confext);
+    assert_eq!(root.mounts(), [""; 0]);
 }
 
 fn tmpfs(at: &Path) {

@@ -5,8 +5,11 @@ use std::process::Command;
 /// Boots a kernel once and runs all cases of `guest.rs` on it.
 fn all_cases(series: &str) {
     let dir = tempfile::tempdir().expect("a directory");
-    std::fs::write(dir.path().join("script"), "ulimit -n 4096; uname -r; RUST_BACKTRACE=0 exec ./vm-guest\n")
-        .expect("a script");
+    // Then without dm-verity, and without any of the device mapper.
+    let script = "ulimit -n 4096; export RUST_BACKTRACE=0; uname -r; ./vm-guest || exit; \
+                  rmmod dm-verity; ./vm-guest without-dm-verity || exit; \
+                  rmmod dm-mod; exec ./vm-guest without-dm-verity\n";
+    std::fs::write(dir.path().join("script"), script).expect("a script");
     let output = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/vm/run.sh"))
         .args(["--kernel", series, "--program", env!("CARGO_BIN_EXE_vm-guest"), "script"])
         .current_dir(dir.path())
@@ -16,6 +19,11 @@ fn all_cases(series: &str) {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{text}\n{errors}");
     assert!(text.starts_with(&format!("{series}.")), "{text}");
+    for missing in
+        ["the device mapper's verity target is not available", "the device mapper is not available"]
+    {
+        assert!(text.contains(&format!("dm-verity: {missing}")), "{text}");
+    }
 }
 
 #[test]

@@ -10,6 +10,9 @@
 #   --file FILE         a copy of FILE in the script's working directory
 #   --program FILE      the same for a program of this machine, with the libraries that it needs
 #   --kernel SERIES     6.1 (Debian 12) or 6.12 (Debian 13) in place of the kernel of the peer root
+#   --root              the script runs in the whole peer root, with all its programs, systemd's among them, and in place of
+#                       PROGRAMS; what is written there is in memory. Its programs find no udev
+#   --manager           the same, and systemd is process 1
 #   --timeout SECONDS   a hard limit for all of it; default 300
 #   --memory MIB        default 768
 #
@@ -45,11 +48,20 @@ depends() {
         name($1) == want { for (i = NF; i > 0; i--) print $i; exit }' "$modules/modules.dep" "$modules/modules.builtin"
 }
 
+# Write the peer root into the disk image $1, without what no program of a test reads.
+root_disk() {
+    chroot "$PEER_ROOT" sh -c 'command -v mkfs.erofs' >/dev/null || die "$PEER_ROOT: lacks mkfs.erofs"
+    mkfs.erofs --quiet \
+        --exclude-regex='^(usr/lib/modules|usr/share/(doc|man|locale|zoneinfo|i18n)|var/(cache|lib/apt)|boot|mnt)/.*' \
+        "$1" "$PEER_ROOT"
+}
+
 # Fill directory $1 with the initramfs.
 fill() {
     local root=$1 file module
     mkdir -p "$root"/{usr/bin,usr/sbin,usr/lib,usr/lib64,proc,sys,dev,modules,work,etc}
     ln -s usr/bin usr/sbin usr/lib usr/lib64 "$root"
+    [[ -z $peer ]] || PROGRAMS=(sh)
     for file in busybox "${PROGRAMS[@]}"; do
         closure "$file"
     done | sort -u | while read -r file; do
@@ -81,8 +93,15 @@ fill() {
     install -m 755 "$here/init" "$root/init"
 }
 
-disks=() files=() programs=() series='' limit=300 memory=768
+disks=() files=() programs=() peer='' series='' limit=300 memory=768
 while [[ ${1-} == --* ]]; do
+    case $1 in
+    --root | --manager)
+        peer=${1#--}
+        shift
+        continue
+        ;;
+    esac
     [[ $# -ge 2 ]] || die "$1: needs a value"
     case $1 in
     --disk) [[ -r $2 ]] || die "--disk: cannot read '$2'"
@@ -118,6 +137,13 @@ cp "$1" "$scratch/root/work/script"
 shift
 : >"$scratch/root/work/arguments"
 [[ $# == 0 ]] || printf '%q ' "$@" >"$scratch/root/work/arguments"
+if [[ -n $peer ]]; then
+    root_disk "$scratch/peer.erofs"
+    # The last disk: the names of the others are the same with and without it.
+    letters=abcdefghijklmnopqrstuvwxyz
+    printf '/dev/vd%s %s\n' "${letters:${#disks[@]}/2:1}" "$peer" >"$scratch/root/peer"
+    disks+=(-drive "file=$scratch/peer.erofs,format=raw,if=virtio,snapshot=on")
+fi
 [[ ${#files[@]} == 0 ]] || cp "${files[@]}" "$scratch/root/work/"
 (cd "$scratch/root" && find . -print0 | cpio --null --quiet --create --format=newc) >"$scratch/initramfs"
 rm -rf "$scratch/root"

@@ -2,11 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Mode;
+use super::{BlockChecks, Mode};
 use crate::loopdev::Io;
 
 /// How an image was attached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Way {
     /// What the caller asked for.
     pub asked: Mode,
@@ -16,12 +17,57 @@ pub struct Way {
     pub io: Option<Io>,
     /// Why it is this way.
     pub because: Reason,
+    /// What the kernel said against more than this: what dm-verity lacks here, or why its keyrings do not vouch for the
+    /// signature; `None` when nothing was tried in vain.
+    #[serde(default)]
+    pub detail: Option<String>,
+    /// The dm-verity device, if it is one.
+    #[serde(default)]
+    pub verity: Option<Mapped>,
+}
+
+/// A dm-verity device.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Mapped {
+    /// Its name, as `dmsetup` lists it.
+    pub name: String,
+    /// Who checked the signature of the root hash.
+    pub signature: CheckedBy,
+    /// What it does about blocks that do not check, and which it checks.
+    pub checks: BlockChecks,
+}
+
+/// Who checked the signature of a root hash, for a dm-verity device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CheckedBy {
+    /// The kernel, when it made the device, against its trusted keyrings.
+    Kernel,
+    /// This library, before the device was made without one.
+    Library,
+    /// Nobody: nobody asked for one.
+    Nobody,
+}
+
+impl CheckedBy {
+    /// As it is written: `kernel`, `library` or `nobody`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Kernel => "kernel",
+            Self::Library => "library",
+            Self::Nobody => "nobody",
+        }
+    }
 }
 
 /// What the kernel reads of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reads {
+    /// The file, through dm-verity: each block is checked when it is read.
+    DmVerity,
     /// A copy in memory that nobody can change, through a loop device.
     SealedMemory,
     /// The file, through a loop device.
@@ -31,13 +77,24 @@ pub enum Reads {
 }
 
 impl Reads {
-    /// As it is written: `sealed-memory`, `loop-device` or `file`.
+    /// As it is written: `dm-verity`, `sealed-memory`, `loop-device` or `file`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::DmVerity => "dm-verity",
             Self::SealedMemory => "sealed-memory",
             Self::LoopDevice => "loop-device",
             Self::File => "file",
+        }
+    }
+
+    /// The same for people.
+    pub(crate) const fn phrase(self) -> &'static str {
+        match self {
+            Self::DmVerity => "its file, through dm-verity",
+            Self::SealedMemory => "a copy in sealed memory",
+            Self::LoopDevice => "its file, through a loop device",
+            Self::File => "its file",
         }
     }
 }
@@ -46,14 +103,34 @@ impl Reads {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
-    /// It is what was asked for.
+    /// It is what was asked for, or the first choice of what leaves a choice.
     Asked,
     /// What was checked must not change afterwards, so it was copied.
     HashTree,
+    /// It has no hash tree that dm-verity could check it with, so it was copied.
+    NoHashTree,
+    /// There is no dm-verity here; [`Way::detail`] says what is missing. So it was copied while it was checked.
+    NoDmVerity,
     /// Only EROFS can be read without a block device.
     FileSystem,
     /// It is no regular file, or one of an overlay, on which the kernel stacks no second one.
     Place,
     /// The kernel reads no EROFS from files (Linux 6.12 and later do), or not this one.
     Kernel,
+}
+
+impl Reason {
+    /// As it is written: `asked`, `hash-tree`, `no-hash-tree`, `no-dm-verity`, `file-system`, `place` or `kernel`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Asked => "asked",
+            Self::HashTree => "hash-tree",
+            Self::NoHashTree => "no-hash-tree",
+            Self::NoDmVerity => "no-dm-verity",
+            Self::FileSystem => "file-system",
+            Self::Place => "place",
+            Self::Kernel => "kernel",
+        }
+    }
 }

@@ -9,7 +9,8 @@ use confext_ddi::release::Class;
 use super::failure::Failure;
 use super::trust;
 use crate::admission::{Detect, Exchange, Execution, OnBad, Options, Replace};
-use crate::attach::Mode;
+use crate::attach::{BlockChecks, Mode};
+use crate::dmverity::{Checks, Corruption, ZeroBlocks};
 use crate::host::Host;
 use crate::plan::{Allowance, VetoKind};
 use crate::settings::{Mutability, Settings};
@@ -132,8 +133,10 @@ pub(super) struct MergeArguments {
     #[command(flatten)]
     choice: ChoiceArguments,
     /// How images reach the kernel.
-    #[arg(long, value_enum, default_value_t = Attach::SealedMemory)]
+    #[arg(long, value_enum, default_value_t = Attach::Auto)]
     attach: Attach,
+    #[command(flatten)]
+    checks: CheckArguments,
     /// How it is told whether an extension without a hash tree is still the same.
     #[arg(long, value_enum, default_value_t = DetectBy::Identity)]
     detect: DetectBy,
@@ -203,8 +206,50 @@ enum Bad {
     Skip,
 }
 
+/// What dm-verity checks.
+#[derive(Debug, Args)]
+#[group(skip)]
+struct CheckArguments {
+    /// What dm-verity does about a block that does not check.
+    #[arg(long, value_enum, default_value_t = OnCorruption::Fail)]
+    on_corruption: OnCorruption,
+    /// Has dm-verity check each block only when it is read for the first time: faster, and blind to later changes.
+    #[arg(long)]
+    check_at_most_once: bool,
+    /// Has dm-verity read no block that is to be all zeros: what is there instead is never seen.
+    #[arg(long)]
+    ignore_zero_blocks: bool,
+}
+
+impl CheckArguments {
+    fn checks(&self) -> BlockChecks {
+        let corruption = match self.on_corruption {
+            OnCorruption::Fail => Corruption::Fail,
+            OnCorruption::Restart => Corruption::Restart,
+            OnCorruption::Panic => Corruption::Panic,
+        };
+        let checks = if self.check_at_most_once { Checks::Once } else { Checks::Always };
+        let zero_blocks = if self.ignore_zero_blocks { ZeroBlocks::Skip } else { ZeroBlocks::Check };
+        BlockChecks::default().corruption(corruption).checks(checks).zero_blocks(zero_blocks)
+    }
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum OnCorruption {
+    /// Reading it fails.
+    Fail,
+    /// The machine restarts.
+    Restart,
+    /// The kernel panics.
+    Panic,
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Attach {
+    /// As dm-verity where the kernel has it, as sealed-memory elsewhere.
+    Auto,
+    /// Checked by the kernel's dm-verity as they are read; only for images with a hash tree.
+    DmVerity,
     /// Checked while they are copied into memory that nobody can change.
     SealedMemory,
     /// As they are in their files; only for images without a hash tree.
@@ -268,10 +313,13 @@ impl MergeArguments {
         let (host, mut options) = self.stack.open(class)?;
         self.choice.apply(&mut options);
         options.attach = match self.attach {
+            Attach::Auto => Mode::Auto,
+            Attach::DmVerity => Mode::DmVerity,
             Attach::SealedMemory => Mode::SealedMemory,
             Attach::Plain => Mode::Plain,
             Attach::InPlace => Mode::InPlace,
         };
+        options.checks = self.checks.checks();
         options.exchange = match self.exchange {
             ExchangeBy::Gapless => Exchange::Gapless,
             ExchangeBy::GapAllowed => Exchange::GapAllowed,

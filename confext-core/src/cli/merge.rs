@@ -14,6 +14,7 @@ use super::list::{version, write_refused};
 use super::output::{Output, View};
 use super::text::Clean;
 use crate::admission::Options;
+use crate::attach::{BlockChecks, CheckedBy, Way};
 use crate::consumers::{Action, After, InvalidOf, Work};
 use crate::discover::Severity;
 use crate::host::Host;
@@ -194,6 +195,9 @@ fn reason(change: &Change) -> String {
         Change::Attached { name, found, expected } => {
             format!("{name} was attached as {} and is to be as {}", found.as_str(), expected.as_str())
         }
+        Change::Checks { name, found, expected } => {
+            format!("{name} was checked by dm-verity as {found} and is to be as {expected}")
+        }
         Change::Policy { found, expected } => format!("the policy was {found} and is {expected}"),
         Change::Execution { found, expected } => {
             format!("running programs was {} and is to be {}", found.as_str(), expected.as_str())
@@ -260,5 +264,26 @@ pub(super) fn write_layer(layer: &Layer, out: &mut dyn Write) -> io::Result<()> 
         Checked::Signed { by, .. } => format!("signed by {}", by.subject),
     };
     let (name, version) = (Clean(&layer.name), version(layer.version.as_deref()));
-    writeln!(out, "  {name}{version} from {}, {}", Clean(&layer.path), Clean(&signer))
+    writeln!(out, "  {name}{version} from {}, {}", Clean(&layer.path), Clean(&signer))?;
+    layer.attached.as_ref().map_or(Ok(()), |way| write_way(way, out))
+}
+
+/// How an image reached the kernel, in one line.
+fn write_way(way: &Way, out: &mut dyn Write) -> io::Result<()> {
+    write!(out, "    read from {}", way.reads.phrase())?;
+    if let Some(mapped) = &way.verity {
+        let by = match mapped.signature {
+            CheckedBy::Kernel => "the kernel checked the signature",
+            CheckedBy::Library => "the signature was checked without the kernel",
+            CheckedBy::Nobody => "no signature was asked for",
+        };
+        write!(out, " {}; {by}", Clean(&mapped.name))?;
+        if mapped.checks != BlockChecks::default() {
+            write!(out, "; {}", mapped.checks)?;
+        }
+    }
+    match &way.detail {
+        Some(detail) => writeln!(out, "; {}", Clean(detail)),
+        None => writeln!(out),
+    }
 }

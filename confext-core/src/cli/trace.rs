@@ -12,6 +12,7 @@ use super::host;
 use super::list::version;
 use super::output::{Output, View};
 use super::text::Clean;
+use crate::attach::{CheckedBy, Mapped};
 use crate::state::Checked;
 use crate::trace::{
     self, Answer, Compare, Filter, KnownFrom, Links, Origin, Presence, Shadow, Source, Tracer, Unknown,
@@ -188,6 +189,16 @@ fn write_source(source: &Source, out: &mut dyn Write) -> io::Result<()> {
                 writeln!(out, "             certificate {}", Clean(fingerprint))?;
             }
             writeln!(out, "             trusted by {}", Clean(&by.source.to_string()))?;
+        }
+    }
+    if let Some(way) = &source.attached {
+        write!(out, "  read from  {}", way.reads.phrase())?;
+        match &way.verity {
+            Some(Mapped { name, signature: CheckedBy::Kernel, .. }) => {
+                writeln!(out, " {}; the kernel checked the signature", Clean(name))?;
+            }
+            Some(Mapped { name, .. }) => writeln!(out, " {}", Clean(name))?,
+            None => writeln!(out)?,
         }
     }
     match source.known_from {

@@ -5,13 +5,16 @@ use std::fmt::Write as _;
 use confext_ddi::RootHash;
 use confext_ddi::verity::{Geometry, HashType};
 
+use serde::{Deserialize, Serialize};
+
 use crate::loopdev::DeviceNumber;
 
 /// The driver's name.
 pub(super) const KIND: &str = "verity";
 
 /// What to do when a block is not what the root hash says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Corruption {
     /// Reading the block fails.
@@ -24,6 +27,16 @@ pub enum Corruption {
 }
 
 impl Corruption {
+    /// As it is written: `fail`, `restart` or `panic`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Fail => "fail",
+            Self::Restart => "restart",
+            Self::Panic => "panic",
+        }
+    }
+
     const fn word(self) -> Option<&'static str> {
         match self {
             Self::Fail => None,
@@ -34,7 +47,8 @@ impl Corruption {
 }
 
 /// What to do about blocks whose digest is that of zeros.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum ZeroBlocks {
     /// They are read and checked like all others.
@@ -44,8 +58,20 @@ pub enum ZeroBlocks {
     Skip,
 }
 
+impl ZeroBlocks {
+    /// As it is written: `check` or `skip`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Check => "check",
+            Self::Skip => "skip",
+        }
+    }
+}
+
 /// How often a data block is checked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Checks {
     /// Each time it is read from the file.
@@ -53,6 +79,17 @@ pub enum Checks {
     Always,
     /// The first time only. Who can write the file afterwards changes what is read: for files that nobody can write.
     Once,
+}
+
+impl Checks {
+    /// As it is written: `always` or `once`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Always => "always",
+            Self::Once => "once",
+        }
+    }
 }
 
 /// Parity as the driver is told of it.

@@ -16,6 +16,14 @@ const REFUSALS: [&str; 6] = [
     "kernel-key-unusable",
 ];
 
+/// What a kernel lacks that was built without checks of signatures.
+const SIGNATURES: &str = "dm-verity that checks signatures";
+
+/// Whether an error says that the kernel's dm-verity checks no signatures at all.
+pub(crate) fn checks_none(error: &Error) -> bool {
+    matches!(error, Error::Missing { what, .. } if *what == SIGNATURES)
+}
+
 /// Whether an error says that the kernel does not vouch for an image: it refused its signature, or asks for one.
 ///
 /// That is final unless the caller trusts certificates of its own that the image was checked with: then the image may be
@@ -72,10 +80,7 @@ fn missing(control: &Control, target: &str, signed: bool) -> Result<Error> {
         );
     }
     if signed && !mapper::checks_signatures() {
-        return lacks(
-            "dm-verity that checks signatures",
-            "the kernel was built without CONFIG_DM_VERITY_VERIFY_ROOTHASH_SIG",
-        );
+        return lacks(SIGNATURES, "the kernel was built without CONFIG_DM_VERITY_VERIFY_ROOTHASH_SIG");
     }
     let [major, minor, patch] = version.unwrap_or_default();
     Ok(Error::conflict(

@@ -209,7 +209,7 @@ impl Intent {
         }
         let wanted: Vec<Layer> = selection.extensions.iter().map(|extension| extension.record()).collect();
         let mut because = changes(&records(&stacks), &wanted, &options.policy.to_string());
-        because.extend(attached_otherwise(&records(&stacks), options.attach));
+        because.extend(attached_otherwise(&records(&stacks), options.attach, options.checks));
         because.extend(executed_otherwise(class, &records(&stacks), options.execution));
         because.extend(mutable::changes(host, class, options.mutability, &records(&stacks))?);
         if left_over {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use confext_ddi::release::Class;
 
 use super::{Change, bare};
-use crate::attach::Mode;
+use crate::attach::{BlockChecks, Mode};
 use crate::error::Result;
 use crate::host::Host;
 use crate::plan::Fate;
@@ -62,13 +62,21 @@ pub(super) fn changes(
 }
 
 /// The extensions whose images were attached as something else was asked for.
-pub(super) fn attached_otherwise(merged: &[(&'static str, Option<&Record>)], expected: Mode) -> Vec<Change> {
+pub(super) fn attached_otherwise(
+    merged: &[(&'static str, Option<&Record>)],
+    expected: Mode,
+    checks: BlockChecks,
+) -> Vec<Change> {
     let Some((_, Some(record))) = merged.first() else { return Vec::new() };
-    let otherwise = |layer: &Layer| match layer.attached {
-        Some(way) if way.asked != expected => {
-            Some(Change::Attached { name: layer.name.clone(), found: way.asked, expected })
+    let otherwise = |layer: &Layer| {
+        let (name, way) = (layer.name.clone(), layer.attached.as_ref()?);
+        match &way.verity {
+            _ if way.asked != expected => Some(Change::Attached { name, found: way.asked, expected }),
+            Some(mapped) if mapped.checks != checks => {
+                Some(Change::Checks { name, found: mapped.checks, expected: checks })
+            }
+            _ => None,
         }
-        _ => None,
     };
     record.layers.iter().filter_map(otherwise).collect()
 }
@@ -107,8 +115,9 @@ fn compare(found: &[Layer], wanted: &[Layer], changes: &mut Vec<Change>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::attach::{Reads, Reason, Way};
+    use crate::attach::{CheckedBy, Mapped, Reads, Reason, Way};
     use crate::discover::Kind;
+    use crate::dmverity::Checks;
     use crate::state::{Checked, FORMAT, Identity, Mutable, SignedBy};
     use confext_ddi::RootHash;
     use confext_ddi::signature::TrustSource;
@@ -194,14 +203,26 @@ mod tests {
 
     #[test]
     fn another_way_to_attach_is_a_change() {
-        let way = |asked| Way { asked, reads: Reads::LoopDevice, io: None, because: Reason::Asked };
-        let found = |asked, expected| {
-            let first = Layer { attached: Some(way(asked)), ..layer("a", 1) };
-            attached_otherwise(&[("etc", Some(&record(vec![first, layer("b", 2)])))], expected)
+        let way = |asked, verity| {
+            let (reads, because) = (Reads::LoopDevice, Reason::Asked);
+            Way { asked, reads, io: None, because, detail: None, verity }
         };
-        assert_eq!(found(Mode::Plain, Mode::Plain), []);
-        let change = Change::Attached { name: "a".into(), found: Mode::SealedMemory, expected: Mode::Plain };
-        assert_eq!(found(Mode::SealedMemory, Mode::Plain), [change]);
+        let found = |way, expected, checks| {
+            let first = Layer { attached: Some(way), ..layer("a", 1) };
+            attached_otherwise(&[("etc", Some(&record(vec![first, layer("b", 2)])))], expected, checks)
+        };
+        let (every, once) = (BlockChecks::default(), BlockChecks::default().checks(Checks::Once));
+        let name = "a".to_owned();
+        assert_eq!(found(way(Mode::Plain, None), Mode::Plain, every), []);
+        // Without dm-verity there is nothing that checks in another way.
+        assert_eq!(found(way(Mode::Auto, None), Mode::Auto, once), []);
+        let change =
+            Change::Attached { name: name.clone(), found: Mode::SealedMemory, expected: Mode::Plain };
+        assert_eq!(found(way(Mode::SealedMemory, None), Mode::Plain, every), [change]);
+        let mapped = |checks| Some(Mapped { name: "n".into(), signature: CheckedBy::Nobody, checks });
+        assert_eq!(found(way(Mode::Auto, mapped(once)), Mode::Auto, once), []);
+        let change = Change::Checks { name, found: every, expected: once };
+        assert_eq!(found(way(Mode::Auto, mapped(every)), Mode::Auto, once), [change]);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use super::submounts::{self, Submount};
 use super::upper::Over;
 use super::{Audience, MountPoint, Selection, Stack, Tree, bare, origin};
 use crate::admission::{Body, Extension, LeftOut, Matched, Matcher, Options};
-use crate::attach::attach;
+use crate::attach::{self, attach};
 use crate::consumers::Heard;
 use crate::copies::Place;
 use crate::directory::Directory;
@@ -269,8 +269,8 @@ impl Mounted {
         let mut files = None;
         let layer = match body {
             Body::Image(admitted) => {
-                let attached =
-                    attach(*admitted, options.attach).map_err(|error| of_image(&candidate, error))?;
+                let how = attach::Options::new(options.attach).checks(options.checks);
+                let attached = attach(*admitted, how).map_err(|error| of_image(&candidate, error))?;
                 Layer::mount(attached, layer_options)?
             }
             Body::Directory(place) => {
@@ -287,7 +287,7 @@ impl Mounted {
             request = matcher.match_files(&candidate, whole(&layer, options)?.as_ref())?;
         }
         if let layer::Source::Image { origin, .. } = layer.source() {
-            record.attached = Some(origin.way);
+            record.attached = Some(origin.way.clone());
         }
         let mut directories = BTreeMap::new();
         for found in layer.hierarchies()? {

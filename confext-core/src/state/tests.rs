@@ -1,5 +1,5 @@
 use super::*;
-use crate::attach::{Mode, Reads, Reason};
+use crate::attach::{BlockChecks, CheckedBy, Mapped, Mode, Reads, Reason};
 use crate::loopdev::Io;
 
 fn record() -> Record {
@@ -25,6 +25,12 @@ fn record() -> Record {
                 reads: Reads::LoopDevice,
                 io: Some(Io::Direct),
                 because: Reason::FileSystem,
+                detail: Some("why".into()),
+                verity: Some(Mapped {
+                    name: "n".into(),
+                    signature: CheckedBy::Kernel,
+                    checks: BlockChecks::default(),
+                }),
             }),
         }],
         mutable: Mutable {

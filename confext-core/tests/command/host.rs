@@ -297,6 +297,17 @@ fn loops_of(root_hash: &str) -> Vec<String> {
 }
 
 #[test]
+fn a_device_of_dm_verity_is_documented() {
+    // As it is written down: this machine need not have one.
+    let checks = serde_json::json!({"corruption": "panic", "checks": "once", "zero_blocks": "skip"});
+    let text = serde_json::json!({"name": "loop0-1-verity", "signature": "kernel", "checks": checks});
+    let device: confext_core::attach::Mapped = serde_json::from_value(text.clone()).unwrap();
+    let document = serde_json::to_value(&device).unwrap();
+    assert_eq!(document, text);
+    Documented::read("device").check(&[document]);
+}
+
+#[test]
 #[ignore = "needs root"]
 fn a_stack_comes_is_exchanged_traced_and_goes() {
     own_mounts();

@@ -135,6 +135,20 @@ impl<R: ReadAt> Checked<R> {
         verity::verify(&self.reader).map_err(|error| self.place(error))
     }
 
+    /// Reads every block once, checks it and hands it to `sink` with its offset in the partition, on all processors and so
+    /// in no order.
+    ///
+    /// # Errors
+    ///
+    /// As [`verity::copy_in_parts`].
+    pub fn copy(
+        &self,
+        sink: impl Fn(u64, &[u8]) -> std::io::Result<()> + Sync,
+        progress: impl FnMut(verity::Progress) -> ControlFlow<()>,
+    ) -> Result<()> {
+        verity::copy_in_parts(&self.reader, sink, progress).map_err(|error| self.place(error))
+    }
+
     /// Checks every block, on all processors, and reports all that are changed, by their places in the image.
     ///
     /// # Errors

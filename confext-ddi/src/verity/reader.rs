@@ -267,6 +267,29 @@ impl<D: ReadAt, H: ReadAt> Reader<D, H> {
 
     /// Fills `buf` with data blocks, read once, and checks them; the first that does not match is reported.
     fn read_checked(&self, first: u64, count: u64, buf: &mut Vec<u8>) -> Result<()> {
+        self.read_with(first, count, buf, |blocks, task_bytes, wrong| {
+            if blocks.len() <= task_bytes {
+                return wrong((0, blocks));
+            }
+            blocks.par_chunks(task_bytes).enumerate().find_map_first(wrong)
+        })
+    }
+
+    /// The same, all on the caller's thread.
+    pub(super) fn read_checked_here(&self, first: u64, count: u64, buf: &mut Vec<u8>) -> Result<()> {
+        self.read_with(first, count, buf, |blocks, task_bytes, wrong| {
+            blocks.chunks(task_bytes).enumerate().find_map(wrong)
+        })
+    }
+
+    /// Reads data blocks, and has `find` look for the first part of so many bytes that has a wrong block.
+    fn read_with(
+        &self,
+        first: u64,
+        count: u64,
+        buf: &mut Vec<u8>,
+        find: impl FnOnce(&[u8], usize, &Wrong<'_>) -> Option<(u64, Digest)>,
+    ) -> Result<()> {
         self.read_data(first, count, buf)?;
         let leaves = self.leaves(first, count).within("hash-tree")?;
         let block_bytes = usize::try_from(self.block_size()).unwrap_or(usize::MAX);
@@ -275,12 +298,7 @@ impl<D: ReadAt, H: ReadAt> Reader<D, H> {
             let before = u64::try_from(task.saturating_mul(TASK_BLOCKS)).unwrap_or(u64::MAX);
             self.first_wrong(&leaves, first, first.saturating_add(before), blocks)
         };
-        let found = if buf.len() <= task_bytes {
-            wrong((0, buf))
-        } else {
-            buf.par_chunks(task_bytes).enumerate().find_map_first(wrong)
-        };
-        match found {
+        match find(buf, task_bytes, &wrong) {
             None => Ok(()),
             Some((block, found)) => {
                 let offset = block.saturating_mul(self.block_size());
@@ -362,6 +380,9 @@ impl<D: ReadAt, H: ReadAt> ReadAt for Reader<D, H> {
         Ok(self.geometry.data_bytes())
     }
 }
+
+/// Looks at the blocks of a task, whose number comes with them, for the first wrong one.
+type Wrong<'a> = dyn Fn((usize, &[u8])) -> Option<(u64, Digest)> + Sync + 'a;
 
 fn hex_or_none(digest: Option<&[u8]>) -> String {
     digest.map_or_else(|| "none".to_owned(), const_hex::encode)

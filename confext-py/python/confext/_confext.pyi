@@ -1560,7 +1560,7 @@ class Host:
         policy: Policy | str | None = None,
         certificates: _Certificates | None = None,
         on_bad: Literal["refuse", "skip"] = "refuse",
-        attach: Literal["sealed-memory", "plain", "in-place"] = "sealed-memory",
+        attach: Literal["auto", "dm-verity", "sealed-memory", "plain", "in-place"] = "auto",
         host_match: bool = True,
         allow: Sequence[str] | None = None,
         lock_wait: float = 30.0,
@@ -1573,6 +1573,9 @@ class Host:
         exchange: Literal["gapless", "gap-allowed"] = "gapless",
         noexec: bool | None = None,
         read_settings: bool = False,
+        on_corruption: Literal["fail", "restart", "panic"] = "fail",
+        check_at_most_once: bool = False,
+        ignore_zero_blocks: bool = False,
     ) -> Host:
         """Open a root directory.
 
@@ -1580,7 +1583,8 @@ class Host:
         - `certificates`: whose signatures count; `None`: those in the `verity.d` directories of the root; `()`:
           nobody's.
         - `on_bad`: whether one bad extension stops a merge, or is left out and told of in `refused`.
-        - `attach`: how images reach the kernel. `plain` is only for images without a hash tree; `in-place` copies those
+        - `attach`: how images reach the kernel: by dm-verity where that is there and copied elsewhere (`auto`), or in one
+          way. `dm-verity` is only for images with a hash tree, `plain` only for those without; `in-place` copies those
           that have one, and uses the others where they are.
         - `host_match`: whether an extension must be for this host.
         - `allow`: objections that do not stop a merge, by the codes of `Veto`; `NAME:CODE` of one extension alone.
@@ -1598,6 +1602,10 @@ class Host:
         - `noexec`: whether nothing is to be run from what is merged; `None`: nothing of a confext.
         - `read_settings`: whether `sysext.conf` and `confext.conf` of the host count where `policy` and `mutable` are
           not given, as they do for the command.
+        - `on_corruption`: what dm-verity does about a block that does not check: reading it fails, or the machine is
+          restarted or panics.
+        - `check_at_most_once`: dm-verity checks each block only when it is read for the first time.
+        - `ignore_zero_blocks`: dm-verity reads no block that is to be all zeros.
         """
 
     @property
@@ -1771,6 +1779,46 @@ class Listed:
     def __hash__(self) -> int: ...
 
 @final
+class Attached:
+    """How an image reached the kernel, and why not otherwise."""
+
+    __match_args__ = ("asked", "reads", "io", "because", "detail", "verity")
+    #: What was asked for.
+    asked: Final[Literal["auto", "dm-verity", "sealed-memory", "plain", "in-place"]]
+    #: What the kernel reads.
+    reads: Final[Literal["dm-verity", "sealed-memory", "loop-device", "file"]]
+    #: How a loop device reads its file; `None` without one.
+    io: Final[Literal["direct", "buffered"] | None]
+    #: Why it is this way.
+    because: Final[
+        Literal["asked", "hash-tree", "no-hash-tree", "no-dm-verity", "file-system", "place", "kernel"]
+    ]
+    #: What the kernel said against more than this; `None` when nothing was tried in vain.
+    detail: Final[str | None]
+    #: The dm-verity device, if it is one.
+    verity: Final[VerityDevice | None]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class VerityDevice:
+    """A dm-verity device."""
+
+    __match_args__ = ("name", "signature", "corruption", "check_at_most_once", "ignore_zero_blocks")
+    #: Its name, as `dmsetup` lists it.
+    name: Final[str]
+    #: Who checked the signature of the root hash.
+    signature: Final[Literal["kernel", "library", "nobody"]]
+    #: What happens when a block does not check.
+    corruption: Final[Literal["fail", "restart", "panic"]]
+    #: Whether a block is checked only when it is read for the first time.
+    check_at_most_once: Final[bool]
+    #: Whether blocks that are to be all zeros are not read.
+    ignore_zero_blocks: Final[bool]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
 class Layer:
     """One extension of a stack."""
 
@@ -1791,9 +1839,8 @@ class Layer:
     hierarchies: Final[tuple[str, ...]]
     #: What tells it from another one of its name: `root-hash`, `file`, `directory` or `content`.
     identity: Final[_Test]
-    #: What the kernel reads of its image: `sealed-memory`, `loop-device` or `file`; `None` for a directory, and before it
-    #: is merged.
-    attached: Final[Literal["sealed-memory", "loop-device", "file"] | None]
+    #: How its image reached the kernel; `None` for a directory, and before it is merged.
+    attached: Final[Attached | None]
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
@@ -2284,7 +2331,7 @@ class Change:
     """A difference between a merged stack and what a refresh merges."""
 
     __match_args__ = ("kind", "name", "test", "found", "expected")
-    #: `added`, `removed`, `replaced`, `rechecked`, `attached`, `policy`, `execution`, `mutability`, `hierarchy`,
+    #: `added`, `removed`, `replaced`, `rechecked`, `attached`, `checks`, `policy`, `execution`, `mutability`, `hierarchy`,
     #: `interrupted`, `unknown` or `asked`.
     kind: Final[
         Literal[
@@ -2293,6 +2340,7 @@ class Change:
             "replaced",
             "rechecked",
             "attached",
+            "checks",
             "policy",
             "execution",
             "mutability",
@@ -2306,7 +2354,7 @@ class Change:
     name: Final[str | None]
     #: The test that says that an extension is another one: `root-hash`, `file`, `directory` or `content`.
     test: Final[_Test | None]
-    #: The policy, the mode, or the way to attach or to run programs, before.
+    #: The policy, the mode, or the way to attach, to check blocks or to run programs, before.
     found: Final[str | None]
     #: The same, now.
     expected: Final[str | None]
@@ -2450,7 +2498,7 @@ class Origin:
 class Source:
     """An extension that has a path."""
 
-    __match_args__ = ("layer", "image", "kind", "version", "partition", "evidence", "known_from", "confirmed_by")
+    __match_args__ = ("layer", "image", "kind", "version", "partition", "evidence", "attached", "known_from", "confirmed_by")
     #: The extension's name.
     layer: Final[str]
     #: The image or directory, inside the root.
@@ -2463,6 +2511,8 @@ class Source:
     partition: Final[LayerPartition | None]
     #: What was checked; `known_from` says when. A signer stands here only if the signature was checked.
     evidence: Final[Evidence]
+    #: How its image reached the kernel; `None` for a directory, in a plan, and where another program merged it.
+    attached: Final[Attached | None]
     #: Who says that it is part of the stack, and when `evidence` was checked: `record` (at the merge), `origin` (another
     #: program merged it; checked now) or `plan` (checked now).
     known_from: Final[Literal["record", "origin", "plan"]]

@@ -15,6 +15,7 @@ fn source(checked: Checked) -> Arc<Source> {
         partition: None,
         root_hash: checked.root_hash().copied(),
         checked,
+        attached: None,
         known_from: KnownFrom::Record,
         confirmed_by: "root-hash",
     })
