@@ -8,13 +8,13 @@ use confext_core::admission::Options;
 use confext_core::settings::Mutability;
 use confext_core::stack::{Change, Outcome, Verb};
 use confext_core::state::HierarchyState;
-use confext_core::{Host, merge, refresh, status, unmerge};
+use confext_core::{Host, merge, refresh, status, sys, unmerge};
 use confext_ddi::release::Class;
 use confext_tests::faults::{self, End, Fault};
 use confext_tests::root::{Root, unprotected};
 use confext_tests::scene::{Scene, View};
 use confext_tests::sweep::isolated;
-use rustix::mount::{MountFlags, UnmountFlags};
+use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 
 /// Of the calls that only ask, one in so many is tried; `CONFEXT_FAULT_STRIDE=1` tries each. Calls that change something
 /// always are.
@@ -281,6 +281,62 @@ fn a_refresh_of_what_can_be_written_to_is_killed_at_every_call() {
 #[ignore = "needs root"]
 fn an_unmerge_of_what_can_be_written_to_is_killed_at_every_call() {
     everywhere_writable(Verb::Unmerge, "unmerge", Fault::Kill);
+}
+
+/// What is mounted below a hierarchy while a stack is there does not go with the process that takes it away.
+#[test]
+#[ignore = "needs root"]
+fn a_mount_made_meanwhile_outlives_an_unmerge_that_is_killed() {
+    isolated(|| {
+        let scene = Scene::new();
+        let (root, later) = (scene.root.path(""), scene.root.path("etc/later"));
+        scene.root.file("etc/later/x", "").file("etc/kept/x", "");
+        scene.put("version");
+        let mount = |at: &str, name: &str| {
+            let at = scene.root.path(at);
+            rustix::mount::mount("tmpfs", &at, "tmpfs", MountFlags::empty(), None).unwrap();
+            fs::write(at.join(name), name).unwrap();
+        };
+        // Where mounts propagate a process can be killed anywhere; elsewhere it has to come to its end.
+        for (propagation, fault) in [
+            (MountPropagationFlags::SHARED, Fault::Kill),
+            (MountPropagationFlags::SHARED, Fault::Once),
+            (MountPropagationFlags::PRIVATE, Fault::Once),
+        ] {
+            rustix::mount::mount_bind(&root, &root).unwrap();
+            rustix::mount::mount_change(&root, propagation).unwrap();
+            mount("etc/kept", "before");
+            let mut calls = None;
+            let mut at = 0;
+            let mut ended = 0;
+            while calls.as_ref().is_none_or(|calls: &faults::Calls| at < calls.len()) {
+                scene.apply(Verb::Merge).unwrap();
+                mount("etc/later", "here");
+                let point = calls.as_ref().map(|_| at);
+                let (end, made) = faults::run(worker(&scene, "unmerge"), point, fault);
+                ended += usize::from(end != End::Said("ok".into()));
+                assert_eq!(scene.root.read("etc/later/here").as_deref(), Some("here"), "{at}: {end:?}");
+                assert_eq!(scene.root.read("etc/kept/before").as_deref(), Some("before"), "{at}: {end:?}");
+                scene.apply(Verb::Unmerge).unwrap();
+                assert_eq!(scene.root.read("etc/later/here").as_deref(), Some("here"), "{at}, after it");
+                let parent = fs::File::open(&later).unwrap();
+                let id = sys::mount_id(std::os::fd::AsFd::as_fd(&parent)).unwrap();
+                drop(parent);
+                let is_shared = sys::mount_info(id).unwrap().propagation & (1 << 20) != 0;
+                assert_eq!(is_shared, propagation == MountPropagationFlags::SHARED);
+                rustix::mount::unmount(&later, UnmountFlags::DETACH).unwrap();
+                let mut left = scene.root.mounts();
+                left.retain(|mount| !mount.is_empty());
+                assert_eq!(left, ["/etc/kept"], "{at}: {end:?}");
+                let calls = calls.get_or_insert(made);
+                at = (at + 1..calls.len())
+                    .find(|at| faults::is_chosen(calls, *at, stride()))
+                    .unwrap_or(calls.len());
+            }
+            assert!(ended >= 5, "{ended}");
+            rustix::mount::unmount(&root, UnmountFlags::DETACH).unwrap();
+        }
+    });
 }
 
 /// From one call on everything fails, also what should take the rest back.

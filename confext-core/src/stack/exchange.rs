@@ -24,7 +24,9 @@ use super::staging::{on_a_thread, stop_propagation};
 use crate::admission::Exchange;
 use crate::error::{Error, Result};
 use crate::host::{Ability, Host, fd_path};
-use crate::sys::{self, AttributeChange, Depth, MountAttrFlags, MountInfo, OFlags, Place, Propagation};
+use crate::sys::{
+    self, AttributeChange, Depth, MountAttrFlags, MountInfo, OFlags, Place, Propagation, ResolveFlags,
+};
 
 /// How it is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,12 +135,7 @@ enum Peers {
 /// Mounts `new` on a peer of the mount that `parent` is on, so that it arrives there, beneath what is there.
 fn propagate(new: BorrowedFd<'_>, parent: &Parent) -> std::io::Result<Peers> {
     let info = sys::mount_info(parent.mount)?;
-    let mount = || {
-        let peer = sys::clone_tree(parent.directory.as_fd(), c"", Depth::Single)?;
-        let name = Path::new(parent.path.file_name().unwrap_or_default());
-        on_a_thread(|| Ok(mount_on_peer(new, &peer, name)))
-            .map_err(|error| std::io::Error::other(error.explain()))?
-    };
+    let mount = || mount_by_peer(new, parent, Path::new(""));
     if info.propagation & SHARED != 0 {
         return mount().map(|()| Peers::Always);
     }
@@ -147,13 +144,35 @@ fn propagate(new: BorrowedFd<'_>, parent: &Parent) -> std::io::Result<Peers> {
     mounted.and(lone.unshare()).map(|()| Peers::ForAMoment)
 }
 
+/// Mounts `new` at a place below the hierarchy, on the host's directory, while a stack hides it.
+///
+/// # Errors
+///
+/// `EINVAL` where the host's mount has no peers. It could have one for this moment; but a process that is killed then would
+/// leave it so.
+pub(super) fn mount_hidden(new: BorrowedFd<'_>, parent: &Parent, place: &Path) -> std::io::Result<()> {
+    if sys::mount_info(parent.mount)?.propagation & SHARED == 0 {
+        return Err(Errno::INVAL.into());
+    }
+    mount_by_peer(new, parent, place)
+}
+
+/// On a copy of the host's mount, from which it arrives there.
+fn mount_by_peer(new: BorrowedFd<'_>, parent: &Parent, place: &Path) -> std::io::Result<()> {
+    let peer = sys::clone_tree(parent.directory.as_fd(), c"", Depth::Single)?;
+    let name = Path::new(parent.path.file_name().unwrap_or_default()).join(place);
+    let place = sys::open_path(peer.as_fd(), &name, OFlags::NOFOLLOW, ResolveFlags::NO_SYMLINKS)?;
+    on_a_thread(|| Ok(mount_on_peer(new, &peer, &place)))
+        .map_err(|error| std::io::Error::other(error.explain()))?
+}
+
 /// In a mount namespace that ends with the thread: its mounts go then, without anything that propagates.
-fn mount_on_peer(new: BorrowedFd<'_>, peer: &OwnedFd, name: &Path) -> std::io::Result<()> {
+fn mount_on_peer(new: BorrowedFd<'_>, peer: &OwnedFd, place: &OwnedFd) -> std::io::Result<()> {
     sys::unshare_mounts()?;
     let root = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, sys::Mode::empty())?;
     stop_propagation(root.as_fd())?;
     sys::move_mount(peer.as_fd(), root.as_fd(), c"", Place::OnTop)?;
-    sys::move_mount(new, peer.as_fd(), name, Place::OnTop)?;
+    sys::move_mount(new, place.as_fd(), c"", Place::OnTop)?;
     sys::set_attributes(peer.as_fd(), &propagation(Propagation::Private), Depth::Recursive)
 }
 

@@ -20,7 +20,8 @@ use std::time::Duration;
 
 use confext_ddi::release::Class;
 
-use super::exchange::{Way, exchange};
+use super::bare::Parent;
+use super::exchange::{Way, exchange, mount_hidden};
 use super::retire::Retired;
 use super::submounts::{self, Difference};
 use super::{Lock, MountPoint, Tree, bare};
@@ -190,7 +191,11 @@ fn take<'s>(
             is_stack(host, *class, hierarchy, &top)?;
             // Only now: an earlier step may have changed a stack below this one.
             let hidden = bare::look_under(host, *class, hierarchy)?.hidden;
-            let difference = Difference::between(top.as_fd(), &hidden)?;
+            let mut difference = Difference::between(top.as_fd(), &hidden)?;
+            // A process that ends after the next call must not take along what others have mounted.
+            if let Some(parent) = Parent::of(host, &top) {
+                difference.place(|tree, place| mount_hidden(tree, &parent, place));
+            }
             detach(host, hierarchy, top.as_fd())?;
             done.extend(copy.map(|copy| Undo::AddBack(removal, copy)));
             loop {

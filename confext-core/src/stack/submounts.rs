@@ -1,7 +1,8 @@
 //! Mounts below a hierarchy: copied onto the new stack, and back onto the host when the stack goes.
 //!
 //! The originals stay where they are, hidden under the stack, so that taking the stack away brings them back in the same
-//! step. What was mounted or unmounted while the stack was there is set right after that: see [`Difference`].
+//! step. What was mounted while the stack was there is put among them before, what was unmounted is taken away after that: see
+//! [`Difference`].
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
@@ -150,6 +151,12 @@ impl Difference {
         let stale = hidden.iter().filter(|hidden| !seen.contains(hidden)).map(|hidden| hidden.path.clone());
         let new = seen.iter().filter(|seen| !hidden.contains(seen)).map(|seen| copy_of(stack, seen));
         Ok(Self { stale: stale.collect(), new: new.collect::<Result<_>>()? })
+    }
+
+    /// Puts what is new where it belongs, by `place`, while the stack still hides it. What cannot be placed so is left for
+    /// [`apply`](Self::apply).
+    pub(crate) fn place(&mut self, place: impl Fn(BorrowedFd<'_>, &Path) -> std::io::Result<()>) {
+        self.new.retain(|submount| place(submount.tree.as_fd(), &submount.path).is_err());
     }
 
     /// Sets the bare hierarchy right; goes on after an error and returns the first.
