@@ -39,16 +39,35 @@ pub enum Trust {
     /// The certificates in the `verity.d` directories below the root.
     #[default]
     Host,
+    /// Those of these sources, as they are when it starts.
+    Sources(trust::Sources),
     /// Those this verifier knows.
     Verifier(Arc<dyn Verifier>),
     /// Nobody's: a policy that asks for a signature refuses every image.
     Nobody,
 }
 
+impl Trust {
+    /// Who says whose signature it is; `None` where nobody does.
+    pub(crate) fn open(&self, host: &Host) -> Result<Option<Arc<dyn Verifier>>> {
+        let now = std::time::SystemTime::now();
+        Ok(match self {
+            Self::Nobody => None,
+            Self::Verifier(verifier) => Some(Arc::clone(verifier)),
+            Self::Sources(sources) => Some(sources.open(host, now)?.shared()),
+            Self::Host => {
+                let certificates: Arc<dyn Verifier> = Arc::new(trust::Trust::read(host, now)?.certificates);
+                Some(certificates)
+            }
+        })
+    }
+}
+
 impl std::fmt::Debug for Trust {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Host => "Host",
+            Self::Sources(_) => "Sources(…)",
             Self::Verifier(_) => "Verifier(…)",
             Self::Nobody => "Nobody",
         })
@@ -352,15 +371,7 @@ impl<'a> Gate<'a> {
             }),
             HostMatch::Ignored => None,
         };
-        let verifier = match &options.trust {
-            Trust::Nobody => None,
-            Trust::Verifier(verifier) => Some(Arc::clone(verifier)),
-            Trust::Host => {
-                let found = trust::Trust::read(host, std::time::SystemTime::now())?;
-                let certificates: Arc<dyn Verifier> = Arc::new(found.certificates);
-                Some(certificates)
-            }
-        };
+        let verifier = options.trust.open(host)?;
         Ok(Self { host, class, options, verifier, matcher, copies: Copies::new(class, &options.limits) })
     }
 

@@ -88,6 +88,7 @@ enum Verb {
     Unmerge(merge::UnmergeArguments),
     Status(status::Arguments),
     Trace(trace::Arguments),
+    Trust(trust::ReportArguments),
     Run(run::Arguments),
 }
 
@@ -140,6 +141,7 @@ impl Verb {
             Self::Unmerge(arguments) => return merge::unmerge(arguments, output),
             Self::Status(arguments) => status::run(arguments, output),
             Self::Trace(arguments) => trace::run(arguments, output),
+            Self::Trust(arguments) => trust::run(arguments, output),
             Self::Run(arguments) => return run::run(arguments),
         }
         .map(|()| 0)

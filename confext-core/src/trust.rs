@@ -1,4 +1,7 @@
-//! Certificates of the host's `verity.d` directories: whose signatures count.
+//! Whose signatures count: certificates of the host's `verity.d` directories, keyrings of the kernel
+
+mod report;
+mod sources;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -13,6 +16,12 @@ use crate::directory;
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::sys::OFlags;
+
+pub use report::{
+    Answer, ImageReport, Kernel, KeyringReport, KeyringState, Parameter, Presence, Report, SignatureReport,
+    Verdict, report,
+};
+pub use sources::{Opened, Source, Sources};
 
 /// Where certificates are looked for, inside the root; of two files of one name the first one counts.
 pub const DIRECTORIES: [&str; 4] =

@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use confext_core::trust::Trust;
+use confext_core::trust::{Source, Sources};
 use confext_core::{Error, Host as Root};
 use confext_ddi::dps::{Architecture, Designator};
 use confext_ddi::filter::Filter;
 use confext_ddi::policy::{self, Policy};
 use confext_ddi::release::{Class, ImageKind};
-use confext_ddi::signature::{CertificateRules, Certificates, Time};
+use confext_ddi::signature::{CertificateRules, Certificates, Time, Verifier};
 use pyo3::PyClass;
 use pyo3::conversion::FromPyObjectOwned;
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -24,6 +24,7 @@ use pyo3::types::{PyBytes, PyString};
 use crate::error::{in_image, raise};
 use crate::filter::{FilterArgument, ImageFilter};
 use crate::host::Host;
+use crate::keyring::Keyring;
 use crate::policy::PolicyArgument;
 use crate::rule::{Rule, RuleArgument};
 
@@ -134,39 +135,45 @@ pub(crate) struct PemText {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// Certificates that a caller names: one, or any number of them; a host stands for those in its `verity.d` directories.
+/// Certificates that a caller names: one, or any number of them; a host stands for those in its `verity.d` directories, and a
+/// keyring for the keys in it.
 pub(crate) struct Pems {
     pems: Vec<Pem>,
     host: Option<Arc<Root>>,
+    sources: Vec<Source>,
 }
 
 /// One of them.
 enum Named {
     Pem(Pem),
     Host(Arc<Root>),
+    Keyring(Source),
 }
 
 impl<'a, 'py> FromPyObject<'a, 'py> for Named {
     type Error = PyErr;
 
     fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
-        match object.cast::<Host>() {
-            Ok(host) => Ok(Self::Host(host.get().host())),
-            Err(_) => object.extract().map(Self::Pem),
+        match (object.cast::<Host>(), object.cast::<Keyring>()) {
+            (Ok(host), _) => Ok(Self::Host(host.get().host())),
+            (_, Ok(keyring)) => Ok(Self::Keyring(keyring.get().source())),
+            _ => object.extract().map(Self::Pem),
         }
     }
 }
 
 impl Pems {
     fn new(items: Vec<Named>) -> PyResult<Self> {
-        let mut all = Self { pems: Vec::new(), host: None };
+        let mut all = Self { pems: Vec::new(), host: None, sources: Vec::new() };
         for item in items {
             match item {
                 Named::Pem(pem) => all.pems.push(pem),
+                Named::Keyring(source) => all.sources.push(source),
                 Named::Host(host) => {
                     if all.host.replace(host).is_some() {
                         return Err(PyValueError::new_err("certificates: found several hosts, expected one"));
                     }
+                    all.sources.push(Source::Certificates);
                 }
             }
         }
@@ -194,31 +201,37 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Pems {
 pub(crate) struct Trusted {
     pems: Vec<PemText>,
     host: Option<Arc<Root>>,
+    sources: Vec<Source>,
 }
 
 impl Pems {
     pub(crate) fn read(&self) -> Result<Trusted, Error> {
         let pems = self.pems.iter().map(Pem::read).collect::<Result<_, _>>()?;
-        Ok(Trusted { pems, host: self.host.clone() })
+        Ok(Trusted { pems, host: self.host.clone(), sources: self.sources.clone() })
     }
 }
 
 impl Trusted {
-    /// The certificates as a set for this moment, which have to be like this; `None` when there are none.
-    pub(crate) fn certificates(
+    /// Who says now whose signature it is, by certificates that have to be like this; `None` when nothing could say so.
+    pub(crate) fn verifier(
         &self,
         now: Time,
         rules: CertificateRules,
-    ) -> Result<Option<Certificates>, Error> {
-        let certificates = match &self.host {
-            None => Certificates::new(now),
-            Some(host) => Trust::read(host, now)?.certificates,
-        };
-        let mut certificates = certificates.rules(rules);
+    ) -> Result<Option<Arc<dyn Verifier>>, Error> {
+        let mut passed = Certificates::new(now).rules(rules);
         for pem in &self.pems {
-            certificates.add_pem_bundle(&pem.bytes).map_err(in_image(&pem.name))?;
+            passed.add_pem_bundle(&pem.bytes).map_err(in_image(&pem.name))?;
         }
-        Ok((!certificates.is_empty()).then_some(certificates))
+        if self.sources.is_empty() {
+            let certificates: Arc<dyn Verifier> = Arc::new(passed.clone());
+            return Ok((!passed.is_empty()).then_some(certificates));
+        }
+        let sources = Sources::new(self.sources.iter().cloned()).passed(&passed).rules(rules);
+        let opened = match &self.host {
+            Some(host) => sources.open(host, now)?,
+            None => sources.open(&Root::open("/")?, now)?,
+        };
+        Ok((!opened.is_empty()).then(|| opened.shared()))
     }
 }
 

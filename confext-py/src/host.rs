@@ -430,10 +430,7 @@ impl Conditions {
                 let certificates = confext_core::trust::Trust::read(host, now)?.certificates;
                 Trust::Verifier(Arc::new(certificates.rules(rules)))
             }
-            Some(trusted) => match trusted.certificates(Time::from(now), rules)? {
-                Some(certificates) => Trust::Verifier(Arc::new(certificates)),
-                None => Trust::Nobody,
-            },
+            Some(trusted) => trusted.verifier(Time::from(now), rules)?.map_or(Trust::Nobody, Trust::Verifier),
         };
         let mut options = match class {
             Some(class) if self.read_settings => Options::for_host(host, class)?,

@@ -12,7 +12,7 @@ use confext_ddi::image::{self, Foreign};
 use confext_ddi::policy;
 use confext_ddi::read::ReadAt as _;
 use confext_ddi::release::{Class, Strictness, base_name};
-use confext_ddi::signature::{CertificateRules, Certificates, Time, Verifier};
+use confext_ddi::signature::{CertificateRules, Time};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
@@ -399,8 +399,8 @@ impl Judgement {
     ) -> Result<(policy::Admitted<File>, Option<policy::AdmittedPartition<File>>), Error> {
         let rules = self.role.as_ref().map(|role| Ok::<_, Error>((role, role.rules.read()?)));
         let rules = rules.transpose()?;
-        let certificates = self.certificates.read()?.certificates(self.now, self.certificate_rules)?;
-        let verifier = certificates.as_ref().map(|set: &Certificates| -> &dyn Verifier { set });
+        let verifier = self.certificates.read()?.verifier(self.now, self.certificate_rules)?;
+        let verifier = verifier.as_deref();
         let admitted = match used {
             None => self.policy.judge(image, verifier).map(|admitted| (admitted, None)),
             Some(designator) => self

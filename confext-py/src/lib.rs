@@ -18,6 +18,7 @@ mod host;
 mod image;
 mod key;
 mod key_rules;
+mod keyring;
 mod layer;
 mod open;
 mod origin;
@@ -74,6 +75,8 @@ mod _confext {
     use crate::key::{KeyPair, generate_key};
     #[pymodule_export]
     use crate::key_rules::{KeyRule, KeyRules};
+    #[pymodule_export]
+    use crate::keyring::Keyring;
     #[pymodule_export]
     use crate::layer::{Layer, LayerPartition, Listed, Listing, Rejection};
     #[pymodule_export]

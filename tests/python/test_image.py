@@ -249,3 +249,19 @@ def test_a_host_stands_for_the_certificates_it_trusts(
     assert confext.Image.open(image).verify(certificates=(host,)).signer is not None
     with pytest.raises(ValueError, match="several hosts"):
         confext.verify(image, certificates=(host, host))
+
+
+def test_a_keyring_that_is_not_there_is_told(make: Make, vendor: confext.KeyPair) -> None:
+    image = make({"etc/a": b"a"})
+    trusted = [confext.Keyring(".no-such-keyring"), vendor.certificate]
+    with pytest.raises(confext.Error) as error:
+        confext.verify(image, certificates=trusted)
+    assert error.value.code == "keyring-missing"
+    assert confext.Keyring("a") == confext.Keyring("a") != confext.Keyring()
+    assert (confext.Keyring().name, repr(confext.Keyring("a"))) == (None, 'Keyring("a")')
+
+
+def test_a_signer_says_where_it_is_trusted(make: Make, vendor: confext.KeyPair) -> None:
+    signer = confext.verify(make({"etc/a": b"a"}), certificates=vendor.certificate).signer
+    assert signer is not None and signer.source.kind == "caller"
+    assert (signer.source.path, signer.source.keyring, signer.source.key) == (None, None, None)

@@ -161,14 +161,14 @@ impl Gate {
         used: Option<Designator>,
     ) -> Result<(Admitted<File>, Option<AdmittedPartition<File>>), Failure> {
         let policy = self.trust.policy()?;
-        let certificates = self.trust.certificates(&Host::open(&self.root)?)?;
+        let verifier = self.trust.verifier(&Host::open(&self.root)?, &policy)?;
+        let verifier = verifier.as_deref();
         let mut options = self.open.options()?;
         let rules = self.trust.key_rules(&options.limits)?;
         if let Some(architecture) = self.architecture {
             options = options.architecture(architecture);
         }
         let image = sidecars::open(path, &options)?;
-        let verifier = trust::verifier(&policy, &certificates);
         let admitted = match used {
             None => policy.judge(image, verifier).map(|admitted| (admitted, None)),
             Some(designator) => policy

@@ -12,14 +12,14 @@ use confext_ddi::signature::Verifier;
 
 use super::stated::Stated;
 use super::{KnownFrom, Options, Source, Unknown};
-use crate::admission::{Body, Extension, Trust};
+use crate::admission::{Body, Extension};
 use crate::directory::{self, Directory, lookup};
 use crate::discover::Kind;
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::state::{Checked, Identity, Layer, Partition};
 use crate::sys::{self, Depth};
-use crate::{identity, sidecars, trust};
+use crate::{identity, sidecars};
 
 /// What it takes to open an extension.
 pub(super) struct Context<'h> {
@@ -58,15 +58,7 @@ impl<'h> Context<'h> {
 
     /// Whose signatures count now. Certificates that cannot be read are none.
     fn verifier(&self) -> Option<&dyn Verifier> {
-        let read = || match &self.options.trust {
-            Trust::Nobody => None,
-            Trust::Verifier(verifier) => Some(Arc::clone(verifier)),
-            Trust::Host => {
-                let found = trust::Trust::read(self.host, std::time::SystemTime::now()).ok()?;
-                let certificates: Arc<dyn Verifier> = Arc::new(found.certificates);
-                Some(certificates)
-            }
-        };
+        let read = || self.options.trust.open(self.host).ok().flatten();
         self.certificates.get_or_init(read).as_deref()
     }
 }

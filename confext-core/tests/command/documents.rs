@@ -103,6 +103,38 @@ fn build() {
 }
 
 #[test]
+fn trust() {
+    let scratch = Scratch::new();
+    let (image, _) = scratch.build("a.raw", &scratch.vendor.signing(), &["--release", "ID=_any"]);
+    let (host, image) = (scratch.host(), image.to_str().unwrap());
+    let root = host.to_str().unwrap();
+    let ask = |more: &[&str]| {
+        let arguments = [&["trust", "--json", "--root", root], more].concat();
+        confext(arguments).ok().json()
+    };
+    let (without, unknown) = (ask(&[]), ask(&[image]));
+    Documented::read("trust").check(&[without.clone(), unknown.clone()]);
+    assert!(without["image"].is_null() && without["files"].as_array().unwrap().is_empty());
+    let answers = &unknown["image"]["signatures"][0]["answers"];
+    assert_eq!(
+        (&answers[0]["source"], &answers[0]["code"]),
+        (&"certificates".into(), &"no-certificates".into())
+    );
+    let certificate = scratch.vendor.certificate.to_str().unwrap();
+    let passed = ask(&[image, "--certificate", certificate]);
+    assert_eq!(passed["image"]["signatures"][0]["answers"][0]["signer"]["source"]["kind"], "caller");
+    assert_eq!(passed["next_step"], "nothing: the image is accepted on the word of the caller");
+    let text = confext(["trust", "--root", root, image, "--certificate", certificate]).ok();
+    assert!(text.text().contains("  accepted     by the caller: CN=vendor\n"), "{}", text.text());
+    // A keyring that is not there is no keyring without keys.
+    let none =
+        ["verify", "--json", image, "--certificate", certificate, "--trust-keyring", ".no-such-keyring"];
+    let failed = confext(none);
+    assert_eq!((failed.status, &failed.json()["error"]["code"]), (3, &"keyring-missing".into()));
+    assert_eq!(confext(["verify", image, "--trust", "somebody"]).status, 2);
+}
+
+#[test]
 fn pick() {
     let scratch = Scratch::new();
     let place = scratch.path("app.v");

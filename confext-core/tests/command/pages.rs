@@ -227,6 +227,15 @@ fn mutable() {
 }
 
 #[test]
+fn trust() {
+    let scratch = Scratch::new();
+    scratch.host();
+    scratch.file("1/etc/app.conf", "answer = 42\n");
+    build(&scratch, "app.raw", "1");
+    assert!(follow(&scratch, "docs/trust.md") >= 1);
+}
+
+#[test]
 fn policy() {
     assert!(follow(&Scratch::new(), "docs/policy.md") >= 1);
 }

@@ -118,7 +118,7 @@ _ImagePath: TypeAlias = str | bytes | PathLike[str] | PathLike[bytes]
 #: A key or certificate: PEM text as bytes, or the path of its file.
 _Pem: TypeAlias = bytes | _Path
 #: Certificates: one, or any number of them. A host stands for those in its `verity.d` directories.
-_Certificates: TypeAlias = _Pem | Host | Iterable[_Pem | Host]
+_Certificates: TypeAlias = _Pem | Host | Keyring | Iterable[_Pem | Host | Keyring]
 #: What owners become: numbers, or ranges of them by what the first becomes.
 _OwnerMap: TypeAlias = Mapping[int, int] | Mapping[range, int] | Mapping[int | range, int]
 #: Called with how many bytes are done and how many there are; what it raises ends the work.
@@ -1495,6 +1495,16 @@ class Signer:
     not_after: Final[int | None]
     #: Where it is said that this signer counts.
     source: Final[TrustSource]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Keyring:
+    """Keys of the kernel whose signatures count, passed where certificates are."""
+
+    #: The keyring's description or number; `None` for those that the kernel's dm-verity uses.
+    name: Final[str | None]
+    def __new__(cls, name: str | None = None) -> Keyring: ...
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
