@@ -18,6 +18,8 @@ pub enum Fault {
     Kill,
     /// Something else happens before the call is made.
     Meanwhile,
+    /// Every loop device is in use: each call that asks for a free one is told so.
+    NoLoopDevice,
 }
 
 /// How the worker ended.
@@ -84,6 +86,9 @@ const WATCHED: &[i64] = &[
 /// Calls that put, take away or make something: each of them is always tried.
 const CHANGING: &[i64] =
     &[libc::SYS_move_mount, libc::SYS_umount2, libc::SYS_mkdirat, libc::SYS_unlinkat, libc::SYS_flock];
+
+/// The call of `ioctl` that asks for a free loop device.
+const LOOP_CTL_GET_FREE: u64 = 0x4C82;
 
 const STATMOUNT: i64 = 457;
 const LISTMOUNT: i64 = 458;
@@ -230,7 +235,9 @@ fn answer(
         }
         let (number, here) = (i64::from(call.data.nr), calls.len());
         calls.push(number);
-        let hit = at.is_some_and(|at| here == at || (here > at && fault == Fault::Always));
+        let wants_loop = number == libc::SYS_ioctl && call.data.args[1] == LOOP_CTL_GET_FREE;
+        let hit = at.is_some_and(|at| here == at || (here > at && fault == Fault::Always))
+            || (wants_loop && fault == Fault::NoLoopDevice);
         if hit && fault == Fault::Kill {
             child.kill().unwrap();
             return calls;
@@ -244,7 +251,11 @@ fn answer(
         let mut reply = libc::seccomp_notif_resp {
             id: call.id,
             val: 0,
-            error: if hit { -errno(number) } else { 0 },
+            error: match hit {
+                true if wants_loop => -libc::ENOSPC,
+                true => -errno(number),
+                false => 0,
+            },
             flags: if hit { 0 } else { u32::try_from(libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE).unwrap() },
         };
         // SAFETY: the kernel reads one structure of this size.

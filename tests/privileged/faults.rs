@@ -390,6 +390,32 @@ fn an_image_changes_during_a_refresh() {
 
 #[test]
 #[ignore = "needs root"]
+fn without_a_free_loop_device_nothing_changes() {
+    isolated(|| {
+        let scene = Scene::new();
+        rustix::mount::mount("tmpfs", scene.root.path("etc/sub"), "tmpfs", MountFlags::empty(), None)
+            .unwrap();
+        scene.root.file("etc/sub/below", "below");
+        for (number, verb, name) in [(1, Verb::Merge, "merge"), (3, Verb::Refresh, "refresh")] {
+            let round = Round::set_up(&scene, verb, number);
+            let (end, _) = faults::run(worker(&scene, name), None, Fault::NoLoopDevice);
+            let End::Said(said) = &end else { panic!("{end:?}") };
+            assert!(said.starts_with("error os ") && said.contains("get a free loop device"), "{said}");
+            assert!(said.contains("No space left"), "{said}");
+            round.check(&end, Fault::Once);
+            round.finish(verb);
+        }
+        // What is taken away needs none.
+        let round = Round::set_up(&scene, Verb::Unmerge, 5);
+        let (end, _) = faults::run(worker(&scene, "unmerge"), None, Fault::NoLoopDevice);
+        assert_eq!(end, End::Said("ok".into()));
+        round.check(&end, Fault::Once);
+        rustix::mount::unmount(scene.root.path("etc/sub"), UnmountFlags::DETACH).unwrap();
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
 fn without_privilege_nothing_changes() {
     isolated(|| {
         let root = Root::new();
