@@ -5,14 +5,23 @@ use std::fs;
 use std::path::Path;
 use std::time::SystemTime;
 
+use confext_core::admission::{Options, Trust};
 use confext_core::keyring::{KernelKeyring, Keyring, PrivateKeyring};
+use confext_core::stack::Outcome;
+use confext_core::state::Checked;
 use confext_core::sys::{self, KeyPermissions, KeySerial};
+use confext_core::trace::Answer;
+use confext_core::trust::{Source, Sources};
+use confext_core::{merge, refresh, trace};
 use confext_ddi::RootHash;
+use confext_ddi::limits::Limits;
+use confext_ddi::release::Class;
 use confext_ddi::signature::{
     Certificate, Certificates, Embed, KeyPair, Sign as _, SignedData, Signer, Time, TrustSource,
     Verifier as _,
 };
 use confext_tests::peer::Place;
+use confext_tests::root::{Root, key};
 use confext_tests::sweep::isolated;
 use confext_tests::tools::run;
 
@@ -323,5 +332,37 @@ fn keyctl_says_the_same() {
             certificates.add(Certificate::from_pem(&scene.vendor.certificate_pem().unwrap()).unwrap());
             assert_eq!(certificates.verify(&ROOT, &message).is_ok(), fits);
         }
+    });
+}
+
+/// A stack on the word of a keyring: recorded, traced, and not refreshed once the key is revoked.
+#[test]
+#[ignore = "needs root"]
+fn a_stack_says_which_keyring_it_is_trusted_by() {
+    isolated(|| {
+        let (root, vendor) = (Root::new(), key("confext-test vendor"));
+        root.image(Class::Confext, "run/confexts/a.raw", &[("etc/a", "a")], Some(&vendor));
+        let private = PrivateKeyring::new().unwrap();
+        let in_keyring = private.keyring().unwrap().add(vendor.certificate()).unwrap();
+        let source = Source::Keyring { name: private.serial().to_string() };
+        let mut options = Options::default();
+        assert_eq!(
+            merge(&root.host(), Class::Confext, &options).unwrap_err().code(),
+            "no-certificates",
+            "nobody is trusted"
+        );
+        options.trust = Trust::Sources(Sources::new([source]));
+        merge(&root.host(), Class::Confext, &options).unwrap();
+        let origin = trace(&root.host(), "/etc/a", &Limits::default()).unwrap();
+        let Answer::Layer { source, .. } = origin.answer else { panic!("{origin:?}") };
+        let Checked::Signed { by, .. } = &source.checked else { panic!("{source:?}") };
+        let name = private.keyring().unwrap().description().to_owned();
+        assert!(matches!(&by.source, TrustSource::Keyring { keyring, .. } if *keyring == name), "{by:?}");
+        let again = || refresh(&root.host(), Class::Confext, &options);
+        assert!(matches!(again().unwrap().outcome, Outcome::Unchanged { .. }));
+        sys::key_revoke(in_keyring).unwrap();
+        assert_eq!(again().unwrap_err().code(), "key-revoked");
+        assert_eq!(root.read("etc/a").as_deref(), Some("a"), "what is merged stays");
+        root.unmerge(Class::Confext);
     });
 }

@@ -4,11 +4,13 @@
 //! vm-guest                      what needs a kernel, on an old one
 //! vm-guest dm-verity            extensions under dm-verity, beside systemd
 //! vm-guest without-dm-verity    the same where there is none
+//! vm-guest keyring              the keyring of dm-verity, filled and sealed
 //! ```
 //!
-//! Prints a line for each case; the exit status is 0 when all were right. Not a test of its own: `kernels.rs` and
-//! `attached.rs` have it run.
+//! Prints a line for each case; the exit status is 0 when all were right. Not a test of its own: `kernels.rs`,
+//! `attached.rs` and `keyring.rs` have it run.
 
+mod keys;
 mod on_device;
 
 use std::fs;
@@ -36,6 +38,10 @@ fn main() -> ExitCode {
         None => every_kernel(),
         Some("dm-verity") => on_device::run(),
         Some(what @ "without-dm-verity") => run_cases([(what, d37_without_dm_verity)]),
+        Some("keyring") => run_cases([(
+            "the keyring of dm-verity",
+            keys::the_keyring_of_dm_verity_counts_when_it_is_sealed as fn(),
+        )]),
         Some(other) => panic!("no cases are called {other}"),
     };
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
