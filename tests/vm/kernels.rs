@@ -8,7 +8,7 @@ fn all_cases(series: &str) {
     // Then without dm-verity, and without any of the device mapper.
     let script = "ulimit -n 4096; export RUST_BACKTRACE=0; uname -r; ./vm-guest || exit; \
                   rmmod dm-verity; ./vm-guest without-dm-verity || exit; \
-                  rmmod dm-mod; exec ./vm-guest without-dm-verity\n";
+                  rmmod dm-bufio dm-mod; exec ./vm-guest without-dm-verity\n";
     std::fs::write(dir.path().join("script"), script).expect("a script");
     let output = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/vm/run.sh"))
         .args(["--kernel", series, "--program", env!("CARGO_BIN_EXE_vm-guest"), "script"])

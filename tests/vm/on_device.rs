@@ -7,15 +7,20 @@ use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::SystemTime;
 
+use confext_core::admission::Trust;
 use confext_core::attach::{CheckedBy, Mode, Reads, Reason, Way};
+use confext_core::keyring::{KernelKeyring, Keyring, PrivateKeyring};
 use confext_core::stack::{Outcome, Report};
+use confext_core::state::Checked;
 use confext_core::trace::Answer;
 use confext_core::{Error, Host, Options, merge, refresh, status, trace, unmerge};
 use confext_ddi::limits::Limits;
 use confext_ddi::release::Class;
-use confext_ddi::signature::KeyPair;
+use confext_ddi::signature::{Certificate, KeyPair, Time, TrustSource};
 use confext_tests::root::{Root, key};
 use confext_tests::sweep::isolated;
 
@@ -25,9 +30,10 @@ use super::always;
 pub fn run() -> bool {
     let signers = Signers::new();
     type Case = (&'static str, fn(&Signers));
-    let cases: [Case; 6] = [
+    let cases: [Case; 7] = [
         ("a signer whom the kernel knows", known_to_the_kernel),
         ("a signer whom a certificate vouches for", known_by_certificate),
+        ("keyrings vouch for signers", known_by_keyring),
         ("no signature", without_signature),
         ("a block that changes", a_block_that_changes_is_never_read),
         ("the same verdicts as systemd", verdicts),
@@ -239,6 +245,37 @@ fn known_by_certificate(signers: &Signers) {
             assert_eq!(error.code(), "kernel-signature-required");
             fs::write(parameter, "0").unwrap();
         }
+    }
+}
+
+/// No certificate is asked: a key of the kernel's own keyring, and one of a keyring that only this process has.
+fn known_by_keyring(signers: &Signers) {
+    let now = Time::from(SystemTime::now());
+    let own = PrivateKeyring::new().unwrap();
+    let stranger = Certificate::from_pem(&signers.stranger.certificate_pem().unwrap()).unwrap();
+    own.keyring().unwrap().add(&stranger).unwrap();
+    let kernel = Keyring::named(".dm-verity").unwrap();
+    let cases = [
+        (&signers.kernel, kernel, CheckedBy::Kernel),
+        (&signers.stranger, own.keyring().unwrap(), CheckedBy::Library),
+    ];
+    for (signer, keyring, by) in cases {
+        let name = keyring.description().to_owned();
+        let mut options = options(Mode::DmVerity);
+        options.trust = Trust::Verifier(Arc::new(KernelKeyring::new(now).keyring(keyring)));
+        let root = Root::new();
+        image(&root, "one", Some(signer));
+        let report = merge(&root.host(), Class::Confext, &options).unwrap();
+        assert_eq!(way(&report).verity.unwrap().signature, by);
+        let answer = trace(&root.host(), "/etc/app.conf", &Limits::default()).unwrap().answer;
+        let Answer::Layer { source, .. } = answer else { panic!("{answer:?}") };
+        let Checked::Signed { by, .. } = &source.checked else { panic!("{source:?}") };
+        assert!(matches!(&by.source, TrustSource::Keyring { keyring, .. } if *keyring == name), "{by:?}");
+        root.unmerge(Class::Confext);
+        // Who is in another keyring is nobody here.
+        image(&root, "two", Some(&signers.certificate));
+        let error = merge(&root.host(), Class::Confext, &options).unwrap_err();
+        assert_eq!(error.code(), "unknown-signer");
     }
 }
 

@@ -49,3 +49,45 @@ fn counts_without_the_kernel(evidence: &Evidence, error: &Error) -> bool {
         Some(_) => is_refusal(error) || checks_none(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use confext_ddi::RootHash;
+    use confext_ddi::signature::Signer;
+
+    fn signed(source: TrustSource) -> Evidence {
+        let (subject, fingerprint) = ("CN=vendor".to_owned(), None);
+        let by = Signer { subject, fingerprint, not_before: None, not_after: None, source };
+        Evidence::Signed { root_hash: RootHash::from_bytes([7; 32]), by }
+    }
+
+    #[test]
+    fn a_refusal_is_final_unless_somebody_else_vouches_for_the_signer() {
+        let keyring =
+            |keyring: &str| signed(TrustSource::Keyring { keyring: keyring.into(), key: "k".into() });
+        let file = signed(TrustSource::File { path: "/etc/verity.d/a.crt".into() });
+        let root_hash = RootHash::from_bytes([7; 32]);
+        let refused = |code| Error::conflict(code, "app", "a", "b");
+        let cannot = Error::Missing { what: "dm-verity that checks signatures", why: String::new() };
+        let absent = Error::Missing { what: "the device mapper", why: String::new() };
+        for (evidence, [unknown, rejected, cannot_check]) in [
+            (keyring(".dm-verity"), [false, false, true]),
+            (keyring(".secondary_trusted_keys"), [false, false, true]),
+            (keyring("of the caller"), [true, true, true]),
+            (file, [true, true, true]),
+            (signed(TrustSource::Caller), [true, true, true]),
+            (Evidence::Verity { root_hash }, [false, false, false]),
+            (Evidence::None, [false, false, false]),
+        ] {
+            let counts = |error: &Error| counts_without_the_kernel(&evidence, error);
+            assert_eq!(counts(&refused("kernel-signer-unknown")), unknown, "{evidence:?}");
+            assert_eq!(counts(&refused("kernel-signature-rejected")), rejected, "{evidence:?}");
+            assert_eq!(counts(&cannot), cannot_check, "{evidence:?}");
+            // What is no refusal of a signature is not gone around.
+            for other in [&absent, &refused("dm-verity-first-read"), &refused("loop-contended")] {
+                assert!(!counts(other), "{evidence:?}");
+            }
+        }
+    }
+}

@@ -208,11 +208,17 @@ fn helper(path: &Path) -> std::process::Child {
 #[test]
 #[ignore = "needs root"]
 fn a_process_of_its_own_attaches() {
-    let own = tempfile::NamedTempFile::new().unwrap();
-    let (path, rounds) = match std::env::var_os(HELPER) {
-        Some(path) => (PathBuf::from(path), 40),
-        None => (own.path().to_owned(), 1),
-    };
+    match std::env::var_os(HELPER) {
+        Some(path) => attach_again_and_again(Path::new(&path), 40),
+        // Beside the tests of this process, of which each counts descriptors.
+        None => isolated(|| {
+            let own = tempfile::NamedTempFile::new().unwrap();
+            attach_again_and_again(own.path(), 1);
+        }),
+    }
+}
+
+fn attach_again_and_again(path: &Path, rounds: u32) {
     let seed = u64::from(std::process::id());
     let path = path.with_extension(seed.to_string());
     let file = patterned(&path, 8192, seed);
