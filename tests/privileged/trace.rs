@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use confext_core::admission::Options;
 use confext_core::directory::Directory;
 use confext_core::plan::VetoKind;
+use confext_core::settings::Mutability;
 use confext_core::state::{Checked, HierarchyState};
 use confext_core::trace::{
     self as tracing, Answer, Compare, Filter, KnownFrom, Links, Origin, Presence, Shadow, Source, Tracer,
@@ -360,6 +361,46 @@ fn a_plan_says_where_files_would_come_from() {
             assert_eq!((origin.file_type, origin.answer == Answer::Absent), (None, absent), "{origin:?}");
         }
         assert_eq!(tracer.trace("/usr/lib/os-release").unwrap().answer, Answer::NotMerged);
+    });
+}
+
+/// What was written before is above the extensions, or below them, also in a plan.
+#[test]
+#[ignore = "needs root"]
+fn a_plan_says_what_was_written_before() {
+    isolated(|| {
+        for mode in Mutability::ALL {
+            for to_host in [false, true] {
+                let root = Root::new();
+                root.confext("a", "etc/new", "a").confext("a", "etc/base", "a").confext("a", "etc/only", "a");
+                let written = "var/lib/extensions.mutable/etc";
+                if to_host && matches!(mode, Mutability::Import | Mutability::EphemeralImport) {
+                    continue;
+                } else if to_host {
+                    fs::create_dir_all(root.path("var/lib/extensions.mutable")).unwrap();
+                    symlink("/etc", root.path(written)).unwrap();
+                } else {
+                    root.file(&format!("{written}/new"), "written")
+                        .file(&format!("{written}/own"), "written");
+                }
+                let mut options = unprotected();
+                options.mutability = mode;
+                let own = tracing::Options::default();
+                let answers = |tracer: &Tracer<'_>| -> Vec<_> {
+                    ["/etc/new", "/etc/base", "/etc/only", "/etc/own", "/etc/none"]
+                        .iter()
+                        .map(|path| tracer.trace(path).unwrap())
+                        .map(|origin| (origin.path.clone(), summary(&origin)))
+                        .collect()
+                };
+                let host = root.host();
+                let planned = answers(&Tracer::planned(&host, &[Class::Confext], &options, &own).unwrap());
+                merge(&host, Class::Confext, &options).unwrap();
+                let live = answers(&Tracer::live(&host, &own).unwrap());
+                assert_eq!(planned, live, "{mode}, {to_host}");
+                root.unmerge(Class::Confext);
+            }
+        }
     });
 }
 

@@ -324,6 +324,24 @@ fn is_interrupted(host: &Host, hierarchy: &str, record: &Record, now: &Merged) -
     Ok(record.mutable.writes != Writes::Nowhere && flags.contains(StatVfsMountFlags::RDONLY))
 }
 
+/// What a merge that was not made yet finds written: where the mode makes a directory, or memory, there is nothing in it.
+/// `None` where a hierarchy would not be merged for it alone.
+///
+/// # Errors
+///
+/// As [`Target::find`].
+pub(crate) fn found_written(host: &Host, hierarchy: &str, mode: Mutability) -> Result<Option<Mutable>> {
+    let present = host.open_path(Path::new(hierarchy), OFlags::DIRECTORY).is_ok();
+    let target = Target::find(host, hierarchy, mode)?;
+    let planned = target.planned(hierarchy, mode, None);
+    let writes = match target {
+        Target::Missing | Target::Memory(_) => Writes::Nowhere,
+        _ => planned.writes,
+    };
+    let acts = target.acts(present);
+    Ok(acts.then_some(Mutable { writes, ..planned }))
+}
+
 /// Whether a mode merges anything without extensions.
 ///
 /// # Errors

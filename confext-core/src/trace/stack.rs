@@ -14,8 +14,8 @@ use super::{Presence, Source, Traced, Unknown};
 use crate::admission::{self, OnBad};
 use crate::directory::Directory;
 use crate::error::{Error, Result};
-use crate::stack::{copy_bare, look_under, select};
-use crate::state::{self, Current, Doubt, Merged, Writes};
+use crate::stack::{copy_bare, found_written, look_under, select};
+use crate::state::{self, Current, Doubt, Merged, Mutable, Writes};
 use crate::sys::{self, MountId, OFlags};
 
 /// A hierarchy with a stack.
@@ -119,9 +119,13 @@ pub(super) fn planned(
         let mut stack = Stack::new(class, hierarchy, place.unwrap_or_else(|| PathBuf::from(hierarchy)));
         let has_files = |extension: &&Arc<Extended>| extension.has_files(hierarchy, context);
         stack.layers = extensions.iter().filter(has_files).map(Arc::clone).collect();
+        let written = found_written(context.host, hierarchy, options.mutability)?;
         // What is merged now would go.
-        if stack.layers.is_empty() && !matches!(current, Current::Merged(_)) {
+        if stack.layers.is_empty() && written.is_none() && !matches!(current, Current::Merged(_)) {
             continue;
+        }
+        if let Some(Mutable { writes, imported, .. }) = written {
+            (stack.writes, stack.imports) = (writes, imported);
         }
         let host = match current {
             Current::Missing => None,
@@ -131,7 +135,11 @@ pub(super) fn planned(
             Current::Merged(_) => Some(look_under(context.host, class, hierarchy)?.directory),
         };
         stack.created = host.is_none();
-        _ = stack.host.set(host.map(|host| Directory::new(host, &context.options.limits)));
+        let host = host.map(|host| Directory::new(host, &context.options.limits));
+        _ = match (&stack.writes, host) {
+            (Writes::Host { .. }, Some(host)) => stack.written.set(Ok(host)).is_ok(),
+            (_, host) => stack.host.set(host).is_ok(),
+        };
         stacks.push(stack);
     }
     Ok(stacks)
