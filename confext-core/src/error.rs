@@ -254,6 +254,12 @@ pub const CONFLICTS: &[(&str, &str)] = &[
     ("extract-device", "leave device nodes out, or make them by explicit choice as root"),
     ("extract-changed", "extract to a directory that nobody else writes to"),
     ("extract-leftover", "remove these paths; what stopped the extraction is in the message"),
+    // publish
+    ("store-name", "pass the directory that extensions are looked for in, like /var/lib/confexts/NAME.raw.v"),
+    ("version-name", "choose a version of these characters, without spaces, plus signs and underscores"),
+    ("version-exists", "publish it under a higher version"),
+    ("version-missing", "see which versions are there; each is named as in its file's name"),
+    ("version-tries", "call it good or bad, or publish a newer version"),
     // plan
     ("type-change", "build the extension with the host's layout, or allow it by explicit choice"),
     ("replaces-os-release", "take the file out of the extension, or allow it by explicit choice"),

@@ -61,6 +61,8 @@ pub mod manager;
 
 pub mod state;
 
+pub mod publish;
+
 mod identity;
 
 pub mod plan;

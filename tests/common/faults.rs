@@ -73,6 +73,10 @@ const WATCHED: &[i64] = &[
     libc::SYS_getdents64,
     libc::SYS_fstatfs,
     libc::SYS_clone3,
+    libc::SYS_linkat,
+    libc::SYS_renameat2,
+    libc::SYS_fsync,
+    libc::SYS_copy_file_range,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_chmod,
     #[cfg(target_arch = "x86_64")]
@@ -84,8 +88,17 @@ const WATCHED: &[i64] = &[
 ];
 
 /// Calls that put, take away or make something: each of them is always tried.
-const CHANGING: &[i64] =
-    &[libc::SYS_move_mount, libc::SYS_umount2, libc::SYS_mkdirat, libc::SYS_unlinkat, libc::SYS_flock];
+const CHANGING: &[i64] = &[
+    libc::SYS_move_mount,
+    libc::SYS_umount2,
+    libc::SYS_mkdirat,
+    libc::SYS_unlinkat,
+    libc::SYS_flock,
+    libc::SYS_linkat,
+    libc::SYS_renameat2,
+    libc::SYS_fsync,
+    libc::SYS_copy_file_range,
+];
 
 /// The call of `ioctl` that asks for a free loop device.
 const LOOP_CTL_GET_FREE: u64 = 0x4C82;
@@ -107,6 +120,8 @@ fn errno(call: i64) -> i32 {
         | libc::SYS_pwrite64
         | libc::SYS_ftruncate
         | libc::SYS_fallocate
+        | libc::SYS_linkat
+        | libc::SYS_copy_file_range
         | libc::SYS_setxattr => libc::ENOSPC,
         libc::SYS_move_mount
         | libc::SYS_umount2
