@@ -25,7 +25,7 @@ places=("${@:2}")
 wanted() { [[ ${#places[@]} == 0 || " ${places[*]} " == *" $1 "* ]]; }
 
 cargo build --quiet --release -p confext-core -p confext-tests --features confext-core/cli --bin confext --example bench-attach
-release=$PWD/${CARGO_TARGET_DIR:-target}/release
+release=$(realpath "${CARGO_TARGET_DIR:-target}")/release
 work=$(mktemp -d "${TMPDIR:-/tmp}/confext-test-bench.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 machine=$PWD/tests/vm/run.sh
@@ -56,7 +56,6 @@ if wanted vm; then
     echo
     echo "dm-verity in the virtual machine: systemd-dissect --mount by ours"
     mkfs.erofs --quiet images.erofs images
-    cp cert.pem "$release/examples/bench-attach" .
     cat >script <<'INSIDE'
 set -e
 openssl x509 -in cert.pem -outform DER -out cert.der
@@ -101,5 +100,5 @@ for size in 2 500; do
         'BEGIN { printf "%6.2f   %d MB, signed\n", theirs / ours, size }'
 done
 INSIDE
-    "$machine" --root --timeout 1800 --disk images.erofs --file cert.pem --file turns --program bench-attach script "$runs"
+    "$machine" --root --timeout 1800 --disk images.erofs --file cert.pem --file turns --program "$release/examples/bench-attach" script "$runs"
 fi
