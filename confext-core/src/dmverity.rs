@@ -201,14 +201,14 @@ pub struct VerityDevice {
     path: PathBuf,
     name: String,
     device_number: DeviceNumber,
+    /// What only this device is called; `None` of somebody else's.
+    uuid: Option<String>,
+    /// As the kernel shows it.
+    table: String,
     made: Made,
     accepted: Option<usize>,
     io: Option<Io>,
 }
-
-/// Asking how a device that was let go of fares, so often and with pauses up to so long: two seconds together.
-const LOOKS: u32 = 128;
-const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
 impl VerityDevice {
     /// Has the kernel check the blocks of an admitted image.
@@ -278,11 +278,10 @@ impl VerityDevice {
     /// `dm-verity-device`; `os` when the kernel cannot be asked.
     pub fn check_use(&self) -> Result<()> {
         let found = self.status()?.table;
-        let name = &self.name;
-        match Table::parse(&found) {
-            Some(_) => Ok(()),
-            None => Err(Error::conflict("dm-verity-device", name, found, "a table of dm-verity")),
+        if found == self.table {
+            return Ok(());
         }
+        Err(Error::conflict("dm-verity-device", self.name.as_str(), found, self.table.as_str()))
     }
 
     /// What the kernel says of it now.
@@ -314,32 +313,22 @@ impl VerityDevice {
         })
     }
 
-    /// Lets go of the device, and waits until it is gone, or seen to have other users. With a file system mounted from it,
-    /// it goes when that is unmounted.
+    /// Lets go of the device: it is gone then, but for other users. With a file system mounted from it, it goes when that
+    /// is unmounted.
     ///
     /// # Errors
     ///
-    /// `os` when the kernel refuses; `dm-verity-contended` when it is still there, and nobody uses it.
+    /// `os` when the kernel refuses.
     pub fn detach(self) -> Result<()> {
-        let control = Control::open()?;
-        if self.made != Made::Reused {
-            sys::dm_remove(control.as_fd(), self.which(), DmRemoval::WithLastUser)
-                .map_err(|source| Error::os("remove", self.name.as_str(), source))?;
-        }
-        let Self { device, name, device_number, .. } = self;
+        let Self { device, name, uuid, .. } = self;
         drop(device);
-        // The kernel removes it on a thread of its own. Its number may be in another use by now, its name may not.
-        for attempt in 0..LOOKS {
-            match sys::dm_status(control.as_fd(), DmWhich::Name(&name)) {
-                Err(error) if error.raw_os_error() == Some(libc::ENXIO) => return Ok(()),
-                Err(source) => return Err(Error::os("read the status of", name, source)),
-                Ok(found) if found.number != pair(device_number) || found.open_count > 0 => return Ok(()),
-                // Somebody made it who wants it to stay.
-                Ok(found) if !found.flags.contains(DmFlags::DEFERRED_REMOVE) => return Ok(()),
-                Ok(_) => pause(attempt),
-            }
+        // Somebody else's stays with them.
+        let Some(uuid) = uuid else { return Ok(()) };
+        // It is marked to go with its last user, so the kernel may have been faster. Nothing else ever has this uuid.
+        match sys::dm_remove(Control::open()?.as_fd(), DmWhich::Uuid(&uuid), DmRemoval::WithLastUser) {
+            Err(error) if error.raw_os_error() != Some(libc::ENXIO) => Err(Error::os("remove", name, error)),
+            _ => Ok(()),
         }
-        Err(Error::conflict("dm-verity-contended", name, "a device that nobody uses and that stays", "none"))
     }
 
     fn which(&self) -> DmWhich<'static> {
@@ -365,6 +354,8 @@ const fn pair(device: DeviceNumber) -> (u32, u32) {
     (device.major, device.minor)
 }
 
+/// The pause before another attempt grows with their number.
 fn pause(attempt: u32) {
-    std::thread::sleep(Duration::from_micros(250).saturating_mul(attempt).min(LONGEST_PAUSE));
+    const LONGEST: Duration = Duration::from_millis(20);
+    std::thread::sleep(Duration::from_micros(250).saturating_mul(attempt).min(LONGEST));
 }

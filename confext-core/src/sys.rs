@@ -22,8 +22,8 @@ mod table;
 mod xattr;
 
 pub use devmapper::{
-    DmQuery, DmRemoval, ThreadKey, add_thread_key, dm_create, dm_dependencies, dm_load, dm_remove, dm_rename,
-    dm_resume, dm_status, dm_table_status, dm_target_versions, dm_version, unlink_thread_key,
+    DmQuery, DmRemoval, dm_create, dm_dependencies, dm_load, dm_remove, dm_rename, dm_resume, dm_status,
+    dm_table_status, dm_target_versions, dm_version,
 };
 pub use dmwire::{DmDevice, DmFlags, DmTarget, DmTargetVersion, DmWhich, device_code};
 pub use fscontext::{ContextError, FsContext, Sharing};

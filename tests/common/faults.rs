@@ -77,6 +77,9 @@ const WATCHED: &[i64] = &[
     libc::SYS_renameat2,
     libc::SYS_fsync,
     libc::SYS_copy_file_range,
+    libc::SYS_mknodat,
+    libc::SYS_add_key,
+    libc::SYS_keyctl,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_chmod,
     #[cfg(target_arch = "x86_64")]

@@ -1,23 +1,23 @@
 //! From an admitted image to a device, step by step; whatever fails, what was made before is taken away again.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
 
 use confext_ddi::policy::Admitted;
 use confext_ddi::read::ReadAt;
 
 use super::share::{self, Joined};
 use super::table::{KIND, Lack, Table};
-use super::verdict;
+use super::verdict::{self, Understood};
 use super::windows::{Loops, Wanted};
 use super::{Made, Options, Sharing, VerityDevice, number, pair, pause};
 use crate::error::{Error, Result};
 use crate::loopdev::DeviceNumber;
 use crate::mapper::{self, Control};
-use crate::sys::{self, DmQuery, DmRemoval, DmTarget};
+use crate::sys::{self, DmQuery, DmRemoval, DmTarget, KeySerial};
 
 /// Others may take a name in between; someone wins each round.
 const ATTEMPTS: u32 = 16;
@@ -83,16 +83,27 @@ fn make(control: &Control, wanted: &Wanted<'_>, options: &Options<'_>) -> Result
     // From here on it goes with its last user, however this process ends.
     half.goes_with_last_user()?;
     half.resume()?;
-    check(&half, &table)?;
+    let table = check(&half, &table)?;
     loops.check_use()?;
     first_read(&device, &half.name)?;
-    Ok(half.finish(device, path, accepted, &loops))
+    Ok(VerityDevice {
+        device,
+        path,
+        name: std::mem::take(&mut half.name),
+        device_number: half.number,
+        uuid: Some(std::mem::take(&mut half.uuid)),
+        table,
+        made: Made::New,
+        accepted,
+        io: Some(loops.io()),
+    })
 }
 
 /// A mapped device that nobody uses yet: dropped, it is removed.
 struct Half<'a> {
     control: &'a Control,
     name: String,
+    uuid: String,
     number: DeviceNumber,
     is_ours: bool,
 }
@@ -119,12 +130,6 @@ impl Half<'_> {
             .map(drop)
             .map_err(|source| Error::os("resume", self.name.as_str(), source))
     }
-
-    fn finish(mut self, device: File, path: PathBuf, accepted: Option<usize>, loops: &Loops) -> VerityDevice {
-        let name = std::mem::take(&mut self.name);
-        let (device_number, io) = (self.number, Some(loops.io()));
-        VerityDevice { device, path, name, device_number, made: Made::New, accepted, io }
-    }
 }
 
 fn create<'a>(control: &'a Control, wanted: &Wanted<'_>, loops: &Loops) -> Result<Half<'a>> {
@@ -133,12 +138,12 @@ fn create<'a>(control: &'a Control, wanted: &Wanted<'_>, loops: &Loops) -> Resul
     for attempt in 0..ATTEMPTS {
         let name = if attempt == 0 { base.clone() } else { format!("{base}-{attempt}") };
         // As libcryptsetup makes them: by this, programs know whose device it is.
-        let uuid = superblock.uuid.to_string().replace('-', "");
-        match sys::dm_create(control.as_fd(), &name, &format!("CRYPT-VERITY-{uuid}-{name}")) {
+        let uuid = format!("CRYPT-VERITY-{}-{name}", superblock.uuid.to_string().replace('-', ""));
+        match sys::dm_create(control.as_fd(), &name, &uuid) {
             Ok(device) => {
                 let (major, minor) = device.number;
                 let number = DeviceNumber { major, minor };
-                return Ok(Half { control, name, number, is_ours: true });
+                return Ok(Half { control, name, uuid, number, is_ours: true });
             }
             Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {}
             Err(source) => return Err(Error::os("make mapped device", name, source)),
@@ -151,7 +156,8 @@ fn create<'a>(control: &'a Control, wanted: &Wanted<'_>, loops: &Loops) -> Resul
 fn load(half: &Half<'_>, wanted: &Wanted<'_>, table: &mut Table) -> Result<Option<usize>> {
     if wanted.signatures.is_empty() {
         load_here(half, table)
-            .map_err(|source| verdict::of_load(half.control, &wanted.target, &table.extras, source))?;
+            .map_err(|source| (source, Understood::No))
+            .map_err(|failed| verdict::of_load(half.control, &wanted.target, &table.extras, failed))?;
         return Ok(None);
     }
     let mut refused: Option<Error> = None;
@@ -163,7 +169,8 @@ fn load(half: &Half<'_>, wanted: &Wanted<'_>, table: &mut Table) -> Result<Optio
                 return Err(Error::os("add a key for the signature of", wanted.target.as_str(), source));
             }
             Err(Failed::Load(source)) => {
-                let error = verdict::of_load(half.control, &wanted.target, &table.extras, source);
+                let failed = (source, without_signature(half, table));
+                let error = verdict::of_load(half.control, &wanted.target, &table.extras, failed);
                 if !verdict::is_refusal(&error) {
                     return Err(error);
                 }
@@ -190,6 +197,14 @@ fn load_here(half: &Half<'_>, table: &Table) -> io::Result<()> {
     sys::dm_load(half.control.as_fd(), number(half.number), &target).map(drop)
 }
 
+/// Asks the kernel what it says of the table alone. Such a table never comes into use: the device is removed, or gets
+/// another one.
+fn without_signature(half: &Half<'_>, table: &Table) -> Understood {
+    let mut unsigned = table.clone();
+    unsigned.extras.signature = None;
+    Understood::of(&load_here(half, &unsigned))
+}
+
 enum Failed {
     Key(io::Error),
     Load(io::Error),
@@ -200,10 +215,11 @@ enum Failed {
 fn load_with_key(half: &Half<'_>, table: &Table, signature: &[u8]) -> std::result::Result<(), Failed> {
     let description = table.extras.signature.as_deref().unwrap_or_default();
     let work = || {
-        let key = sys::add_thread_key(description, signature).map_err(Failed::Key)?;
+        let description = CString::new(description).map_err(|error| Failed::Key(error.into()))?;
+        let key = sys::add_key(c"user", &description, signature, KeySerial::THREAD).map_err(Failed::Key)?;
         let loaded = load_here(half, table).map_err(Failed::Load);
         // The kernel has read it. That it cannot be unlinked changes nothing: the thread ends.
-        let _ = sys::unlink_thread_key(key);
+        let _ = sys::key_unlink(key, KeySerial::THREAD);
         loaded
     };
     std::thread::scope(|scope| {
@@ -214,19 +230,17 @@ fn load_with_key(half: &Half<'_>, table: &Table, signature: &[u8]) -> std::resul
 }
 
 /// The kernel's answer is checked, too: one target, of just this table, read-only and in use.
-fn check(half: &Half<'_>, table: &Table) -> Result<()> {
+fn check(half: &Half<'_>, table: &Table) -> Result<String> {
     let (device, targets) = sys::dm_table_status(half.control.as_fd(), number(half.number), DmQuery::Table)
         .map_err(|source| Error::os("read the table of", half.name.as_str(), source))?;
-    let lack = share::in_use(&device, &targets, table.sectors()).err().or_else(|| {
-        let found = targets.first().map(|target| target.text.as_str()).unwrap_or_default();
-        (Table::parse(found).as_ref() != Some(table)).then(|| Lack::new("table", found, table.to_string()))
-    });
-    match lack {
-        None => Ok(()),
-        Some(Lack { what, found, expected }) => {
-            Err(Error::conflict("dm-verity-device", half.name.as_str(), format!("{what} {found}"), expected))
-        }
-    }
+    let found = targets.first().map(|target| target.text.clone()).unwrap_or_default();
+    let lack = match share::in_use(&device, &targets, table.sectors()) {
+        Err(lack) => lack,
+        Ok(()) if Table::parse(&found).as_ref() == Some(table) => return Ok(found),
+        Ok(()) => Lack::new("table", found, table.to_string()),
+    };
+    let found = format!("{} {}", lack.what, lack.found);
+    Err(Error::conflict("dm-verity-device", half.name.as_str(), found, lack.expected))
 }
 
 /// Reads the first bytes: with a root hash that is not that of the tree nothing can be read.

@@ -41,13 +41,15 @@ pub(super) fn join(
         if let Ok((device, path)) = mapper::open_mapped(found.number) {
             let (major, minor) = found.number;
             match look(control, wanted, options, found.number)? {
-                Look::Right => {
+                Look::Right(table) => {
                     first_read(&device, name)?;
                     return Ok(Joined::Yes(VerityDevice {
                         device,
                         path,
                         name: name.to_owned(),
                         device_number: DeviceNumber { major, minor },
+                        uuid: None,
+                        table,
                         made: Made::Reused,
                         accepted: None,
                         io: None,
@@ -63,7 +65,8 @@ pub(super) fn join(
 }
 
 enum Look {
-    Right,
+    /// It has this table.
+    Right(String),
     Wrong(Lack),
     /// It may be half made.
     NotYet(Lack),
@@ -98,7 +101,7 @@ fn look(control: &Control, wanted: &Wanted<'_>, options: &Options<'_>, number: (
         let parts = [("data", table.data, wanted.data), ("hash tree", table.hash, wanted.hash)];
         parts.into_iter().find_map(|(what, device, part)| shows(what, device, part).err())
     });
-    Ok(lack.map_or(Look::Right, Look::Wrong))
+    Ok(lack.map_or_else(|| Look::Right(text.to_owned()), Look::Wrong))
 }
 
 /// Whether a device is in use, read-only, with one target of dm-verity that is all of it, and no other table waiting.

@@ -33,8 +33,31 @@ pub fn is_refusal(error: &Error) -> bool {
     REFUSALS.contains(&error.code())
 }
 
+/// Whether the kernel takes the same table without a signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Understood {
+    Yes,
+    No,
+}
+
+impl Understood {
+    /// By what came of such a table. A kernel that asks for a signature says so last.
+    pub(super) fn of(loaded: &io::Result<()>) -> Self {
+        match loaded {
+            Ok(()) => Self::Yes,
+            Err(error) if error.raw_os_error() == Some(libc::ENOKEY) => Self::Yes,
+            Err(_) => Self::No,
+        }
+    }
+}
+
 /// The error of a table that the kernel did not take.
-pub(super) fn of_load(control: &Control, target: &str, extras: &Extras, source: io::Error) -> Error {
+pub(super) fn of_load(
+    control: &Control,
+    target: &str,
+    extras: &Extras,
+    (source, understood): (io::Error, Understood),
+) -> Error {
     let Some(errno) = source.raw_os_error() else { return Error::os("load the table of", target, source) };
     let refused = |code, found: String, expected| Error::conflict(code, target, found, expected);
     match (errno, extras.signature.is_some()) {
@@ -62,6 +85,12 @@ pub(super) fn of_load(control: &Control, target: &str, extras: &Extras, source: 
             "kernel-key-unusable",
             format!("the signer's key in the kernel: {source}"),
             "a key that may be used",
+        ),
+        // Of RSA, what does not look like a signature once it is decrypted.
+        (libc::EINVAL, true) if understood == Understood::Yes => refused(
+            "kernel-signature-rejected",
+            format!("a signature that is not right ({source})"),
+            "one that the signer made over this root hash",
         ),
         (libc::EINVAL, signed) => missing(control, target, signed).unwrap_or_else(|error| error),
         _ => Error::os("load the table of", target, source),

@@ -1,7 +1,7 @@
-//! The device mapper: the ioctls of `/dev/mapper/control`, and a key for the signature that one of them may be given.
+//! The device mapper: the ioctls of `/dev/mapper/control`
 #![allow(unsafe_code, reason = "an ioctl's argument type is a promise only its documentation makes")]
 
-use std::ffi::{CString, c_void};
+use std::ffi::c_void;
 use std::io;
 use std::os::fd::BorrowedFd;
 
@@ -24,8 +24,6 @@ const DM_TABLE_LOAD: Opcode = opcode(9);
 const DM_TABLE_DEPS: Opcode = opcode(11);
 const DM_TABLE_STATUS: Opcode = opcode(12);
 const DM_LIST_VERSIONS: Opcode = opcode(13);
-
-const KEYCTL_UNLINK: libc::c_long = 9;
 
 /// Room for an answer at first, and at most: the kernel says when it does not fit.
 const FIRST_ROOM_BYTES: usize = 16 << 10;
@@ -86,7 +84,7 @@ pub fn dm_create(control: BorrowedFd<'_>, name: &str, uuid: &str) -> io::Result<
 /// # Errors
 ///
 /// What the target says: `EINVAL` for a line that it does not understand, and when there is no such target. dm-verity
-/// also fails as its check of a signature does: `ENOKEY`, `EKEYREJECTED`, `EBADMSG`, `ENOPKG`.
+/// also fails as its check of a signature does: `ENOKEY`, `EKEYREJECTED`, `EBADMSG`, `ENOPKG`, `EINVAL`.
 pub fn dm_load(control: BorrowedFd<'_>, which: DmWhich<'_>, target: &DmTarget) -> io::Result<DmDevice> {
     let message = Message::new(which, DmFlags::READ_ONLY)?.table(target)?;
     call(control, DM_TABLE_LOAD, message)?.device()
@@ -158,50 +156,6 @@ pub fn dm_table_status(
 /// `ENXIO` when there is no such device.
 pub fn dm_dependencies(control: BorrowedFd<'_>, which: DmWhich<'_>) -> io::Result<Vec<(u32, u32)>> {
     with_room(control, DM_TABLE_DEPS, which, DmFlags::empty())?.dependencies()
-}
-
-/// A key in the keyring of a thread.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ThreadKey(libc::c_long);
-
-/// `add_key("user", description, payload, KEY_SPEC_THREAD_KEYRING)`: a key that only the calling thread finds, and that
-/// goes with it at the latest.
-///
-/// # Errors
-///
-/// `EINVAL` for a payload that is empty or longer than 32767 bytes; `EDQUOT`; `ENOSYS` when the kernel has no keys.
-pub fn add_thread_key(description: &str, payload: &[u8]) -> io::Result<ThreadKey> {
-    let description = CString::new(description).map_err(|_| io::ErrorKind::InvalidInput)?;
-    // SAFETY: add_key reads two strings that end with NUL and as many bytes of the payload as it is told.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_add_key,
-            c"user".as_ptr(),
-            description.as_ptr(),
-            payload.as_ptr(),
-            payload.len(),
-            libc::KEY_SPEC_THREAD_KEYRING,
-        )
-    };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(ThreadKey(result)) }
-}
-
-/// `keyctl(KEYCTL_UNLINK, key, KEY_SPEC_THREAD_KEYRING)`: of the thread that added it.
-///
-/// # Errors
-///
-/// `ENOENT` when it is in the keyring no more.
-pub fn unlink_thread_key(key: ThreadKey) -> io::Result<()> {
-    // SAFETY: this operation of keyctl takes two numbers and touches no memory of this process.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_keyctl,
-            KEYCTL_UNLINK,
-            key.0,
-            libc::c_long::from(libc::KEY_SPEC_THREAD_KEYRING),
-        )
-    };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// The same call with more and more room, until the answer fits.

@@ -76,6 +76,8 @@ bitflags::bitflags! {
 pub enum DmWhich<'a> {
     /// The one that has this name.
     Name(&'a str),
+    /// The one that its maker gave this: never changed while it is there.
+    Uuid(&'a str),
     /// The one with this device number: stable while it is open.
     Number {
         /// The driver.
@@ -141,6 +143,7 @@ impl Message {
         message.put(offset_of!(Header, flags), &flags.bits().to_ne_bytes())?;
         match which {
             DmWhich::Name(name) => message.put_text(offset_of!(Header, name), name, NAME_BYTES)?,
+            DmWhich::Uuid(uuid) => message.put_text(offset_of!(Header, uuid), uuid, UUID_BYTES)?,
             DmWhich::Number { major, minor } => {
                 message.put(offset_of!(Header, dev), &encode_number(major, minor)?.to_ne_bytes())?;
             }
