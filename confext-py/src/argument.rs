@@ -212,21 +212,22 @@ impl Pems {
 }
 
 impl Trusted {
-    /// Who says now whose signature it is, by certificates that have to be like this; `None` when nothing could say so.
+    /// Where it is looked up whose signatures count, by certificates that have to be like this.
+    pub(crate) fn sources(&self, now: Time, rules: CertificateRules) -> Result<Sources, Error> {
+        let mut passed = Certificates::new(now);
+        for pem in &self.pems {
+            passed.add_pem_bundle(&pem.bytes).map_err(in_image(&pem.name))?;
+        }
+        Ok(Sources::new(self.sources.iter().cloned()).passed(&passed).rules(rules))
+    }
+
+    /// Who says now whose signature it is; `None` when nothing could say so.
     pub(crate) fn verifier(
         &self,
         now: Time,
         rules: CertificateRules,
     ) -> Result<Option<Arc<dyn Verifier>>, Error> {
-        let mut passed = Certificates::new(now).rules(rules);
-        for pem in &self.pems {
-            passed.add_pem_bundle(&pem.bytes).map_err(in_image(&pem.name))?;
-        }
-        if self.sources.is_empty() {
-            let certificates: Arc<dyn Verifier> = Arc::new(passed.clone());
-            return Ok((!passed.is_empty()).then_some(certificates));
-        }
-        let sources = Sources::new(self.sources.iter().cloned()).passed(&passed).rules(rules);
+        let sources = self.sources(now, rules)?;
         let opened = match &self.host {
             Some(host) => sources.open(host, now)?,
             None => sources.open(&Root::open("/")?, now)?,

@@ -13,7 +13,7 @@ use confext_core::manager::Reload;
 use confext_core::plan::{Allowance, VetoKind};
 use confext_core::settings::Mutability;
 use confext_core::stack::Verb;
-use confext_core::{Error, Host as Root, explain, refresh, stack, state, trace};
+use confext_core::{Error, Host as Root, explain, refresh, stack, state, trace, trust};
 use confext_ddi::policy::{KeyRules, Policy};
 use confext_ddi::release::Class;
 use confext_ddi::signature::{CertificateRules, Time};
@@ -33,6 +33,7 @@ use crate::record::Tuple;
 use crate::report::Report;
 use crate::settings::Settings;
 use crate::status::Status;
+use crate::trust::TrustReport;
 
 /// A root directory, `/` or that of another system, and the conditions under which its extensions are used.
 ///
@@ -211,6 +212,22 @@ impl Host {
     #[pyo3(signature = (class_="confext"))]
     fn list(&self, py: Python<'_>, class_: &str) -> PyResult<Listing> {
         self.with(py, class_, |host, class, options| Ok(Listing::from(&stack::list(host, class, options)?)))
+    }
+
+    /// Whose signatures count here, what the kernel can check, who would accept an image, and what to do next.
+    ///
+    /// Changes nothing; root sees more.
+    #[pyo3(signature = (image=None))]
+    fn trust_report(&self, py: Python<'_>, image: Option<PathBuf>) -> PyResult<TrustReport> {
+        detached(py, || {
+            let (now, rules) = (SystemTime::now(), self.conditions.certificate_rules);
+            let sources = match &self.conditions.trusted {
+                Some(trusted) => trusted.sources(Time::from(now), rules)?,
+                None => trust::Sources::default().rules(rules),
+            };
+            let report = trust::report(&self.host, &sources, image.as_deref(), now)?;
+            Ok::<_, Error>(TrustReport::from(&report))
+        })
     }
 
     /// What becomes of every entry that has a name, in all search directories: used, and where in the stack, or why not.
@@ -427,7 +444,7 @@ impl Conditions {
         let trust = match &self.trusted {
             None if rules == CertificateRules::default() => Trust::Host,
             None => {
-                let certificates = confext_core::trust::Trust::read(host, now)?.certificates;
+                let certificates = trust::Trust::read(host, now)?.certificates;
                 Trust::Verifier(Arc::new(certificates.rules(rules)))
             }
             Some(trusted) => trusted.verifier(Time::from(now), rules)?.map_or(Trust::Nobody, Trust::Verifier),

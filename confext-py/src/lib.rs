@@ -36,6 +36,7 @@ mod sign;
 mod source;
 mod stack;
 mod status;
+mod trust;
 
 /// Read, build, sign, verify, stack and trace extension images.
 #[pyo3::pymodule]
@@ -107,4 +108,9 @@ mod _confext {
     use crate::stack::Stack;
     #[pymodule_export]
     use crate::status::{Doubt, Mutable, Status};
+    #[pymodule_export]
+    use crate::trust::{
+        KernelKey, KernelParameter, TrustAnswer, TrustFile, TrustKernel, TrustKeyring, TrustReport,
+        TrustSignature,
+    };
 }

@@ -253,9 +253,8 @@ def test_a_host_stands_for_the_certificates_it_trusts(
 
 def test_a_keyring_that_is_not_there_is_told(make: Make, vendor: confext.KeyPair) -> None:
     image = make({"etc/a": b"a"})
-    trusted = [confext.Keyring(".no-such-keyring"), vendor.certificate]
     with pytest.raises(confext.Error) as error:
-        confext.verify(image, certificates=trusted)
+        confext.verify(image, certificates=[confext.Keyring(".no-such-keyring"), vendor.certificate])
     assert error.value.code == "keyring-missing"
     assert confext.Keyring("a") == confext.Keyring("a") != confext.Keyring()
     assert (confext.Keyring().name, repr(confext.Keyring("a"))) == (None, 'Keyring("a")')
@@ -265,3 +264,25 @@ def test_a_signer_says_where_it_is_trusted(make: Make, vendor: confext.KeyPair) 
     signer = confext.verify(make({"etc/a": b"a"}), certificates=vendor.certificate).signer
     assert signer is not None and signer.source.kind == "caller"
     assert (signer.source.path, signer.source.keyring, signer.source.key) == (None, None, None)
+
+
+def test_a_report_says_who_would_accept_an_image(make: Make, vendor: confext.KeyPair, tmp_path: Path) -> None:
+    image = make({"etc/a": b"a"})
+    host = confext.Host(tmp_path)
+    report = host.trust_report()
+    assert (report.signatures, report.root_hash, report.files) == (None, None, ())
+    assert {keyring.name for keyring in report.keyrings} >= {".builtin_trusted_keys", ".dm-verity"}
+    directory = tmp_path / "etc/verity.d"
+    directory.mkdir(parents=True)
+    (directory / "vendor.crt").write_bytes(vendor.certificate)
+    (directory / "junk.crt").write_bytes(b"junk")
+    report = host.trust_report(image)
+    assert [(file.path, file.state) for file in report.files] == [
+        ("/etc/verity.d/junk.crt", "refused"),
+        ("/etc/verity.d/vendor.crt", "used"),
+    ]
+    assert report.signatures is not None
+    answer = report.signatures[0].answers[0]
+    assert (answer.source, answer.chosen) == ("certificates", True)
+    assert answer.signer is not None and answer.signer.source.path == "/etc/verity.d/vendor.crt"
+    assert report.next_step == "nothing: the image is accepted on the word of certificates"

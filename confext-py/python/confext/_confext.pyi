@@ -19,6 +19,7 @@ __all__ = [
     "AdmittedPartition",
     "Affected",
     "After",
+    "Attached",
     "AttributeChange",
     "Attributes",
     "Built",
@@ -49,9 +50,12 @@ __all__ = [
     "Image",
     "ImageFilter",
     "InvalidRequest",
+    "KernelKey",
+    "KernelParameter",
     "KeyPair",
     "KeyRule",
     "KeyRules",
+    "Keyring",
     "Layer",
     "LayerChange",
     "LayerPartition",
@@ -95,8 +99,15 @@ __all__ = [
     "Symlink",
     "Table",
     "Told",
+    "TrustAnswer",
+    "TrustFile",
+    "TrustKernel",
+    "TrustKeyring",
+    "TrustReport",
+    "TrustSignature",
     "TrustSource",
     "Unknown",
+    "VerityDevice",
     "Veto",
     "Work",
     "__version__",
@@ -1509,6 +1520,146 @@ class Keyring:
     def __hash__(self) -> int: ...
 
 @final
+class TrustReport:
+    """Whose signatures count on a host, and what would become of an image."""
+
+    __match_args__ = ("kernel", "keyrings", "files", "root_hash", "signatures", "next_step")
+    #: What the running kernel has.
+    kernel: Final[TrustKernel]
+    #: The keyrings that the kernel trusts, and those that were named.
+    keyrings: Final[tuple[TrustKeyring, ...]]
+    #: The files in the `verity.d` directories of the host.
+    files: Final[tuple[TrustFile, ...]]
+    #: Of an image: the root hash that it claims, in hex.
+    root_hash: Final[str | None]
+    #: Of an image: its signatures; `None` where no image was asked about.
+    signatures: Final[tuple[TrustSignature, ...] | None]
+    #: What to do next; one thing.
+    next_step: Final[str]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class TrustKernel:
+    """What the running kernel has."""
+
+    __match_args__ = ("release", "device_mapper", "verity", "parameters")
+    #: Its release.
+    release: Final[str | None]
+    #: Whether device-mapper is there: `present`, `absent` or `unknown`.
+    device_mapper: Final[Literal["present", "absent", "unknown"]]
+    #: Whether the target verity is there: `present`, `absent` or `unknown`.
+    verity: Final[Literal["present", "absent", "unknown"]]
+    #: Parameters of dm-verity.
+    parameters: Final[tuple[KernelParameter, ...]]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class KernelParameter:
+    """A parameter of the kernel."""
+
+    __match_args__ = ("name", "value", "command_line")
+    #: As it is written on the kernel's command line.
+    name: Final[str]
+    #: What is in force.
+    value: Final[str | None]
+    #: What the command line asks for.
+    command_line: Final[str | None]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class TrustKeyring:
+    """A keyring of the kernel."""
+
+    __match_args__ = ("name", "state", "sealing", "keys", "code", "message")
+    #: The name it was looked for by.
+    name: Final[str]
+    #: `seen`, `missing`, `hidden` (only root sees it) or `refused`.
+    state: Final[Literal["seen", "missing", "hidden", "refused"]]
+    #: When it was seen, whether it takes further keys: `sealed`, `restricted`, `open` or `unknown`.
+    sealing: Final[Literal["sealed", "restricted", "open", "unknown"] | None]
+    #: What is in it.
+    keys: Final[tuple[KernelKey, ...]]
+    #: When it was refused: the stable code.
+    code: Final[str | None]
+    #: When it was refused: what was found and what was expected.
+    message: Final[str | None]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class KernelKey:
+    """A key in a keyring, as far as the kernel tells of it."""
+
+    __match_args__ = ("serial", "kind", "description", "subject", "key_id", "algorithm", "state")
+    #: Its number.
+    serial: Final[int]
+    #: Its kind.
+    kind: Final[str | None]
+    #: Its description.
+    description: Final[str | None]
+    #: The subject as the kernel shortens it.
+    subject: Final[str | None]
+    #: The subject key identifier, in hex.
+    key_id: Final[str | None]
+    #: The algorithm.
+    algorithm: Final[str | None]
+    #: `valid`, `revoked`, `expired` or `hidden`.
+    state: Final[Literal["valid", "revoked", "expired", "hidden"]]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class TrustFile:
+    """A file in a `verity.d` directory."""
+
+    __match_args__ = ("path", "state", "code", "message")
+    #: Where it is, inside the root.
+    path: Final[str]
+    #: `used`, `shadowed`, `masks` or `refused`.
+    state: Final[Literal["used", "shadowed", "masks", "refused"]]
+    #: When it was refused: the stable code.
+    code: Final[str | None]
+    #: When it was refused: what was found and what was expected.
+    message: Final[str | None]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class TrustSignature:
+    """A signature of an image, and who would accept it."""
+
+    __match_args__ = ("claims", "answers")
+    #: Whose it claims to be; `None` when it cannot be read.
+    claims: Final[str | None]
+    #: What each source says.
+    answers: Final[tuple[TrustAnswer, ...]]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class TrustAnswer:
+    """What a source says of a signature."""
+
+    __match_args__ = ("source", "chosen", "signer", "code", "message", "hint")
+    #: The source.
+    source: Final[str]
+    #: Whether its yes counts.
+    chosen: Final[bool]
+    #: Whose signature it is, when the source accepts it.
+    signer: Final[Signer | None]
+    #: When it is refused: the stable code.
+    code: Final[str | None]
+    #: When it is refused: what was found and what was expected.
+    message: Final[str | None]
+    #: When it is refused: what to do about it.
+    hint: Final[str | None]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
 class TrustSource:
     """Where it is said that a signer's signatures count."""
 
@@ -1632,6 +1783,11 @@ class Host:
     def list(self, class_: _Class = "confext") -> Listing:
         """The extensions that could be merged, whether they are, and what is left out."""
 
+    def trust_report(self, image: _Path | None = None) -> TrustReport:
+        """Whose signatures count here, what the kernel can check, who would accept an image, and what to do next.
+
+        Changes nothing; root sees more.
+        """
     def explain(self, name: str, class_: _Class = "confext") -> Explanation:
         """What becomes of every entry that has a name, in all search directories: used, and where in the stack, or why not."""
 
