@@ -25,6 +25,7 @@ mod run;
 mod sign;
 mod source;
 mod status;
+mod store;
 mod text;
 mod trace;
 mod trust;
@@ -80,6 +81,7 @@ enum Verb {
     Extract(extract::Arguments),
     List(list::Arguments),
     Pick(pick::Arguments),
+    Store(store::Arguments),
     Explain(explain::Arguments),
     Plan(plan::Arguments),
     Policy(policy::Arguments),
@@ -133,6 +135,7 @@ impl Verb {
             Self::Extract(arguments) => extract::run(arguments, output),
             Self::List(arguments) => list::run(arguments, output),
             Self::Pick(arguments) => pick::run(arguments, output),
+            Self::Store(arguments) => store::run(arguments, output),
             Self::Explain(arguments) => return explain::run(arguments, output),
             Self::Plan(arguments) => plan::run(arguments, output),
             Self::Policy(arguments) => return policy::run(arguments, output),

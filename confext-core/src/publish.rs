@@ -211,6 +211,15 @@ impl Store {
         Ok(chosen.iter().chain(&outranked).map(|pick| self.version_of(pick)).collect())
     }
 
+    /// The version that is used.
+    ///
+    /// # Errors
+    ///
+    /// `version-missing` when there is none; `os`.
+    pub fn used(&self) -> Result<Version> {
+        self.versions()?.into_iter().next().ok_or_else(|| self.missing("at all"))
+    }
+
     /// Puts a version there: copied, checked to its last byte, on disk, and then by one step under its name.
     ///
     /// What is checked is the copy that is published, so that nobody can exchange the bytes in between. What lies beside the
@@ -284,7 +293,7 @@ impl Store {
     /// As [`Store::begin`].
     pub fn bad(&self, version: &str) -> Result<Version> {
         self.rename(version, |tries| Ok(Some(Tries { left: 0, done: tries.map_or(1, |tries| tries.done) })))?;
-        self.versions()?.into_iter().next().ok_or_else(|| self.missing(version))
+        self.used()
     }
 
     /// Removes all but the best versions. Files that are in `used`, by device and inode number, stay in any case: see

@@ -188,6 +188,17 @@ fn files() {
 }
 
 #[test]
+fn publish() {
+    let scratch = Scratch::new();
+    scratch.host();
+    for (name, content) in [("app-1.raw", "answer = 41\n"), ("app-2.raw", "answer = 42\n")] {
+        scratch.file("tree/etc/app.conf", content);
+        build(&scratch, name, "tree");
+    }
+    assert!(follow(&scratch, "docs/publish.md") >= 8);
+}
+
+#[test]
 fn fec() {
     let scratch = Scratch::new();
     scratch.file("1/etc/app.conf", "answer = 42\n");
