@@ -36,6 +36,7 @@ mod sign;
 mod source;
 mod stack;
 mod status;
+mod store;
 mod trust;
 
 /// Read, build, sign, verify, stack and trace extension images.
@@ -108,6 +109,8 @@ mod _confext {
     use crate::stack::Stack;
     #[pymodule_export]
     use crate::status::{Doubt, Mutable, Status};
+    #[pymodule_export]
+    use crate::store::{Published, Pruned, Store, StoredVersion};
     #[pymodule_export]
     use crate::trust::{
         KernelKey, KernelParameter, TrustAnswer, TrustFile, TrustKernel, TrustKeyring, TrustReport,

@@ -1197,6 +1197,111 @@ class Picked:
     def __hash__(self) -> int: ...
 
 @final
+class StoredVersion:
+    """A version in a `.v` directory. It is path-like: it can be passed where a path can."""
+
+    __match_args__ = ("path", "version", "architecture", "tries")
+    #: Its file.
+    path: Final[str]
+    #: The version in its name.
+    version: Final[str]
+    #: The architecture in its name.
+    architecture: Final[str | None]
+    #: The counters in its name: attempts left, and made.
+    tries: Final[tuple[int, int] | None]
+    def __fspath__(self) -> str: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Published:
+    """A version that was published."""
+
+    __match_args__ = ("version", "evidence", "was_there")
+    #: The version.
+    version: Final[StoredVersion]
+    #: What was checked of the file that is there now.
+    evidence: Final[Evidence]
+    #: Whether it was there before, byte for byte.
+    was_there: Final[bool]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Pruned:
+    """What pruning did."""
+
+    __match_args__ = ("removed", "in_use")
+    #: The versions that are gone.
+    removed: Final[tuple[StoredVersion, ...]]
+    #: Those that would be, were they not in use.
+    in_use: Final[tuple[StoredVersion, ...]]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Store:
+    """The versions of one image in its directory, `NAME.raw.v` or `NAME.CLASS.raw.v`.
+
+    One writer at a time: the directory is locked. Readers see the old set or the new one, never half of a file.
+    """
+
+    def __new__(cls, path: _Path, *, class_: _Class = "confext", wait: float = 30.0) -> Store:
+        """Open the directory. `wait` is how many seconds to wait for another writer.
+
+        Raises `OSError` when it is not there, and `ConflictError` with the code `store-name` when it is called otherwise.
+        """
+
+    @property
+    def path(self) -> str:
+        """The directory."""
+
+    @property
+    def name(self) -> str:
+        """The image's name."""
+
+    def versions(self) -> tuple[StoredVersion, ...]:
+        """All versions, best first: the first one is used."""
+
+    def used(self) -> StoredVersion:
+        """The version that is used."""
+
+    def publish(
+        self,
+        image: _Path,
+        /,
+        *,
+        version: str,
+        certificates: _Certificates,
+        policy: Policy | str = "signed",
+        now: int | datetime | None = None,
+        certificate_rules: str = "",
+        key_rules: KeyRules | _Pem | None = None,
+        architecture: str | None = None,
+        tries: int | None = None,
+        host: Host | None = None,
+        progress: _Progress | None = None,
+    ) -> Published:
+        """Put a version there: copied, checked to its last byte, on disk, and then by one step under its name.
+
+        What is checked is the copy that is published. `tries` is how often it may be tried before others are preferred; with
+        `host` it must be for that host. The other arguments are those of `confext.verify`. A version that is there already,
+        with the same bytes, is no error; with other bytes its code is `version-exists`.
+        """
+
+    def begin(self, version: str | None = None) -> StoredVersion:
+        """Count an attempt to use a version, before it is made; without `version`, of the one that is used."""
+
+    def good(self, version: str | None = None) -> StoredVersion:
+        """Call a version good: it is not counted any more."""
+
+    def bad(self, version: str | None = None) -> StoredVersion:
+        """Call a version bad: it is used only when nothing else is there. Returns the one that is used now."""
+
+    def prune(self, keep: int = 3, *, host: Host | None = None) -> Pruned:
+        """Remove all but the best versions; not those that the stacks of a host are made of, where one is given."""
+
+@final
 class Damage:
     """What a check of every block found."""
 
