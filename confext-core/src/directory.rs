@@ -94,6 +94,9 @@ impl Directory {
                 let flags = AtFlags::SYMLINK_NOFOLLOW;
                 return metadata_of(&sys::statx(parent, name, flags, StatxFlags::BASIC_STATS)?);
             }
+            if name == b"." {
+                return metadata(parent);
+            }
             let place = sys::open_path(parent, name, OFlags::NOFOLLOW, ResolveFlags::NO_SYMLINKS)?;
             metadata(place.as_fd())
         })
@@ -257,6 +260,18 @@ pub(crate) fn statx(fd: BorrowedFd<'_>) -> io::Result<Statx> {
 /// The names in an open directory, sorted by bytes.
 pub(crate) fn names(directory: BorrowedFd<'_>) -> rustix::io::Result<Vec<Vec<u8>>> {
     Ok(listing(directory)?.into_iter().map(|(name, _)| name).collect())
+}
+
+/// Whether nothing is in an open directory.
+pub(crate) fn is_empty(directory: BorrowedFd<'_>) -> rustix::io::Result<bool> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let readable = rustix::fs::openat(directory, c".", flags, Mode::empty())?;
+    for entry in rustix::fs::Dir::new(readable)? {
+        if !matches!(entry?.file_name().to_bytes(), b"." | b"..") {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The names in an open directory, sorted by bytes, with what the listing says of their kind.

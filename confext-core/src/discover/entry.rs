@@ -64,12 +64,12 @@ pub(super) fn examine(
 
 fn usable(entry: &Path, name: &str, kind: Kind, place: Place) -> Result<Candidate, Rejection> {
     if kind == Kind::Directory {
-        match directory::names(place.fd.as_fd()) {
-            Ok(names) if names.is_empty() => {
+        match directory::is_empty(place.fd.as_fd()) {
+            Ok(true) => {
                 let found = "an empty directory, which masks this name";
                 return Err(Rejection::ignored(entry, "masked", found, "an extension"));
             }
-            Ok(_) => {}
+            Ok(false) => {}
             Err(errno) => return Err(not_opened(entry, errno)),
         }
     }
