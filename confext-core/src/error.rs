@@ -201,6 +201,9 @@ pub const CONFLICTS: &[(&str, &str)] = &[
         "load the certificate before the keyring is sealed, or one that a key in it signed",
     ),
     ("keyring-certificate", "use an RSA key, or a kernel that has the algorithm (CONFIG_CRYPTO_ECDSA)"),
+    // trust
+    ("voa-context", "name a context as its directory is named, or leave it out"),
+    ("voa-link", "put the certificate itself there, or a link to one of its name in the hierarchy"),
     // loopdev
     (
         "loop-window",

@@ -105,6 +105,17 @@ impl Host {
     ///
     /// `os` when there is neither file; `host-id-missing` and the `release-` codes when it says too little.
     pub fn release(&self, limits: &Limits) -> Result<release::Host> {
+        let Some(architecture) = self.architecture() else {
+            let why = "no partition types are defined for it".to_owned();
+            return Err(Error::Missing { what: "extensions for this architecture", why });
+        };
+        let release = self.os_release(limits)?;
+        let host = release::Host::new(release, architecture, self.scope);
+        Ok(host.map_err(|error| error.within("os-release"))?)
+    }
+
+    /// What the system says of itself.
+    pub(crate) fn os_release(&self, limits: &Limits) -> Result<Release> {
         let what = "os-release file";
         let first = self.read(Path::new("etc/os-release"), what, limits.release_bytes);
         let bytes = match first {
@@ -113,14 +124,7 @@ impl Host {
             }
             read => read?,
         };
-        let Some(architecture) = self.architecture() else {
-            let why = "no partition types are defined for it".to_owned();
-            return Err(Error::Missing { what: "extensions for this architecture", why });
-        };
-        let release = Release::parse(&bytes, limits)
-            .and_then(|release| release::Host::new(release, architecture, self.scope))
-            .map_err(|error| error.within("os-release"))?;
-        Ok(release)
+        Ok(Release::parse(&bytes, limits).map_err(|error| error.within("os-release"))?)
     }
 
     /// What the kernel can do, probed at the first call.

@@ -2,6 +2,7 @@
 
 mod report;
 mod sources;
+mod voa;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -22,6 +23,7 @@ pub use report::{
     Verdict, report,
 };
 pub use sources::{Opened, Source, Sources};
+pub use voa::VOA_DIRECTORIES;
 
 /// Where certificates are looked for, inside the root; of two files of one name the first one counts.
 pub const DIRECTORIES: [&str; 4] =
@@ -40,7 +42,7 @@ pub struct Trust {
     pub files: Vec<TrustFile>,
 }
 
-/// A file in a `verity.d` directory.
+/// A file in a `verity.d` directory, or in the VOA hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct TrustFile {

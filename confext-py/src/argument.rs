@@ -24,7 +24,7 @@ use pyo3::types::{PyBytes, PyString};
 use crate::error::{in_image, raise};
 use crate::filter::{FilterArgument, ImageFilter};
 use crate::host::Host;
-use crate::keyring::Keyring;
+use crate::keyring::{Keyring, Voa};
 use crate::policy::PolicyArgument;
 use crate::rule::{Rule, RuleArgument};
 
@@ -147,18 +147,23 @@ pub(crate) struct Pems {
 enum Named {
     Pem(Pem),
     Host(Arc<Root>),
-    Keyring(Source),
+    Source(Source),
 }
 
 impl<'a, 'py> FromPyObject<'a, 'py> for Named {
     type Error = PyErr;
 
     fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
-        match (object.cast::<Host>(), object.cast::<Keyring>()) {
-            (Ok(host), _) => Ok(Self::Host(host.get().host())),
-            (_, Ok(keyring)) => Ok(Self::Keyring(keyring.get().source())),
-            _ => object.extract().map(Self::Pem),
+        if let Ok(host) = object.cast::<Host>() {
+            return Ok(Self::Host(host.get().host()));
         }
+        if let Ok(keyring) = object.cast::<Keyring>() {
+            return Ok(Self::Source(keyring.get().source()));
+        }
+        if let Ok(voa) = object.cast::<Voa>() {
+            return Ok(Self::Source(voa.get().source()));
+        }
+        object.extract().map(Self::Pem)
     }
 }
 
@@ -168,7 +173,7 @@ impl Pems {
         for item in items {
             match item {
                 Named::Pem(pem) => all.pems.push(pem),
-                Named::Keyring(source) => all.sources.push(source),
+                Named::Source(source) => all.sources.push(source),
                 Named::Host(host) => {
                     if all.host.replace(host).is_some() {
                         return Err(PyValueError::new_err("certificates: found several hosts, expected one"));
@@ -227,11 +232,17 @@ impl Trusted {
         now: Time,
         rules: CertificateRules,
     ) -> Result<Option<Arc<dyn Verifier>>, Error> {
-        let sources = self.sources(now, rules)?;
-        let opened = match &self.host {
-            Some(host) => sources.open(host, now)?,
-            None => sources.open(&Root::open("/")?, now)?,
-        };
+        self.verifier_on(&Root::open("/")?, now, rules)
+    }
+
+    /// The same, where this host is meant if none was named.
+    pub(crate) fn verifier_on(
+        &self,
+        host: &Root,
+        now: Time,
+        rules: CertificateRules,
+    ) -> Result<Option<Arc<dyn Verifier>>, Error> {
+        let opened = self.sources(now, rules)?.open(self.host.as_deref().unwrap_or(host), now)?;
         Ok((!opened.is_empty()).then(|| opened.shared()))
     }
 }

@@ -447,7 +447,10 @@ impl Conditions {
                 let certificates = trust::Trust::read(host, now)?.certificates;
                 Trust::Verifier(Arc::new(certificates.rules(rules)))
             }
-            Some(trusted) => trusted.verifier(Time::from(now), rules)?.map_or(Trust::Nobody, Trust::Verifier),
+            Some(trusted) => {
+                let verifier = trusted.verifier_on(host, Time::from(now), rules)?;
+                verifier.map_or(Trust::Nobody, Trust::Verifier)
+            }
         };
         let mut options = match class {
             Some(class) if self.read_settings => Options::for_host(host, class)?,

@@ -1,4 +1,4 @@
-//! `Keyring`: keys of the kernel, in place of certificates.
+//! `Keyring` and `Voa`: keys of the kernel, and certificates of the VOA hierarchy, in place of certificates.
 
 use confext_core::trust::Source;
 use pyo3::prelude::*;
@@ -31,5 +31,33 @@ impl Keyring {
 impl Keyring {
     pub(crate) fn source(&self) -> Source {
         self.name.clone().map_or(Source::Keyrings, |name| Source::Keyring { name })
+    }
+}
+
+/// Certificates for images in the VOA hierarchy of a host, passed where certificates are.
+#[pyclass(frozen, eq, hash, get_all, module = "confext")]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Voa {
+    /// The context they are for.
+    context: String,
+}
+
+#[pymethods]
+impl Voa {
+    /// Those of this context, on the host that is passed with it, else on the running one.
+    #[new]
+    #[pyo3(signature = (context="default".to_owned()), text_signature = "(context='default')")]
+    fn new(context: String) -> Self {
+        Self { context }
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Voa({:?})", self.context)
+    }
+}
+
+impl Voa {
+    pub(crate) fn source(&self) -> Source {
+        Source::Voa { context: self.context.clone() }
     }
 }

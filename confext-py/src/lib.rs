@@ -78,7 +78,7 @@ mod _confext {
     #[pymodule_export]
     use crate::key_rules::{KeyRule, KeyRules};
     #[pymodule_export]
-    use crate::keyring::Keyring;
+    use crate::keyring::{Keyring, Voa};
     #[pymodule_export]
     use crate::layer::{Layer, LayerPartition, Listed, Listing, Rejection};
     #[pymodule_export]
@@ -110,7 +110,7 @@ mod _confext {
     #[pymodule_export]
     use crate::status::{Doubt, Mutable, Status};
     #[pymodule_export]
-    use crate::store::{Published, Pruned, Store, StoredVersion};
+    use crate::store::{Pruned, Published, Store, StoredVersion};
     #[pymodule_export]
     use crate::trust::{
         KernelKey, KernelParameter, TrustAnswer, TrustFile, TrustKernel, TrustKeyring, TrustReport,

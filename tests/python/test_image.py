@@ -251,12 +251,31 @@ def test_a_host_stands_for_the_certificates_it_trusts(
         confext.verify(image, certificates=(host, host))
 
 
+def test_certificates_of_the_voa_hierarchy_count_where_they_are_named(
+    make: Make, vendor: confext.KeyPair, tmp_path: Path
+) -> None:
+    image = make({"etc/a": b"a"})
+    place = tmp_path / "root/usr/share/voa/demo/image/default/x509"
+    place.mkdir(parents=True)
+    (place / "vendor.pem").write_bytes(vendor.certificate)
+    (tmp_path / "root/etc").mkdir()
+    (tmp_path / "root/etc/os-release").write_text("ID=demo\n")
+    host = confext.Host(tmp_path / "root")
+    with pytest.raises(confext.UnverifiedError):
+        confext.verify(image, certificates=host)
+    signer = confext.verify(image, certificates=[host, confext.Voa()]).signer
+    assert signer is not None and signer.source.path == "/usr/share/voa/demo/image/default/x509/vendor.pem"
+    with pytest.raises(confext.UnverifiedError):
+        confext.verify(image, certificates=[host, confext.Voa("other")])
+
+
 def test_a_keyring_that_is_not_there_is_told(make: Make, vendor: confext.KeyPair) -> None:
     image = make({"etc/a": b"a"})
     with pytest.raises(confext.Error) as error:
         confext.verify(image, certificates=[confext.Keyring(".no-such-keyring"), vendor.certificate])
     assert error.value.code == "keyring-missing"
     assert confext.Keyring("a") == confext.Keyring("a") != confext.Keyring()
+    assert confext.Voa() == confext.Voa("default") != confext.Voa("other")
     assert (confext.Keyring().name, repr(confext.Keyring("a"))) == (None, 'Keyring("a")')
 
 

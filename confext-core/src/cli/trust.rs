@@ -30,10 +30,13 @@ pub(super) struct SourceArguments {
     /// What certificates must be like, besides being trusted, like usage=required,chain=issued; see docs/signatures.md.
     #[arg(long, value_name = "RULES", default_value_t, hide_default_value = true)]
     certificate_rules: CertificateRules,
-    /// Whose signatures count: those of the certificates in verity.d of the system, of the keys in the keyrings that the
-    /// kernel's dm-verity uses, or of both, in this order. See docs/trust.md.
+    /// Whose signatures count: those of the certificates in verity.d of the system, of those for images in its VOA hierarchy, of
+    /// the keys in the keyrings that the kernel's dm-verity uses, or of several, in this order. See docs/trust.md.
     #[arg(long, value_name = "SOURCES", value_delimiter = ',', default_value = "certificates")]
     trust: Vec<Named>,
+    /// With --trust voa: the context of the certificates.
+    #[arg(long, value_name = "CONTEXT", default_value = "default")]
+    voa_context: String,
     /// Accepts signatures of the keys in this keyring of the kernel, by its name or number, too. Can be given again.
     #[arg(long, value_name = "KEYRING")]
     trust_keyring: Vec<String>,
@@ -42,6 +45,7 @@ pub(super) struct SourceArguments {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Named {
     Certificates,
+    Voa,
     Keyrings,
 }
 
@@ -72,6 +76,7 @@ impl SourceArguments {
         }
         let named = self.trust.iter().map(|named| match named {
             Named::Certificates => Source::Certificates,
+            Named::Voa => Source::Voa { context: self.voa_context.clone() },
             Named::Keyrings => Source::Keyrings,
         });
         let keyrings = self.trust_keyring.iter().map(|name| Source::Keyring { name: name.clone() });

@@ -26,7 +26,7 @@ pub struct Report {
     pub kernel: Kernel,
     /// Its keyrings, and those that were named.
     pub keyrings: Vec<KeyringReport>,
-    /// The files in the `verity.d` directories of the host.
+    /// The files in the `verity.d` directories of the host, and in the VOA hierarchy where it was named.
     pub files: Vec<TrustFile>,
     /// What would become of an image, where one was asked about.
     pub image: Option<ImageReport>,
@@ -131,7 +131,10 @@ pub enum Verdict {
 /// As [`Trust::read`]; as [`sidecars::open`] for an image that cannot be read. What is wrong with keyrings is in the report.
 pub fn report(host: &Host, sources: &Sources, image: Option<&Path>, now: impl Into<Time>) -> Result<Report> {
     let now = now.into();
-    let files = Trust::read(host, now)?.files;
+    let mut files = Trust::read(host, now)?.files;
+    for context in sources.voa_contexts() {
+        files.extend(Trust::read_voa(host, context, now)?.files);
+    }
     let keyrings = keyrings(sources)?;
     let image = match image {
         Some(path) => Some(look_at(path, &sources.asked(host, now)?)?),

@@ -26,6 +26,11 @@ const FINAL: [&str; 2] = ["key-revoked", "key-blacklisted"];
 pub enum Source {
     /// The certificates in the `verity.d` directories below the root.
     Certificates,
+    /// The certificates for images in the VOA hierarchy below the root: see [`Trust::read_voa`].
+    Voa {
+        /// Of which context: `default` where none in particular is meant.
+        context: String,
+    },
     /// The keyrings of the running kernel that its dm-verity uses: `.secondary_trusted_keys`, `.builtin_trusted_keys`, and
     /// `.dm-verity` when it is sealed.
     Keyrings,
@@ -107,6 +112,10 @@ impl Sources {
         for source in &self.sources {
             members.push(match source {
                 Source::Certificates => Member::Certificates(read()?),
+                Source::Voa { context } => {
+                    let found = Trust::read_voa(host, context, now)?;
+                    Member::Certificates(found.certificates.rules(self.rules))
+                }
                 Source::Keyrings => keyring(of_kernel()?),
                 Source::Keyring { name } => keyring(vec![Keyring::find(name)?]),
             });
@@ -120,6 +129,14 @@ impl Sources {
     pub fn keyrings(&self) -> impl Iterator<Item = &str> {
         self.sources.iter().filter_map(|source| match source {
             Source::Keyring { name } => Some(name.as_str()),
+            _ => None,
+        })
+    }
+
+    /// The contexts of the VOA hierarchy that were named, in their order.
+    pub(super) fn voa_contexts(&self) -> impl Iterator<Item = &str> {
+        self.sources.iter().filter_map(|source| match source {
+            Source::Voa { context } => Some(context.as_str()),
             _ => None,
         })
     }
@@ -141,6 +158,10 @@ impl Sources {
         };
         let chosen = self.sources.contains(&Source::Certificates);
         asked.push(Asked { name: "certificates".into(), chosen, verifier: alone(Source::Certificates) });
+        for context in self.voa_contexts() {
+            let source = Source::Voa { context: context.to_owned() };
+            asked.push(Asked { name: format!("voa {context}"), chosen: true, verifier: alone(source) });
+        }
         let others = self.keyrings().filter(|name| !TRUSTED.contains(name));
         for name in TRUSTED.into_iter().chain(others) {
             let source = Source::Keyring { name: name.to_owned() };
@@ -152,7 +173,7 @@ impl Sources {
     }
 
     fn asks_keyrings(&self) -> bool {
-        self.sources.iter().any(|source| *source != Source::Certificates)
+        self.sources.iter().any(|source| matches!(source, Source::Keyrings | Source::Keyring { .. }))
     }
 }
 

@@ -77,6 +77,8 @@ __all__ = [
     "Plan",
     "Policy",
     "PolicyFinding",
+    "Pruned",
+    "Published",
     "Refusal",
     "Rejection",
     "Repair",
@@ -96,6 +98,8 @@ __all__ = [
     "Stack",
     "Stat",
     "Status",
+    "Store",
+    "StoredVersion",
     "Symlink",
     "Table",
     "Told",
@@ -109,6 +113,7 @@ __all__ = [
     "Unknown",
     "VerityDevice",
     "Veto",
+    "Voa",
     "Work",
     "__version__",
     "build",
@@ -129,7 +134,7 @@ _ImagePath: TypeAlias = str | bytes | PathLike[str] | PathLike[bytes]
 #: A key or certificate: PEM text as bytes, or the path of its file.
 _Pem: TypeAlias = bytes | _Path
 #: Certificates: one, or any number of them. A host stands for those in its `verity.d` directories.
-_Certificates: TypeAlias = _Pem | Host | Keyring | Iterable[_Pem | Host | Keyring]
+_Certificates: TypeAlias = _Pem | Host | Keyring | Voa | Iterable[_Pem | Host | Keyring | Voa]
 #: What owners become: numbers, or ranges of them by what the first becomes.
 _OwnerMap: TypeAlias = Mapping[int, int] | Mapping[range, int] | Mapping[int | range, int]
 #: Called with how many bytes are done and how many there are; what it raises ends the work.
@@ -1621,6 +1626,20 @@ class Keyring:
     #: The keyring's description or number; `None` for those that the kernel's dm-verity uses.
     name: Final[str | None]
     def __new__(cls, name: str | None = None) -> Keyring: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Voa:
+    """Certificates for images in the VOA hierarchy of a host, passed where certificates are.
+
+    They are those of the host that is passed with it, else of the running one; a host that is passed counts with its own
+    `verity.d` certificates, too.
+    """
+
+    #: The context they are for.
+    context: Final[str]
+    def __new__(cls, context: str = "default") -> Voa: ...
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
