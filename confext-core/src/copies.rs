@@ -51,15 +51,21 @@ impl Copies {
         Place { directory: Directory::new(directory, &self.limits).remembering(), mount }
     }
 
+    /// The copy of the mount that a search directory is on. Only for that others wait.
+    fn copy(&self, host: &Host, outer: &Path) -> Option<Arc<OwnedFd>> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(copy) = known.get(outer) {
+            return copy.clone();
+        }
+        let directory = host.open_path(outer, OFlags::DIRECTORY).ok();
+        let copy = directory.and_then(|directory| layer::copy_of_mount(directory.as_fd(), self.class).ok());
+        known.entry(outer.to_owned()).or_insert(copy.map(Arc::new)).clone()
+    }
+
     /// The same directory, looked up in the copy; `None` when it is a mount point, or somewhere else.
     fn inside(&self, host: &Host, path: &Path, opened: BorrowedFd<'_>) -> Option<Place> {
         let (outer, name) = (path.parent()?, path.file_name()?);
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let copy = known.entry(outer.to_owned()).or_insert_with(|| {
-            let outer = host.open_path(outer, OFlags::DIRECTORY).ok()?;
-            layer::copy_of_mount(outer.as_fd(), self.class).ok().map(Arc::new)
-        });
-        let mount = Arc::clone(copy.as_ref()?);
+        let mount = self.copy(host, outer)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
         let resolve = ResolveFlags::NO_SYMLINKS;
         let directory = sys::open_beneath(mount.as_fd(), Path::new(name), flags, resolve).ok()?;

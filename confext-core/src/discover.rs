@@ -25,6 +25,7 @@ use serde::Serialize;
 use crate::directory;
 use crate::error::{Error, Result, hint_of};
 use crate::host::Host;
+use crate::parallel;
 use crate::sys::OFlags;
 
 /// What a candidate is.
@@ -256,9 +257,14 @@ pub fn discover(host: &Host, class: Class) -> Result<Discovery> {
         let listed = list(host, directory)?;
         let state = if listed.is_some() { SearchState::Listed } else { SearchState::Missing };
         searched.push(Searched { path, state });
-        for entry in listed.unwrap_or_default() {
+        let examined = parallel::map(listed.unwrap_or_default(), |entry| {
             let path = directory.join(std::ffi::OsStr::from_bytes(&entry));
-            here.extend(entry::examine(host, class, &path, &entry, &mut refused));
+            let mut refused = Vec::new();
+            (entry::examine(host, class, &path, &entry, &mut refused), refused)
+        });
+        for (found, without_name) in examined {
+            here.extend(found);
+            refused.extend(without_name);
         }
         // Within one directory, the fixed order of endings settles two entries of one name.
         here.sort_by(|a, b| (&a.name, a.rank, &a.entry).cmp(&(&b.name, b.rank, &b.entry)));
