@@ -80,7 +80,7 @@ fn nothing_is_published_that_does_not_check() {
     let refused = |file: &File| {
         scene.store().publish(file, &scene.options("1"), &mut |_| ControlFlow::Continue(())).unwrap_err()
     };
-    assert_eq!(refused(&scene.image("other", "one")).code(), "release-missing");
+    assert_eq!(refused(&scene.image("other", "one")).code(), "release-name");
     // A changed byte anywhere in the data.
     scene.image("app", &"x".repeat(100_000));
     let path = scene.dir.path().join("source.raw");
