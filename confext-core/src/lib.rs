@@ -19,6 +19,8 @@ pub mod sys;
 
 pub mod error;
 
+mod parallel;
+
 pub mod keyring;
 
 mod mapper;
@@ -40,8 +42,6 @@ pub mod attach;
 pub mod layer;
 
 mod copies;
-
-mod parallel;
 
 pub mod exec;
 
