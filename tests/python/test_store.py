@@ -95,8 +95,9 @@ def test_a_version_must_be_for_the_host(
     (root / "etc/os-release").write_text("ID=debian\nVERSION_ID=13\n")
     image = tmp_path / "app.raw"
     source = {"etc/app.conf": b"one"}
-    keys = {"key": vendor.key, "certificate": vendor.certificate}
-    confext.build("app", source=source, output=image, release={"ID": "fedora", "VERSION_ID": "40"}, **keys)
+    release = {"ID": "fedora", "VERSION_ID": "40"}
+    keys = (vendor.key, vendor.certificate)
+    confext.build("app", source=source, output=image, release=release, key=keys[0], certificate=keys[1])
     with pytest.raises(confext.RefusedError):
         store.publish(image, version="1", certificates=vendor.certificate, host=confext.Host(root))
     assert names(store) == []
