@@ -15,6 +15,7 @@
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 use confext_ddi::release::Class;
 use rustix::io::Errno;
@@ -90,7 +91,10 @@ pub(super) fn exchange(
     };
     // Detaching goes through /proc: without it the exchange is not begun.
     fd_path(old.as_fd()).map_err(failed("look up"))?;
-    let detach = || sys::detach(old.as_fd()).or_else(|_| sys::detach(old.as_fd()));
+    let detach = || {
+        let_lookups_end(old.as_fd());
+        sys::detach(old.as_fd()).or_else(|_| sys::detach(old.as_fd()))
+    };
     match way {
         Way::Beneath => {
             sys::move_mount(new, old.as_fd(), c"", Place::Beneath).map_err(failed("move_mount"))?;
@@ -122,6 +126,20 @@ pub(super) fn exchange(
                 failed("move_mount")(error)
             })
         }
+    }
+}
+
+/// How long a lookup may take that began before a mount was changed.
+const LOOKUP: Duration = Duration::from_millis(10);
+
+/// Waits before a stack with mounts below it is detached. The kernel takes those off it at once, so that a lookup that is in the
+/// stack already, and not yet in the mount, would not find the mount any more. A lookup that a change of mounts overtakes is
+/// begun again, once, with locks; only such a one is at risk, and only from the next change. So no change is made for a
+/// while.
+pub(super) fn let_lookups_end(stack: BorrowedFd<'_>) {
+    let below = sys::mount_id(stack).and_then(sys::mounts_below);
+    if !below.is_ok_and(|mounts| mounts.is_empty()) {
+        std::thread::sleep(LOOKUP);
     }
 }
 

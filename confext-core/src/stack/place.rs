@@ -21,7 +21,7 @@ use std::time::Duration;
 use confext_ddi::release::Class;
 
 use super::bare::Parent;
-use super::exchange::{Way, exchange, mount_hidden};
+use super::exchange::{Way, exchange, let_lookups_end, mount_hidden};
 use super::retire::Retired;
 use super::submounts::{self, Difference};
 use super::{Lock, MountPoint, Tree, bare};
@@ -264,6 +264,7 @@ fn move_tree(
 }
 
 fn detach(host: &Host, hierarchy: &str, mount: BorrowedFd<'_>) -> Result<()> {
+    let_lookups_end(mount);
     sys::detach(mount).map_err(|error| Error::os("umount", host.display(Path::new(hierarchy)), error))
 }
 
