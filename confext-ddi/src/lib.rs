@@ -40,6 +40,8 @@ pub mod fstype;
 
 pub mod version;
 
+mod threads;
+
 pub mod verity;
 
 pub mod signature;

@@ -12,6 +12,7 @@ const AHEAD: usize = 16;
 
 /// As many threads as this process computes with.
 pub(crate) fn default_threads() -> NonZeroUsize {
+    crate::threads::ready();
     NonZeroUsize::new(rayon::current_num_threads()).unwrap_or(NonZeroUsize::MIN)
 }
 
@@ -36,9 +37,10 @@ pub(crate) fn in_order<T: Send, U: Send>(
         // Moved in: the threads end when it is gone.
         let give = give;
         let (put, get) = mpsc::channel();
+        let mut started: usize = 0;
         for _ in 0..threads.get() {
             let (put, take, ended, work) = (put.clone(), &take, &ended, &work);
-            scope.spawn(move || {
+            let thread = std::thread::Builder::new().spawn_scoped(scope, move || {
                 while let Some((number, job)) = next(take) {
                     if ended.load(Ordering::Relaxed) {
                         continue;
@@ -50,6 +52,14 @@ pub(crate) fn in_order<T: Send, U: Send>(
                     }
                 }
             });
+            if thread.is_err() {
+                break;
+            }
+            started = started.saturating_add(1);
+        }
+        if started == 0 {
+            // No thread can be had: this one does all of it.
+            return jobs.into_iter().try_for_each(|job| each(work(job)));
         }
         let handed_on = hand_on(most, jobs, &give, &get, &mut each);
         ended.store(true, Ordering::Relaxed);

@@ -55,6 +55,7 @@ impl<'o, W: Write + Seek + Send> Hashed<'o, W> {
         }
         let Self { out, data, hash, tree, part, written, .. } = self;
         let start = data.start().saturating_add(*written);
+        crate::threads::ready();
         let (wrote, leaves) = rayon::join(
             || out.write_all(part).map_err(|error| Error::from(error).at_offset(start)),
             || tree.leaves_of(part),

@@ -255,6 +255,7 @@ impl<D: ReadAt, H: ReadAt> Check<'_, D, H> {
             return self.data(vec![Task { first: 0, count: 1, leaf: None }], &[]);
         };
         let end = first.saturating_add(count).min(level.blocks);
+        crate::threads::ready();
         let hashes: Vec<Hash> = (first..end)
             .into_par_iter()
             .map(|block| self.hash_block(Key { level: 0, block }))
@@ -285,6 +286,7 @@ impl<D: ReadAt, H: ReadAt> Check<'_, D, H> {
     /// Checks data, and notes it in order with what cannot be checked.
     fn data(&mut self, tasks: Vec<Task>, unchecked: &[(u64, u64)]) -> Result<()> {
         let wrong = |(buf, slots): &mut (Vec<u8>, Vec<u8>), task: &Task| self.wrong(task, buf, slots);
+        crate::threads::ready();
         let lists: Vec<Vec<Wrong>> =
             tasks.par_iter().map_init(|| (Vec::new(), Vec::new()), wrong).collect::<Result<_>>()?;
         let block_bytes = u64_of(self.reader.geometry().data_block_bytes());

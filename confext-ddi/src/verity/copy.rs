@@ -61,6 +61,7 @@ fn in_parts(
     let (next, failed) = (AtomicU64::new(0), Mutex::new(None::<(u64, Error)>));
     let lock = || failed.lock().unwrap_or_else(PoisonError::into_inner);
     let take = || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|part| *part < parts && lock().is_none());
+    crate::threads::ready();
     rayon::broadcast(|_| {
         let mut buf = vec![0; part_bytes];
         while let Some(part) = take() {

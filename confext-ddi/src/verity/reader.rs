@@ -271,6 +271,7 @@ impl<D: ReadAt, H: ReadAt> Reader<D, H> {
             if blocks.len() <= task_bytes {
                 return wrong((0, blocks));
             }
+            crate::threads::ready();
             blocks.par_chunks(task_bytes).enumerate().find_map_first(wrong)
         })
     }

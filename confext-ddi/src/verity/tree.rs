@@ -192,6 +192,7 @@ impl<'g> Growing<'g> {
         }
         let mut digests = vec![0; count.saturating_mul(slot_bytes)];
         let run = TASK_BYTES.checked_div(block_bytes).unwrap_or(0).max(1);
+        crate::threads::ready();
         let (hasher, runs) = (&self.hasher, blocks.par_chunks(run.saturating_mul(block_bytes)));
         runs.zip(digests.par_chunks_mut(run.saturating_mul(slot_bytes)))
             .for_each(|(blocks, slots)| hasher.digest_all(blocks, block_bytes, slots, slot_bytes));
@@ -293,6 +294,7 @@ fn hash_leaves(
             slots.map(|(task, slots)| (block.saturating_add(u64_of(task.saturating_mul(per_task))), slots)),
         );
     }
+    crate::threads::ready();
     // One list, not lists in a list: of those each would begin with a buffer of its own.
     tasks.into_par_iter().try_for_each_init(Vec::new, |buf, (block, slots)| {
         let room = slots.len().checked_div(slot_bytes).unwrap_or(0);

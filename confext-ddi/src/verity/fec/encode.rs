@@ -67,6 +67,7 @@ fn encode_rounds<D: ReadAt + ?Sized, H: ReadAt + ?Sized>(
             rows.chunks_exact(row_bytes).filter_map(|row| row.get(start..start.saturating_add(width)));
         interleave(&code.encode(blocks, width), width)
     };
+    crate::threads::ready();
     Ok((0..rounds).into_par_iter().map(of_round).collect())
 }
 

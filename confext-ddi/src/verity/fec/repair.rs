@@ -183,6 +183,7 @@ where
                     };
                     (!self.is_right(block, expected)).then_some(number)
                 };
+                crate::threads::ready();
                 let wrong: Vec<u64> =
                     run.par_chunks_exact(block_bytes).enumerate().filter_map(is_wrong).collect();
                 for block in wrong {
