@@ -113,7 +113,7 @@ fn best(path: &Path, filter: &Filter) -> Result<Option<Pick>> {
 }
 
 /// What an entry is once links are followed: as the listing says, if that is enough to know it.
-fn listed_kind(directory: BorrowedFd<'_>, name: &CStr, listed: FileType) -> EntryKind {
+pub(crate) fn listed_kind(directory: BorrowedFd<'_>, name: &CStr, listed: FileType) -> EntryKind {
     match listed {
         FileType::Symlink | FileType::Unknown => rustix::fs::statat(directory, name, AtFlags::empty())
             .map_or(EntryKind::Dangling, |found| entry_kind(FileType::from_raw_mode(found.st_mode))),

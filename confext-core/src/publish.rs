@@ -3,6 +3,7 @@
 mod place;
 
 use std::collections::BTreeSet;
+use std::ffi::CString;
 use std::fs::File;
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
@@ -13,23 +14,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use confext_ddi::dps::Architecture;
-use confext_ddi::error::Refused;
 use confext_ddi::image::{self, Image};
 use confext_ddi::limits::Limits;
-use confext_ddi::policy::{Data, Evidence, KeyRules, Policy};
-use confext_ddi::read::ReadAt;
+use confext_ddi::policy::{Evidence, KeyRules, Policy};
 use confext_ddi::release::{self, Class, Strictness};
 use confext_ddi::signature::Verifier;
 pub use confext_ddi::verity::Progress;
 use confext_ddi::version;
-use confext_ddi::vpick::{self, Accept, ArchitectureRule, Choice, EntryKind, Pick, Tries, VersionedImage};
-use rustix::fs::{AtFlags, FileType};
+use confext_ddi::vpick::{self, Accept, ArchitectureRule, Choice, Filter, Pick, Tries, VersionedImage};
+use rustix::fs::AtFlags;
 use serde::Serialize;
 
 use crate::directory;
 use crate::error::{Error, Result};
 use crate::host::Host;
-use crate::pick::entry_kind;
+use crate::pick::listed_kind;
 use crate::state::{self, HierarchyState};
 use crate::sys::{Mode, OFlags};
 use place::{Lock, Partial};
@@ -184,21 +183,17 @@ impl Store {
     ///
     /// `os`.
     pub fn choice(&self) -> Result<Choice> {
+        self.choose(&self.wanted.filter)
+    }
+
+    fn choose(&self, filter: &Filter) -> Result<Choice> {
         let listed = directory::listing(self.directory.as_fd())
             .map_err(|errno| Error::os("list", self.path.display().to_string(), errno))?;
-        let entries = listed.into_iter().map(|(name, listed)| {
-            let kind = match listed {
-                FileType::Symlink | FileType::Unknown => {
-                    rustix::fs::statat(&self.directory, &name[..], AtFlags::empty())
-                        .map_or(EntryKind::Dangling, |found| {
-                            entry_kind(FileType::from_raw_mode(found.st_mode))
-                        })
-                }
-                known => entry_kind(known),
-            };
-            vpick::Entry { name, kind }
+        let entries = listed.into_iter().filter_map(|(name, listed)| {
+            let text = CString::new(name.as_slice()).ok()?;
+            Some(vpick::Entry { kind: listed_kind(self.directory.as_fd(), &text, listed), name })
         });
-        Ok(vpick::choose(entries, std::slice::from_ref(&self.wanted.filter)))
+        Ok(vpick::choose(entries, std::slice::from_ref(filter)))
     }
 
     /// All versions that fit, best first: the first one is used.
@@ -346,10 +341,7 @@ impl Store {
                 .map_err(in_image)?,
             None => admitted,
         };
-        match admitted.data() {
-            Data::Checked(data) => data.copy(|_, _| Ok(()), &mut *progress).map_err(in_image)?,
-            Data::Unchecked(data) => read_all(data, progress).map_err(in_image)?,
-        }
+        admitted.data().read_whole(&mut *progress).map_err(in_image)?;
         let files = admitted.file_system(&options.limits).map_err(in_image)?;
         let found = release::find(
             files.as_ref(),
@@ -388,11 +380,14 @@ impl Store {
 
     /// The best entry of a version; with an architecture, only of that.
     fn of_version(&self, version: &str, architecture: Option<Architecture>) -> Result<Option<Pick>> {
-        let Choice { chosen, outranked, .. } = self.choice()?;
-        let fits = |pick: &Pick| {
-            pick.version == version && (architecture.is_none() || pick.architecture == architecture)
+        // One for another machine is there as well.
+        let filter = match architecture {
+            Some(architecture) => {
+                self.wanted.filter.clone().architecture(ArchitectureRule::Only(architecture))
+            }
+            None => self.wanted.filter.clone(),
         };
-        Ok(chosen.into_iter().chain(outranked).find(fits))
+        Ok(self.choose(&filter.version(version))?.chosen)
     }
 
     fn same_bytes(&self, name: &[u8], copy: &File) -> Result<bool> {
@@ -467,26 +462,6 @@ pub fn in_use(host: &Host) -> Result<BTreeSet<(u64, u64)>> {
         }
     }
     Ok(used)
-}
-
-/// How much is read at a time.
-const READ_BYTES: usize = 1 << 20;
-
-/// Reads everything once, where nothing can be checked: it is there at least.
-fn read_all(data: &impl ReadAt, progress: &mut Report<'_>) -> confext_ddi::Result<()> {
-    let total_bytes = data.size_bytes()?;
-    let mut buffer = vec![0; READ_BYTES];
-    let mut done_bytes: u64 = 0;
-    while done_bytes < total_bytes {
-        let count = usize::try_from(total_bytes.saturating_sub(done_bytes)).unwrap_or(usize::MAX);
-        let chunk = buffer.get_mut(..count.min(READ_BYTES)).unwrap_or_default();
-        data.read_exact_at(done_bytes, chunk)?;
-        done_bytes = done_bytes.saturating_add(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
-        if progress(Progress { done_bytes, total_bytes }).is_break() {
-            return Err(Refused::Cancelled { done: done_bytes, total: total_bytes }.into());
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -491,4 +491,25 @@ fn at(host: &Host, hierarchy: &str, error: io::Error) -> Error {
 }
 
 #[cfg(test)]
+pub(crate) mod sample {
+    use super::*;
+
+    /// A confext image under a hash tree whose root hash is made of this byte.
+    pub(crate) fn layer(name: &str, hash: u8) -> Layer {
+        let root_hash = RootHash::from_bytes([hash; 32]);
+        Layer {
+            name: name.into(),
+            path: format!("/run/confexts/{name}.raw"),
+            kind: Kind::Raw,
+            version: None,
+            identity: Identity::RootHash { root_hash },
+            checked: Checked::Verity { root_hash },
+            partition: None,
+            hierarchies: vec!["etc".into()],
+            attached: None,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests;

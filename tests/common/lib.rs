@@ -4,6 +4,7 @@ pub mod beside;
 pub mod fat;
 pub mod faults;
 pub mod images;
+pub mod machine;
 pub mod namespace;
 pub mod peer;
 #[path = "../../fuzz/src/reseal.rs"]

@@ -66,13 +66,33 @@ fn every_kernel() -> bool {
 
 /// Whether one failed.
 fn run_cases<const N: usize>(cases: [(&str, fn()); N]) -> bool {
-    let mut failed = false;
+    let mut tally = Tally::default();
     for (name, case) in cases {
-        let verdict = std::panic::catch_unwind(|| isolated(case));
-        failed |= verdict.is_err();
+        tally.run(name, || isolated(case));
+    }
+    tally.any_failed()
+}
+
+/// How many cases were run, and how many were right.
+#[derive(Default)]
+struct Tally {
+    count: usize,
+    right: usize,
+}
+
+impl Tally {
+    fn run(&mut self, name: &str, case: impl FnOnce()) {
+        let verdict = std::panic::catch_unwind(std::panic::AssertUnwindSafe(case));
+        self.count += 1;
+        self.right += usize::from(verdict.is_ok());
         println!("{name}: {}", if verdict.is_ok() { "ok" } else { "FAILED" });
     }
-    failed
+
+    /// Says the sum, last of all.
+    fn any_failed(&self) -> bool {
+        println!("vm-guest: {} of {} cases right", self.right, self.count);
+        self.right != self.count
+    }
 }
 
 /// What cannot be had is said, and nothing weaker takes its place than what was checked.

@@ -26,11 +26,7 @@ fn peer_ok(dir: &Path, command: &[&str]) {
 
 /// `tests/vm/run.sh` with its arguments: exit status, stdout.
 fn machine(dir: &Path, arguments: &[&str]) -> (Option<i32>, String) {
-    let output = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/vm/run.sh"))
-        .args(arguments)
-        .current_dir(dir)
-        .output()
-        .expect("vm/run.sh starts");
+    let output = confext_tests::machine::boot(dir, &[], arguments);
     let text = String::from_utf8(output.stdout).expect("the guest prints UTF-8");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(!matches!(output.status.code(), None | Some(124 | 125)), "the machine itself failed: {errors}");

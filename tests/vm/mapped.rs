@@ -2,30 +2,23 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use confext_ddi::release::Class;
+use confext_tests::machine;
 use confext_tests::peer::{Place, Protect};
 
 /// Runs `vm-mapper` with these arguments in a machine.
 fn machine(dir: &Path, options: &[&str], arguments: &[&str]) -> Output {
     let script = "RUST_BACKTRACE=0 exec ./vm-mapper \"$@\"\n";
     fs::write(dir.join("script"), script).expect("a script");
-    Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/vm/run.sh"))
-        .args(["--program", env!("CARGO_BIN_EXE_vm-mapper")])
-        .args(options)
-        .arg("script")
-        .args(arguments)
-        .current_dir(dir)
-        .output()
-        .expect("vm/run.sh starts")
+    let program = ["--program", env!("CARGO_BIN_EXE_vm-mapper")];
+    machine::boot(dir, &[&program, options].concat(), &[&["script"], arguments].concat())
 }
 
 /// All `count` cases were run, and each was right.
 fn all_right(output: &Output, count: usize) {
-    let text = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{text}\n{errors}");
+    let text = machine::succeeded(output);
     assert!(text.ends_with(&format!("\nvm-mapper: {count} of {count} cases right\n")), "{text}");
 }
 

@@ -24,7 +24,7 @@ use confext_ddi::signature::{Certificate, KeyPair, Time, TrustSource};
 use confext_tests::root::{Root, key};
 use confext_tests::sweep::isolated;
 
-use super::always;
+use super::{Tally, always};
 
 /// The cases, and the signers they are about.
 pub fn run() -> bool {
@@ -39,22 +39,20 @@ pub fn run() -> bool {
         ("the same verdicts as systemd", verdicts),
         ("a failure in the middle", failure),
     ];
-    let mut failed = false;
+    let mut tally = Tally::default();
     let mut tried = |name, case: &dyn Fn()| {
         let before = Left::look();
-        let verdict = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        tally.run(name, || {
             case();
             before.assert_same();
-        }));
-        failed |= verdict.is_err();
-        println!("{name}: {}", if verdict.is_ok() { "ok" } else { "FAILED" });
+        });
     };
     for (name, case) in cases {
         tried(name, &|| isolated(|| case(&signers)));
     }
     // systemd mounts by propagation, so that a namespace of our own would see nothing of it.
     tried("beside systemd", &|| beside_systemd(&signers));
-    failed
+    tally.any_failed()
 }
 
 struct Signers {

@@ -7,7 +7,7 @@ use clap::Args;
 use confext_ddi::policy::{Checked, Data, Evidence};
 use confext_ddi::read::ReadAt;
 use confext_ddi::signature::Time;
-use confext_ddi::verity::Report;
+use confext_ddi::verity::{Progress as Reading, Report};
 use serde::Serialize;
 
 use super::failure::Failure;
@@ -27,15 +27,19 @@ pub(super) struct Arguments {
 
 /// How many ranges of damaged blocks are listed.
 const LISTED: usize = 1000;
-/// How much is read at a time.
-const READ_BYTES: usize = 1 << 20;
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
     let admitted = arguments.image.admit()?;
     let mut progress = Progress::new("checking", output);
     let read = match admitted.data() {
         Data::Checked(data) => check_all(data, &mut progress),
-        Data::Unchecked(data) => read_all(data, &mut progress).map(|bytes| (bytes, None)),
+        data @ Data::Unchecked(_) => {
+            let tell = |at: Reading| {
+                progress.show(at.done_bytes, at.total_bytes);
+                ControlFlow::Continue(())
+            };
+            data.read_whole(tell).map(|bytes| (bytes, None))
+        }
     };
     progress.finish();
     let (checked_bytes, damage) = read.map_err(|error| arguments.image.fault(error))?;
@@ -61,21 +65,6 @@ fn check_all<R: ReadAt>(
     })?;
     let fault = data.fault(&report);
     Ok((data.size_bytes()?, fault.map(|error| (report, error))))
-}
-
-/// Reads everything once. Returns how many bytes there are.
-fn read_all(data: &impl ReadAt, progress: &mut Progress) -> confext_ddi::Result<u64> {
-    let total_bytes = data.size_bytes()?;
-    let mut buffer = vec![0; READ_BYTES];
-    let mut done_bytes: u64 = 0;
-    while done_bytes < total_bytes {
-        let count = usize::try_from(total_bytes.saturating_sub(done_bytes)).unwrap_or(usize::MAX);
-        let chunk = buffer.get_mut(..count.min(READ_BYTES)).unwrap_or_default();
-        data.read_exact_at(done_bytes, chunk)?;
-        done_bytes = done_bytes.saturating_add(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
-        progress.show(done_bytes, total_bytes);
-    }
-    Ok(total_bytes)
 }
 
 #[derive(Serialize)]

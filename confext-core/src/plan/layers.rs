@@ -84,24 +84,7 @@ pub(crate) fn compare<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::discover::Kind;
-    use crate::state::{Checked, Identity};
-    use confext_ddi::RootHash;
-
-    fn layer(name: &str, hash: u8) -> Layer {
-        let root_hash = RootHash::from_bytes([hash; 32]);
-        Layer {
-            name: name.into(),
-            path: format!("/run/confexts/{name}.raw"),
-            kind: Kind::Raw,
-            version: None,
-            identity: Identity::RootHash { root_hash },
-            checked: Checked::Verity { root_hash },
-            partition: None,
-            hierarchies: Vec::new(),
-            attached: None,
-        }
-    }
+    use crate::state::sample::layer;
 
     #[test]
     fn each_extension_has_one_fate() {

@@ -21,12 +21,17 @@ impl Scene {
     }
 
     fn image(&self, name: &str, content: &str) -> File {
+        self.image_for(Architecture::of_build().unwrap(), name, content)
+    }
+
+    fn image_for(&self, architecture: Architecture, name: &str, content: &str) -> File {
         let mut tree = Tree::new();
         tree.add_file("etc/app.conf", content.as_bytes(), Meta::new(0o644)).unwrap();
         let path = self.dir.path().join("source.raw");
         Builder::new(Class::Confext, name)
             .tree(tree)
             .release(ReleaseFields::any())
+            .architecture(architecture)
             .replace_file()
             .build_file(&path, Some(&self.key))
             .unwrap();
@@ -40,7 +45,9 @@ impl Scene {
     }
 
     fn publish(&self, content: &str, options: &Options) -> Result<Published> {
-        self.store().publish(&self.image("app", content), options, &mut |_| ControlFlow::Continue(()))
+        let architecture = options.architecture.or_else(Architecture::of_build).unwrap();
+        let image = self.image_for(architecture, "app", content);
+        self.store().publish(&image, options, &mut |_| ControlFlow::Continue(()))
     }
 
     fn names(&self) -> Vec<String> {
@@ -50,6 +57,11 @@ impl Scene {
         names.sort();
         names
     }
+}
+
+fn foreign() -> Architecture {
+    let native = Architecture::of_build();
+    if native == Some(Architecture::Arm64) { Architecture::Riscv64 } else { Architecture::Arm64 }
 }
 
 #[test]
@@ -65,6 +77,11 @@ fn a_version_is_published_once_and_whole() {
     let options = Options { tries: Some(3), ..scene.options("2") };
     scene.publish("two", &options).unwrap();
     assert_eq!(scene.names(), ["app_1.raw", "app_2+3-0.raw"]);
+    // For another machine, which is not chosen here.
+    let foreign = Options { architecture: Some(foreign()), ..scene.options("2") };
+    assert!(!scene.publish("two", &foreign).unwrap().was_there);
+    assert!(scene.publish("two", &foreign).unwrap().was_there);
+    std::fs::remove_file(scene.publish("two", &foreign).unwrap().version.path).unwrap();
     // The same version under other counters is the same version.
     assert_eq!(scene.publish("three", &scene.options("2")).unwrap_err().code(), "version-exists");
     assert_eq!(scene.store().versions().unwrap()[0].version, "2");

@@ -116,26 +116,11 @@ fn compare(found: &[Layer], wanted: &[Layer], changes: &mut Vec<Change>) {
 mod tests {
     use super::*;
     use crate::attach::{CheckedBy, Mapped, Reads, Reason, Way};
-    use crate::discover::Kind;
     use crate::dmverity::Checks;
-    use crate::state::{Checked, FORMAT, Identity, Mutable, SignedBy};
+    use crate::state::sample::layer;
+    use crate::state::{Checked, FORMAT, Mutable, SignedBy};
     use confext_ddi::RootHash;
     use confext_ddi::signature::TrustSource;
-
-    fn layer(name: &str, hash: u8) -> Layer {
-        let root_hash = RootHash::from_bytes([hash; 32]);
-        Layer {
-            name: name.into(),
-            path: format!("/run/confexts/{name}.raw"),
-            kind: Kind::Raw,
-            version: None,
-            identity: Identity::RootHash { root_hash },
-            checked: Checked::Verity { root_hash },
-            partition: None,
-            hierarchies: vec!["etc".into()],
-            attached: None,
-        }
-    }
 
     fn record(layers: Vec<Layer>) -> Record {
         Record {

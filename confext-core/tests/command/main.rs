@@ -21,3 +21,4 @@ mod partition;
 mod policy;
 mod sign;
 mod text;
+mod trust_and_store;

@@ -3,7 +3,7 @@
 use super::Protection;
 use crate::digest::RootHash;
 use crate::dps::Designator;
-use crate::error::{Error, Result, Unsupported};
+use crate::error::{Error, Refused, Result, Unsupported};
 use crate::fs::{self, FileSystem};
 use crate::fstype;
 use crate::image::{Image, Partition};
@@ -75,6 +75,37 @@ pub enum Data<R: ReadAt> {
     Checked(Checked<R>),
     /// As they are: the policy allows it.
     Unchecked(Window<Arc<R>>),
+}
+
+/// How much is read at a time where nothing is checked.
+const READ_BYTES: usize = 1 << 20;
+
+impl<R: ReadAt> Data<R> {
+    /// Reads everything once: checked, on all processors, or where there is nothing to check by, as it is. Returns how many
+    /// bytes there are.
+    ///
+    /// # Errors
+    ///
+    /// As [`verity::copy_in_parts`]; `cancelled` when `progress` said so.
+    pub fn read_whole(&self, mut progress: impl FnMut(verity::Progress) -> ControlFlow<()>) -> Result<u64> {
+        let total_bytes = self.size_bytes()?;
+        let data = match self {
+            Self::Checked(data) => return data.copy(|_, _| Ok(()), progress).map(|()| total_bytes),
+            Self::Unchecked(data) => data,
+        };
+        let mut buffer = vec![0; READ_BYTES];
+        let mut done_bytes: u64 = 0;
+        while done_bytes < total_bytes {
+            let count = usize::try_from(total_bytes.saturating_sub(done_bytes)).unwrap_or(usize::MAX);
+            let chunk = buffer.get_mut(..count.min(READ_BYTES)).unwrap_or_default();
+            data.read_exact_at(done_bytes, chunk)?;
+            done_bytes = done_bytes.saturating_add(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
+            if progress(verity::Progress { done_bytes, total_bytes }).is_break() {
+                return Err(Refused::Cancelled { done: done_bytes, total: total_bytes }.into());
+            }
+        }
+        Ok(total_bytes)
+    }
 }
 
 impl<R: ReadAt> ReadAt for Data<R> {
