@@ -12,7 +12,7 @@ if [[ $(id -u) == 0 ]]; then
 else
     CACHE=${CONFEXT_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/confext-tests}
 fi
-PEER_ROOT=$CACHE/sid-2      # Debian unstable: systemd 262 or later, and a kernel for the virtual machine
+PEER_ROOT=$CACHE/sid-3      # Debian unstable: systemd 262 or later, and a kernel for the virtual machine
 STABLE_ROOT=$CACHE/trixie-2 # Debian 13: systemd 257
 KERNELS=$CACHE/kernels-1    # Older kernels for the virtual machine, each a directory named by its series
 VENV=$CACHE/venv-1          # Python tools: maturin, pytest, hypothesis, mypy

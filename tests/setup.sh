@@ -34,6 +34,10 @@ PEER_PACKAGES=(
     fdisk gdisk util-linux openssl attr acl
     busybox-static kmod keyutils xz-utils    # what the virtual machine is made of
 )
+# In Debian unstable only.
+SERVICE_PACKAGES=(
+    nginx # a service that people use, for tests of rollouts
+)
 
 # The kernel series and the suite it is in.
 OLD_KERNELS=(6.12=trixie 6.1=bookworm)
@@ -249,6 +253,8 @@ make_peer() {
     partial=$(mktemp -d "$CACHE/.$suite.XXXXXX")
     chmod 755 "$partial"
     say "peer: making $root from $source"
+    local packages=("${PEER_PACKAGES[@]}")
+    [[ $suite != sid ]] || packages+=("${SERVICE_PACKAGES[@]}")
     # An own mount namespace: /proc of the new root must not outlive us, however we end.
     # shellcheck disable=SC2016 # expanded by the inner shell
     http_proxy=${http_proxy:-$proxy} unshare --mount --propagation private bash -euo pipefail -c '
@@ -271,7 +277,7 @@ make_peer() {
         rm -rf "$root"/var/lib/apt/lists/* "$root/usr/sbin/policy-rc.d"
         # dpkg makes a machine ID; each run in the peer makes its own.
         : >"$root/etc/machine-id"
-    ' bash "$suite" "$partial" "$source" "${PEER_PACKAGES[@]}" >&2
+    ' bash "$suite" "$partial" "$source" "${packages[@]}" >&2
     check_peer "$suite" "$partial" "$version"
     peer_versions "$partial" >"$partial/etc/confext-peer"
     mv -T "$partial" "$root"
@@ -285,6 +291,7 @@ check_peer() {
         veritysetup mkfs.erofs fsck.erofs dump.erofs mksquashfs sgdisk sfdisk openssl busybox keyctl dbus-daemon; do
         chroot "$root" sh -c "command -v $program" >/dev/null || die "peer: Debian $suite did not bring $program"
     done
+    [[ $suite != sid || -x $root/usr/sbin/nginx ]] || die "peer: Debian $suite did not bring nginx"
     version=$(chroot "$root" systemd-repart --version | awk 'NR == 1 { print $2 }')
     ((version >= wanted)) || die "peer: needs systemd $wanted or later, Debian $suite has $version"
 }
