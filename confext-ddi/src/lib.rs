@@ -72,6 +72,8 @@ pub mod policy;
 
 pub mod settings;
 
+pub mod unit;
+
 pub mod build;
 
 pub mod parity;

@@ -6,7 +6,8 @@ use crate::error::{Corrupt, Error, LimitExceeded, Lookup, Refused, Result, Resul
 use crate::fs::{self, FileSystem, FileType};
 
 /// Which release files are taken when there is none of the image's name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Strictness {
     /// One named after the image without its version, or one that says it goes with any image name.
     #[default]
