@@ -58,8 +58,18 @@ pub enum Ability {
 pub struct Host {
     root: OwnedFd,
     path: PathBuf,
+    reach: Reach,
     scope: Scope,
     capabilities: OnceLock<Capabilities>,
+}
+
+/// What leads to a root directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// Its path, in the file tree of this process.
+    Path,
+    /// Only its descriptor: it may be in another mount namespace, or in none.
+    Descriptor,
 }
 
 impl Host {
@@ -75,13 +85,37 @@ impl Host {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root =
             rustix::fs::open(&path, flags, sys::Mode::empty()).map_err(|errno| failed(errno.into()))?;
+        Ok(Self::new(root, path, Reach::Path))
+    }
+
+    /// A root directory that is given as a descriptor: that of another process, or a mounted image. `path` is only what
+    /// messages call it.
+    ///
+    /// What is in it can be found, read and planned with. What goes by the path of a root directory, or asks the kernel
+    /// about its mounts, ends with `missing-capability`: nothing can be merged into it, and what is under a stack that is
+    /// merged in it cannot be seen.
+    ///
+    /// # Errors
+    ///
+    /// `os` when it is no directory.
+    pub fn of_root(root: OwnedFd, path: impl Into<PathBuf>) -> Result<Self> {
+        let path = path.into();
+        let failed = |source: std::io::Error| Error::os("look at", path.display().to_string(), source);
+        let stat = rustix::fs::fstat(&root).map_err(|errno| failed(errno.into()))?;
+        if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::Directory {
+            return Err(failed(Errno::NOTDIR.into()));
+        }
+        Ok(Self::new(root, path, Reach::Descriptor))
+    }
+
+    fn new(root: OwnedFd, path: PathBuf, reach: Reach) -> Self {
         let initrd =
             sys::open_path(root.as_fd(), "etc/initrd-release", OFlags::empty(), ResolveFlags::empty());
         let scope = if initrd.is_ok() { Scope::Initrd } else { Scope::System };
-        Ok(Self { root, path, scope, capabilities: OnceLock::new() })
+        Self { root, path, reach, scope, capabilities: OnceLock::new() }
     }
 
-    /// Where the root directory is, for messages.
+    /// Where the root directory is; of one that was given as a descriptor, what messages call it.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -177,8 +211,47 @@ impl Host {
     /// Where an opened file is inside the root, links resolved; `None` when it is outside or was removed.
     pub(crate) fn path_of(&self, fd: BorrowedFd<'_>) -> Option<PathBuf> {
         let outside = fd_path(fd).ok()?;
-        outside.strip_prefix(&self.path).ok().map(Path::to_path_buf)
+        match self.reach {
+            Reach::Path => outside.strip_prefix(&self.path).ok().map(Path::to_path_buf),
+            Reach::Descriptor => self.checked_path_of(fd, &outside),
+        }
     }
+
+    /// Both paths begin where the file tree does that both are in. What was moved out has a path that begins elsewhere, so
+    /// the path counts only if it leads back.
+    fn checked_path_of(&self, fd: BorrowedFd<'_>, outside: &Path) -> Option<PathBuf> {
+        let inside = outside.strip_prefix(fd_path(self.root()).ok()?).ok()?;
+        let flags = ResolveFlags::NO_SYMLINKS;
+        let found = sys::open_path(self.root(), self::inside(inside), OFlags::NOFOLLOW, flags).ok()?;
+        (identity(found.as_fd())? == identity(fd)?).then(|| inside.to_path_buf())
+    }
+
+    /// The path of the root directory, where it is in the file tree of this process.
+    ///
+    /// # Errors
+    ///
+    /// `missing-capability`: `what` needs it.
+    pub(crate) fn reachable(&self, what: &'static str) -> Result<&Path> {
+        match self.reach {
+            Reach::Path => Ok(&self.path),
+            Reach::Descriptor => {
+                let why = format!("no path of this process leads to the root {}", self.path.display());
+                Err(Error::Missing { what, why })
+            }
+        }
+    }
+
+    /// Whether it is the root directory of this process.
+    pub(crate) fn is_own(&self) -> bool {
+        self.reach == Reach::Path && self.path == Path::new("/")
+    }
+}
+
+/// Device, inode and mount.
+fn identity(fd: BorrowedFd<'_>) -> Option<(u32, u32, u64, u64)> {
+    let mask = sys::StatxFlags::INO | sys::StatxFlags::MNT_ID;
+    let stat = sys::statx(fd, c"", sys::AtFlags::EMPTY_PATH, mask).ok()?;
+    Some((stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino, stat.stx_mnt_id))
 }
 
 /// What `/proc` says of a file descriptor.
@@ -335,12 +408,52 @@ mod tests {
         std::fs::create_dir(dir.path().join("etc")).unwrap();
         std::fs::write(dir.path().join("etc/real"), b"12345").unwrap();
         std::os::unix::fs::symlink("/etc/real", dir.path().join("link")).unwrap();
-        let host = Host::open(dir.path()).unwrap();
-        assert_eq!(host.read(Path::new("/link"), "file", 5).unwrap(), b"12345");
-        assert_eq!(host.read(Path::new("/link"), "file", 4).unwrap_err().code(), "limit-bytes");
-        assert_eq!(host.read(Path::new("etc"), "file", 4).unwrap_err().code(), "os");
-        let fd = host.open_path(Path::new("link"), OFlags::empty()).unwrap();
-        assert_eq!(host.path_of(fd.as_fd()).unwrap(), Path::new("etc/real"));
-        assert!(host.open_path(Path::new("/"), OFlags::DIRECTORY).is_ok());
+        let root = std::fs::File::open(dir.path()).unwrap();
+        for host in [Host::open(dir.path()).unwrap(), Host::of_root(root.into(), "/proc/1/root").unwrap()] {
+            assert_eq!(host.read(Path::new("/link"), "file", 5).unwrap(), b"12345");
+            assert_eq!(host.read(Path::new("/link"), "file", 4).unwrap_err().code(), "limit-bytes");
+            assert_eq!(host.read(Path::new("etc"), "file", 4).unwrap_err().code(), "os");
+            let fd = host.open_path(Path::new("link"), OFlags::empty()).unwrap();
+            assert_eq!(host.path_of(fd.as_fd()).unwrap(), Path::new("etc/real"));
+            assert!(host.open_path(Path::new("/"), OFlags::DIRECTORY).is_ok());
+            assert_eq!(host.path_of(host.root()).unwrap(), Path::new(""));
+        }
+    }
+
+    #[test]
+    fn what_left_a_root_has_no_path_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("root");
+        std::fs::create_dir(&root).unwrap();
+        std::fs::write(root.join("file"), b"").unwrap();
+        let host = Host::of_root(std::fs::File::open(&root).unwrap().into(), "a root").unwrap();
+        let file = host.open_path(Path::new("file"), OFlags::empty()).unwrap();
+        assert_eq!(host.path_of(file.as_fd()).unwrap(), Path::new("file"));
+        std::fs::rename(root.join("file"), dir.path().join("file")).unwrap();
+        assert_eq!(host.path_of(file.as_fd()), None);
+        std::fs::write(root.join("file"), b"").unwrap();
+        std::fs::remove_file(dir.path().join("file")).unwrap();
+        assert_eq!(host.path_of(file.as_fd()), None);
+    }
+
+    #[test]
+    fn a_descriptor_is_not_taken_for_what_its_path_says() {
+        let dir = tempfile::tempdir().unwrap();
+        let host = Host::of_root(std::fs::File::open(dir.path()).unwrap().into(), "/").unwrap();
+        assert!(!host.is_own() && Host::open("/").unwrap().is_own());
+        assert_eq!(host.reachable("a merge").unwrap_err().code(), "missing-capability");
+        let options = crate::Options::default();
+        for class in [release::Class::Confext, release::Class::Sysext] {
+            for result in [
+                crate::merge(&host, class, &options).map(drop),
+                crate::unmerge(&host, class, &options).map(drop),
+                crate::Stack::assemble(&host, class, &options).map(drop),
+            ] {
+                assert_eq!(result.unwrap_err().code(), "missing-capability");
+            }
+        }
+        assert!(std::fs::read_dir(dir.path()).unwrap().next().is_none());
+        let file = std::fs::File::open("/proc/self/exe").unwrap();
+        assert_eq!(Host::of_root(file.into(), "x").unwrap_err().code(), "os");
     }
 }

@@ -79,6 +79,8 @@ pub mod explain;
 
 pub mod trace;
 
+pub mod service;
+
 #[cfg(feature = "cli")]
 pub mod cli;
 

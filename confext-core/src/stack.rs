@@ -254,6 +254,7 @@ impl Stack {
                 (format!("mode {}", options.mutability), "no, import, ephemeral or ephemeral-import");
             return Err(Error::conflict("mutable-private", "a stack of its own", found, expected));
         }
+        host.reachable("a stack over a root directory")?;
         let selection = select(host, class, options)?;
         if selection.extensions.is_empty() && !mutable::acts_alone(host, class, options.mutability)? {
             let found = match selection.refused.len() {

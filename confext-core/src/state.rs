@@ -374,13 +374,16 @@ pub fn status(host: &Host, class: Class) -> Result<Vec<Status>> {
         let state = match look(host, class, hierarchy)? {
             Current::Missing => HierarchyState::Missing,
             Current::Bare(_) => HierarchyState::Bare,
-            Current::Merged(merged) => HierarchyState::Merged {
-                doubts: cross_check(&merged, class)
-                    .map_err(|error| Error::os("ask about the mount of", *hierarchy, error))?,
-                extensions: merged.names,
-                since: merged.since,
-                record: merged.record.map(Box::new),
-            },
+            Current::Merged(merged) => {
+                host.reachable("the mount of a stack")?;
+                HierarchyState::Merged {
+                    doubts: cross_check(&merged, class)
+                        .map_err(|error| Error::os("ask about the mount of", *hierarchy, error))?,
+                    extensions: merged.names,
+                    since: merged.since,
+                    record: merged.record.map(Box::new),
+                }
+            }
         };
         Ok(Status { class, hierarchy, state })
     };

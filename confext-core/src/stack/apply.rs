@@ -57,6 +57,7 @@ pub fn apply(host: &Host, verb: Verb, classes: &[(Class, &Options)]) -> Result<V
             return Err(Error::conflict("class-twice", class.as_str(), "it twice", "each class once"));
         }
     }
+    host.reachable("a change of a stack")?;
     let wait = classes.iter().map(|(_, options)| options.lock_wait).max().unwrap_or_default();
     let lock = Lock::take(host, wait)?;
     let stacks = classes.iter().map(|(class, _)| look(host, *class)).collect::<Result<Vec<_>>>()?;
@@ -96,8 +97,8 @@ pub fn apply(host: &Host, verb: Verb, classes: &[(Class, &Options)]) -> Result<V
 fn tell(host: &Host, report: &Report, reload: Reload) -> Option<Told> {
     let Reload::AsAsked { wait } = reload else { return None };
     let changed = !matches!(report.outcome, Outcome::Unchanged { .. } | Outcome::Nothing);
-    let own = host.path() == std::path::Path::new("/");
-    (changed && own && !report.after.manager.is_empty()).then(|| manager::act(&report.after.manager, wait))
+    (changed && host.is_own() && !report.after.manager.is_empty())
+        .then(|| manager::act(&report.after.manager, wait))
 }
 
 fn rank(step: &Step) -> (Way, usize) {

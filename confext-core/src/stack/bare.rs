@@ -83,6 +83,7 @@ pub(super) fn count(host: &Host, class: Class, hierarchy: &str, top: &OwnedFd) -
 ///
 /// `CAP_SYS_ADMIN`.
 pub(crate) fn look_under(host: &Host, class: Class, hierarchy: &str) -> Result<Bare> {
+    host.reachable("a look under a stack")?;
     let top = open(host, hierarchy)?;
     if let Some(parent) = Parent::of(host, &top) {
         match parent.look() {
@@ -114,7 +115,7 @@ impl Parent {
     /// `None` when it is not that simple.
     pub(super) fn of(host: &Host, top: &OwnedFd) -> Option<Self> {
         let path = fd_path(top.as_fd()).ok()?;
-        let inside = path.strip_prefix(host.path()).ok()?.parent()?;
+        let inside = path.strip_prefix(host.reachable("the place of a stack").ok()?).ok()?.parent()?;
         let directory = host.open_path(inside, OFlags::DIRECTORY).ok()?;
         let mount = sys::mount_id(directory.as_fd()).ok()?;
         let below = sys::mount_info(sys::mount_id(top.as_fd()).ok()?).ok()?.parent;
@@ -160,9 +161,10 @@ fn look_in_own_namespace(host: &Host, class: Class, hierarchy: &str) -> Result<B
 
 /// The root directory as this namespace has it: the descriptor from outside still shows the mounts outside.
 fn same_root(host: &Host) -> Result<OwnedFd> {
-    let failed = |error| Error::os("open", host.path().display().to_string(), error);
+    let path = host.reachable("a look under a stack")?;
+    let failed = |error| Error::os("open", path.display().to_string(), error);
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = rustix::fs::open(host.path(), flags, Mode::empty()).map_err(|errno| failed(errno.into()))?;
+    let root = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| failed(errno.into()))?;
     let (found, expected) =
         (directory::statx(root.as_fd()).map_err(failed)?, directory::statx(host.root()).map_err(failed)?);
     let id = |stat: &sys::Statx| (stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino);

@@ -87,6 +87,7 @@ pub(super) fn merged(context: &Context<'_>, class: Class) -> Result<Vec<Stack>> 
     let mut stacks = Vec::new();
     for hierarchy in class.hierarchies() {
         let Current::Merged(merged) = state::look(context.host, class, hierarchy)? else { continue };
+        context.host.reachable("the mount of a stack")?;
         let Some(path) = context.host.path_of(merged.top.as_fd()) else { continue };
         let failed = |error| Error::os("ask about the mount of", *hierarchy, error);
         let mut stack = Stack::new(class, hierarchy, path);

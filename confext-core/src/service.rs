@@ -1,0 +1,6 @@
+//! Configuration of single services: what their settings say, the stack that comes of it, and the view of a process
+//!
+//! ```text
+//!  settings ─► prepare ─► refresh, run / plan, explain, trace
+//!  Extensions  Prepared
+//! ```
