@@ -306,6 +306,8 @@ pub const CONFLICTS: &[(&str, &str)] = &[
         "manager-action",
         "look at the unit (systemctl status); the stack is merged, and nothing of it is undone",
     ),
+    ("manager-unit", "check the unit's name (systemctl status), and that it is loaded"),
+    ("unit-reload", "look at the unit (systemctl status); it goes on with what it had read before"),
     // trace
     ("nothing-traced", "ask for one of those that were found, or for all paths"),
     ("layer-changed", "refresh the stack, or put the image back that was merged"),

@@ -1,7 +1,12 @@
 //! [`act`]: the service manager reloads, and restarts, reloads and stops units, over D-Bus
 
 #[cfg(feature = "manager")]
+pub(crate) mod ask;
+#[cfg(feature = "manager")]
 mod bus;
+#[cfg(feature = "manager")]
+mod talk;
+mod unit;
 
 use std::time::Duration;
 
@@ -9,6 +14,23 @@ use serde::Serialize;
 
 use crate::consumers::Work;
 use crate::error::{Error, Result};
+pub use unit::{UnitState, reload_unit, unit_name, unit_state};
+
+/// How long to wait, and who may end it before.
+#[derive(Clone, Copy)]
+pub(crate) struct Patience<'a> {
+    /// How long.
+    pub(crate) wait: Duration,
+    /// Whether the caller has had enough.
+    pub(crate) stopped: &'a dyn Fn() -> bool,
+}
+
+impl Patience<'static> {
+    /// So long, and nobody ends it before.
+    pub(crate) fn of(wait: Duration) -> Self {
+        Self { wait, stopped: &|| false }
+    }
+}
 
 /// Whether the service manager is told after a change of a stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -137,6 +159,10 @@ fn tell(work: &Work, wait: Duration) -> Result<Vec<Done>> {
 
 #[cfg(not(feature = "manager"))]
 fn tell(_: &Work, _: Duration) -> Result<Vec<Done>> {
-    let why = "this library was built without its feature `manager`".to_owned();
-    Err(Error::Missing { what: "D-Bus", why })
+    Err(without())
+}
+
+#[cfg(not(feature = "manager"))]
+fn without() -> Error {
+    Error::Missing { what: "D-Bus", why: "this library was built without its feature `manager`".to_owned() }
 }

@@ -11,15 +11,10 @@ use zbus::export::futures_core::Stream as _;
 use zbus::message::Type;
 use zbus::{Connection, MatchRule, MessageStream, OwnedObjectPath};
 
+use super::ask::{INTERFACE, NAME, PATH, SOCKET, unreachable};
 use super::{Action, Done};
 use crate::consumers::Work;
 use crate::error::{Error, Result};
-
-/// Where the bus is. Nothing is taken from the environment, which could name another one.
-const SOCKET: &str = "unix:path=/run/dbus/system_bus_socket";
-const NAME: &str = "org.freedesktop.systemd1";
-const PATH: &str = "/org/freedesktop/systemd1";
-const INTERFACE: &str = "org.freedesktop.systemd1.Manager";
 
 /// Tells the manager everything and waits for its jobs.
 pub(super) fn tell(work: &Work, wait: Duration) -> Result<Vec<Done>> {
@@ -47,10 +42,6 @@ pub(super) fn tell(work: &Work, wait: Duration) -> Result<Vec<Done>> {
         return Err(unreachable("no answer in time"));
     }
     Ok(told.done)
-}
-
-fn unreachable(found: &str) -> Error {
-    Error::conflict("manager-unreachable", "the service manager", found, format!("an answer at {SOCKET}"))
 }
 
 /// What the session says.

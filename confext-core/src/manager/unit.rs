@@ -1,0 +1,113 @@
+//! [`UnitState`] and [`reload_unit`]: one unit of the service manager, as it is, and reloaded by a job
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::Patience;
+#[cfg(feature = "manager")]
+use super::talk;
+use crate::error::Result;
+
+/// What the service manager says of a unit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct UnitState {
+    /// Its name.
+    pub unit: String,
+    /// `ActiveState=`: `active`, `reloading`, `refreshing`, `inactive`, `failed`, …
+    pub active: String,
+    /// `SubState=`, like `running`.
+    pub sub: String,
+    /// `MainPID=`; none where it has no main process.
+    pub main_pid: Option<u32>,
+    /// `NRestarts=`: how often the manager started it again by itself.
+    pub restarts: u32,
+    /// `Result=`: how its last run ended, `success` while it runs.
+    pub result: String,
+    /// Whether it can be reloaded.
+    pub can_reload: bool,
+}
+
+/// The name of a unit; without an ending it is a service.
+#[must_use]
+pub fn unit_name(name: &str) -> String {
+    const ENDINGS: [&str; 11] = [
+        ".service",
+        ".socket",
+        ".target",
+        ".device",
+        ".mount",
+        ".automount",
+        ".swap",
+        ".timer",
+        ".path",
+        ".slice",
+        ".scope",
+    ];
+    match ENDINGS.iter().any(|ending| name.ends_with(ending)) {
+        true => name.to_owned(),
+        false => format!("{name}.service"),
+    }
+}
+
+/// Asks for the state of a unit.
+///
+/// # Errors
+///
+/// `manager-unreachable`, also when there is no answer in time; `manager-unit` when the manager knows no such unit;
+/// `missing-capability` without the feature `manager`.
+pub fn unit_state(unit: &str, wait: Duration) -> Result<UnitState> {
+    state(unit, Patience::of(wait))
+}
+
+/// Reloads a unit and waits for the job. Only a job that the manager calls done is no error.
+///
+/// The manager first refreshes the extensions of a service that it is to refresh, then has the service read its configuration.
+/// A job that took longer than `wait` goes on: what comes of it is not known.
+///
+/// # Errors
+///
+/// `unit-reload` with the job's result (`failed`, `timeout`, `dependency`, `canceled`, …), or what the manager says when it does
+/// not take the job; `manager-unreachable`; `missing-capability` without the feature `manager`.
+pub fn reload_unit(unit: &str, wait: Duration) -> Result<()> {
+    reload(unit, Patience::of(wait))
+}
+
+#[cfg(feature = "manager")]
+pub(crate) fn state(unit: &str, patience: Patience<'_>) -> Result<UnitState> {
+    talk::state(unit, patience)
+}
+
+#[cfg(feature = "manager")]
+pub(crate) fn reload(unit: &str, patience: Patience<'_>) -> Result<()> {
+    talk::reload(unit, patience)
+}
+
+#[cfg(not(feature = "manager"))]
+pub(crate) fn state(_: &str, _: Patience<'_>) -> Result<UnitState> {
+    Err(super::without())
+}
+
+#[cfg(not(feature = "manager"))]
+pub(crate) fn reload(_: &str, _: Patience<'_>) -> Result<()> {
+    Err(super::without())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_without_an_ending_is_a_service() {
+        for (name, unit) in [
+            ("nginx", "nginx.service"),
+            ("nginx.service", "nginx.service"),
+            ("a.b", "a.b.service"),
+            ("dbus.socket", "dbus.socket"),
+            ("app@1.2", "app@1.2.service"),
+        ] {
+            assert_eq!(unit_name(name), unit);
+        }
+    }
+}
