@@ -308,6 +308,17 @@ pub const CONFLICTS: &[(&str, &str)] = &[
     ),
     ("manager-unit", "check the unit's name (systemctl status), and that it is loaded"),
     ("unit-reload", "look at the unit (systemctl status); it goes on with what it had read before"),
+    // service
+    ("process-gone", "start the service; a process that ends meanwhile needs no refresh"),
+    ("process-namespace", "give the service a mount namespace of its own, or merge on the host"),
+    (
+        "process-users",
+        "refresh it from inside its user namespace, where nothing is mounted with more rights than it has",
+    ),
+    ("process-shared", "make the mounts of the service private or slave, so that the host keeps its own"),
+    ("process-changed", "try again; the process went to another namespace or root meanwhile"),
+    ("stack-changed", "try again; something else changed the mounts of the service meanwhile"),
+    ("no-answer", "look for a file system of the service that hangs, or pass a longer wait"),
     // trace
     ("nothing-traced", "ask for one of those that were found, or for all paths"),
     ("layer-changed", "refresh the stack, or put the image back that was merged"),

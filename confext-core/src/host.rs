@@ -358,7 +358,7 @@ impl From<Loaded> for Ability {
 }
 
 impl Ability {
-    fn require(self, what: &'static str, absent: &str) -> Result<()> {
+    pub(crate) fn require(self, what: &'static str, absent: &str) -> Result<()> {
         match self {
             Self::Present | Self::OnDemand => Ok(()),
             Self::Absent => Err(Error::Missing { what, why: absent.to_owned() }),

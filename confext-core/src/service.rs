@@ -4,3 +4,14 @@
 //!  settings ─► prepare ─► refresh, run / plan, explain, trace
 //!  Extensions  Prepared
 //! ```
+
+mod process;
+
+mod limited;
+
+mod live;
+
+mod swap;
+
+pub use process::Process;
+pub use swap::{Changed, Found, How, Wanted, When, exchange};

@@ -3,19 +3,19 @@
 
 mod apply;
 mod bare;
-mod changes;
-mod exchange;
+pub(crate) mod changes;
+pub(crate) mod exchange;
 mod lock;
 mod make;
 mod mutable;
 mod origin;
-mod overlay;
+pub(crate) mod overlay;
 mod place;
 mod preview;
 mod retire;
 mod select;
-mod staging;
-mod submounts;
+pub(crate) mod staging;
+pub(crate) mod submounts;
 mod upper;
 mod workdir;
 mod writers;
@@ -201,6 +201,8 @@ pub enum Change {
         /// Which one.
         hierarchy: String,
     },
+    /// What the extensions are over is not what it was.
+    Below,
     /// A change did not come to its end: two stacks were left, or a hierarchy without the one it should have.
     Interrupted,
     /// Another program merged it, or there is no telling.

@@ -17,7 +17,7 @@ mod check;
 
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use confext_ddi::RootHash;
 use confext_ddi::id::Uuid;
@@ -64,6 +64,9 @@ pub struct Record {
     pub device: Option<(u32, u32)>,
     /// All extensions of the stack, bottom first; not each has files in this hierarchy.
     pub layers: Vec<Layer>,
+    /// The directory below them: major and minor number of its device, and its inode. Only of a service is it written down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<(u32, u32, u64)>,
     /// Whether it can be written to; not at all where nothing is said.
     #[serde(default)]
     pub mutable: Mutable,
@@ -327,6 +330,11 @@ pub const fn names_file(class: Class) -> &'static str {
     }
 }
 
+/// The metadata directory in the view of a service, where the host's is part of what is below.
+pub const SERVICE_METADATA: &str = ".confext";
+/// The source of a service's overlays in the mount table: by it systemd knows them.
+pub const SERVICE_SOURCE: &str = "systemd-extensions";
+
 /// The file with the [`Record`].
 pub const RECORD_FILE: &str = "provenance.json";
 
@@ -478,7 +486,32 @@ pub(crate) fn is_stack(directory: BorrowedFd<'_>, class: Class) -> io::Result<bo
 
 /// Reads a metadata file; `None` when there is none.
 pub(crate) fn read(directory: BorrowedFd<'_>, class: Class, name: &str) -> io::Result<Option<Vec<u8>>> {
-    let path = PathBuf::from(metadata_directory(class)).join(name);
+    read_in(directory, metadata_directory(class), name)
+}
+
+/// The record in the view of a service, where the directory is the root of an overlay that it is about.
+///
+/// # Errors
+///
+/// `os`; `stack-metadata` when it cannot be understood.
+pub(crate) fn service_record(
+    directory: BorrowedFd<'_>,
+    class: Class,
+    hierarchy: &str,
+) -> Result<Option<Record>> {
+    let target = || format!("/{hierarchy}");
+    let failed = |error| Error::os("read the metadata of", target(), error);
+    let stat = directory::statx(directory).map_err(failed)?;
+    let device = (stat.stx_dev_major, stat.stx_dev_minor);
+    let Some(bytes) = read_in(directory, SERVICE_METADATA, RECORD_FILE).map_err(failed)? else {
+        return Ok(None);
+    };
+    let record = parse(&bytes, class, hierarchy, &target())?;
+    Ok((record.device == Some(device)).then_some(record))
+}
+
+fn read_in(directory: BorrowedFd<'_>, metadata: &str, name: &str) -> io::Result<Option<Vec<u8>>> {
+    let path = Path::new(metadata).join(name);
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let file = match sys::open_beneath(directory, path.as_path(), flags, ResolveFlags::NO_SYMLINKS) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

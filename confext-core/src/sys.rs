@@ -40,13 +40,13 @@ pub use loopctl::{
 pub use memory::{SealFlags, add_seals, memfd, seals};
 pub use mount::{
     AttributeChange, Depth, MountAttrFlags, OpenTreeFlags, Place, Propagation, SuperblockFlags, clone_tree,
-    detach, detach_path, mount_file_system, move_mount, open_tree, pivot_root, set_attributes,
+    detach, detach_at, detach_path, mount_file_system, move_mount, open_tree, pivot_root, set_attributes,
     set_propagation,
 };
 pub use mounts::{MountSource, mount_id, mount_info, mounts_below};
 pub use namespace::{
-    NamespaceKind, current_mount_namespace, enter_namespace, enter_namespaces_of, unshare_directories,
-    unshare_mounts,
+    NamespaceKind, current_mount_namespace, enter_namespace, enter_namespaces_of, enter_root, owner_of,
+    unshare_directories, unshare_mounts,
 };
 pub use path::{
     AtFlags, Mode, OFlags, ResolveFlags, Statx, StatxFlags, open_below, open_beneath, open_path, statx,
@@ -54,4 +54,5 @@ pub use path::{
 };
 pub use statmount::{MountId, MountInfo};
 
+pub use table::{mount_id as table_mount_id, mounts_of};
 pub use xattr::list_attributes;

@@ -127,6 +127,7 @@ impl From<&Changed> for Change {
                 ..plain("mutability")
             },
             Changed::Hierarchy { hierarchy } => named("hierarchy", hierarchy),
+            Changed::Below => plain("below"),
             Changed::Interrupted => plain("interrupted"),
             Changed::Asked => plain("asked"),
             _ => plain("unknown"),

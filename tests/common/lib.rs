@@ -12,5 +12,6 @@ pub mod reseal;
 pub mod root;
 pub mod scene;
 pub mod source;
+pub mod subject;
 pub mod sweep;
 pub mod tools;

@@ -204,6 +204,7 @@ fn reason(change: &Change) -> String {
         }
         Change::Mutability { found, expected } => format!("the mode was {found} and is {expected}"),
         Change::Hierarchy { hierarchy } => format!("{hierarchy} is not merged as it should be"),
+        Change::Below => "what it is over is not what it was".to_owned(),
         Change::Interrupted => "a change before it did not come to its end".to_owned(),
         Change::Unknown => "another program merged it".to_owned(),
         Change::Asked => "it was asked for".to_owned(),

@@ -31,7 +31,7 @@ pub(super) fn interrupted(host: &Host, class: Class, stacks: &[(&'static str, Me
 }
 
 /// What is different between the merged hierarchies and the extensions that should be merged.
-pub(super) fn changes(
+pub(crate) fn changes(
     merged: &[(&'static str, Option<&Record>)],
     wanted: &[Layer],
     policy: &str,
@@ -132,6 +132,7 @@ mod tests {
             created: false,
             device: None,
             layers,
+            base: None,
             mutable: Mutable::default(),
             execution: Execution::default(),
             heard: None,

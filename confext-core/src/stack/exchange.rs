@@ -130,7 +130,7 @@ pub(super) fn exchange(
 }
 
 /// How long a lookup may take that began before a mount was changed.
-const LOOKUP: Duration = Duration::from_millis(10);
+pub(crate) const LOOKUP: Duration = Duration::from_millis(10);
 
 /// Waits before a stack with mounts below it is detached. The kernel takes those off it at once, so that a lookup that is in the
 /// stack already, and not yet in the mount, would not find the mount any more. A lookup that a change of mounts overtakes is

@@ -11,7 +11,7 @@ use confext_ddi::release::Class;
 use confext_ddi::settings::Mutability;
 
 use super::mutable::Target;
-use super::overlay::{self, Parts};
+use super::overlay::{self, Parts, Viewer};
 use super::retire::Retired;
 use super::staging::Staging;
 use super::submounts::{self, Submount};
@@ -143,11 +143,13 @@ impl Merge<'_> {
             created: ground.created,
             device: None,
             layers: self.layers.to_vec(),
+            base: None,
             mutable,
             execution: options.execution,
             heard: Some(self.heard.below(ground.hierarchy)),
         };
         let mount = overlay::assemble(&Parts {
+            viewer: Viewer::Host,
             class,
             hierarchy: ground.hierarchy,
             layers: directories.collect(),

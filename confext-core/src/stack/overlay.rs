@@ -26,8 +26,18 @@ use crate::sys::{
 /// The kernel's limit on lower layers (`OVL_MAX_STACK`).
 const MOST_LAYERS: usize = 500;
 
+/// Whose view an overlay is part of, which decides its names and flags.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Viewer {
+    /// The host's: as systemd has it.
+    Host,
+    /// A service's: named so that systemd takes it for its own, with these attributes.
+    Service(MountAttrFlags),
+}
+
 /// What one hierarchy is made of.
 pub(crate) struct Parts<'a> {
+    pub(crate) viewer: Viewer,
     pub(crate) class: Class,
     pub(crate) hierarchy: &'static str,
     /// The directories of the extensions, bottom first.
@@ -104,7 +114,7 @@ fn finish(parts: &Parts<'_>, metadata: &Metadata, tree: OwnedFd) -> Result<Owned
                 "extended attributes, and more",
             ));
         }
-        let name = Path::new(state::metadata_directory(parts.class));
+        let name = Path::new(parts.metadata_directory());
         let copy = sys::clone_tree(tree.as_fd(), name, Depth::Single).map_err(failed)?;
         submounts::make_private(copy.as_fd()).map_err(failed)?;
         let change = AttributeChange::set(MountAttrFlags::MOUNT_ATTR_RDONLY);
@@ -129,11 +139,11 @@ fn mount_staged(parts: &Parts<'_>, metadata: &Metadata, staging: &Staging) -> Re
     lower.extend(parts.layers.iter().rev());
     lower.extend(parts.base);
     staging.overlay(&Recipe {
-        source: parts.class.as_str(),
+        source: parts.source(),
         options: &[("redirect_dir", "nofollow"), ("metacopy", "off"), ("index", "off")],
         lower: &lower,
         superblock: SuperblockFlags::RDONLY,
-        attributes: parts.flags() | kept(parts)?,
+        attributes: parts.flags()?,
     })
 }
 
@@ -142,7 +152,7 @@ fn mount(parts: &Parts<'_>, metadata: &Metadata, purpose: Purpose) -> Result<Own
         return mount_staged(parts, metadata, staging);
     }
     let context = FsContext::open("overlay")?;
-    context.set_string("source", parts.class.as_str())?;
+    context.set_string("source", parts.source())?;
     // What an image says about redirects and shared inodes is not followed: it could name any file of a lower layer. What
     // was written to a merged hierarchy before has redirects, and with it no image that has some is merged.
     let redirects = match (parts.upper, parts.imported) {
@@ -177,7 +187,7 @@ fn mount(parts: &Parts<'_>, metadata: &Metadata, purpose: Purpose) -> Result<Own
         context.set_flag("ro")?;
     }
     context.create(Sharing::Shared)?;
-    Ok(context.mount(parts.flags() | kept(parts)?)?)
+    Ok(context.mount(parts.flags()?)?)
 }
 
 /// What the host forbids or leaves out on the mount of its directory stays forbidden over it.
@@ -206,11 +216,28 @@ impl Parts<'_> {
         matches!(self.record.mutable.writes, Writes::Host { .. })
     }
 
-    fn flags(&self) -> MountAttrFlags {
-        let flags = state::mount_flags(self.class, self.record.execution);
-        match self.upper {
+    fn flags(&self) -> Result<MountAttrFlags> {
+        if let Viewer::Service(attributes) = self.viewer {
+            return Ok(attributes);
+        }
+        let flags = state::mount_flags(self.class, self.record.execution) | kept(self)?;
+        Ok(match self.upper {
             Some(_) => flags | MountAttrFlags::MOUNT_ATTR_NOATIME,
             None => flags | MountAttrFlags::MOUNT_ATTR_RDONLY,
+        })
+    }
+
+    fn source(&self) -> &'static str {
+        match self.viewer {
+            Viewer::Host => self.class.as_str(),
+            Viewer::Service(_) => state::SERVICE_SOURCE,
+        }
+    }
+
+    fn metadata_directory(&self) -> &'static str {
+        match self.viewer {
+            Viewer::Host => state::metadata_directory(self.class),
+            Viewer::Service(_) => state::SERVICE_METADATA,
         }
     }
 }
@@ -248,7 +275,7 @@ impl Metadata {
     }
 
     fn fill(root: OwnedFd, parts: &Parts<'_>) -> io::Result<Self> {
-        let name = state::metadata_directory(parts.class);
+        let name = parts.metadata_directory();
         rustix::fs::mkdirat(&root, name, Mode::from_raw_mode(0o755))?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let directory = rustix::fs::openat(&root, name, flags, Mode::empty())?;
@@ -260,10 +287,12 @@ impl Metadata {
             Err(errno) => return Err(errno.into()),
         }
         let metadata = Self { root, directory };
-        let mut names: Vec<&str> = parts.record.layers.iter().map(|layer| layer.name.as_str()).collect();
-        names.push("");
-        metadata.write(state::names_file(parts.class), names.join("\n").as_bytes())?;
-        metadata.write("origin", parts.origin.as_bytes())?;
+        if parts.viewer == Viewer::Host {
+            let mut names: Vec<&str> = parts.record.layers.iter().map(|layer| layer.name.as_str()).collect();
+            names.push("");
+            metadata.write(state::names_file(parts.class), names.join("\n").as_bytes())?;
+            metadata.write("origin", parts.origin.as_bytes())?;
+        }
         if let Writes::Directory { work, .. } | Writes::Host { work } = &parts.record.mutable.writes {
             metadata.write("work_dir", workdir::to_line(work).as_bytes())?;
         }

@@ -194,7 +194,7 @@ fn open(path: &str) -> std::io::Result<OwnedFd> {
 }
 
 /// Keeps what is mounted here from being mounted elsewhere.
-pub(super) fn stop_propagation(root: BorrowedFd<'_>) -> std::io::Result<()> {
+pub(crate) fn stop_propagation(root: BorrowedFd<'_>) -> std::io::Result<()> {
     match sys::set_propagation(Path::new("/"), Propagation::Private, Depth::Recursive) {
         // In a change of root it is no mount point. That is fine as long as nothing propagates.
         Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {

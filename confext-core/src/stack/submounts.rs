@@ -36,6 +36,13 @@ pub(crate) struct Found {
     what: Vec<(PathBuf, (u32, u32), Vec<u8>)>,
 }
 
+impl Found {
+    /// Where it is, relative to the hierarchy.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
 /// Copies the mounts that can be seen below a directory.
 pub(crate) fn copy(directory: BorrowedFd<'_>) -> Result<Vec<Submount>> {
     seen(directory)?.iter().map(|found| copy_of(directory, found)).collect()
@@ -48,7 +55,8 @@ fn seen(directory: BorrowedFd<'_>) -> Result<Vec<Found>> {
     list(sys::mount_id(directory).map_err(failed)?, &path).map_err(failed)
 }
 
-fn copy_of(directory: BorrowedFd<'_>, found: &Found) -> Result<Submount> {
+/// A copy of one of them.
+pub(crate) fn copy_of(directory: BorrowedFd<'_>, found: &Found) -> Result<Submount> {
     let path = found.path.clone();
     let failed = |error| Error::os("copy a mount below", path.display().to_string(), error);
     let place = sys::open_path(directory, path.as_path(), OFlags::NOFOLLOW, ResolveFlags::NO_SYMLINKS);
@@ -70,8 +78,13 @@ pub(crate) fn make_private(tree: BorrowedFd<'_>) -> std::io::Result<()> {
 /// What is mounted directly on a mount and below a path, as far as something else does not hide it; sorted by path.
 /// Deeper mounts are part of the one that they are on.
 pub(super) fn list(own: MountId, base: &Path) -> std::io::Result<Vec<Found>> {
+    Ok(among(sys::mounts_below(own)?, own, base))
+}
+
+/// The same, of a table that has more mounts in it.
+pub(crate) fn among(table: Vec<MountInfo>, own: MountId, base: &Path) -> Vec<Found> {
     let mut all: Vec<(PathBuf, MountInfo)> = Vec::new();
-    for info in sys::mounts_below(own)? {
+    for info in table {
         let point = PathBuf::from(std::ffi::OsString::from_vec(info.mount_point.clone()));
         match point.strip_prefix(base) {
             // The stack itself, when the question is what it hides.
@@ -100,7 +113,7 @@ pub(super) fn list(own: MountId, base: &Path) -> std::io::Result<Vec<Found>> {
     }
     found.sort();
     found.dedup_by(|a, b| a.path == b.path);
-    Ok(found)
+    found
 }
 
 /// Whether it is part of a stack that can be written to, whose metadata is mounted over itself to be read-only.

@@ -33,6 +33,7 @@ fn record() -> Record {
                 }),
             }),
         }],
+        base: None,
         mutable: Mutable {
             mode: Mutability::Auto,
             writes: Writes::Directory { path: "a".into(), work: "b".into() },

@@ -151,6 +151,18 @@ pub fn detach(mount: BorrowedFd<'_>) -> io::Result<()> {
     Ok(mount::unmount(format!("/proc/self/fd/{}", mount.as_raw_fd()), UnmountFlags::DETACH)?)
 }
 
+/// `fchdir(mount)`, `umount2(".", MNT_DETACH)`: as [`detach`], without `/proc`. Nothing is looked up.
+///
+/// The calling thread must have a working directory of its own: see [`unshare_directories`](super::unshare_directories).
+///
+/// # Errors
+///
+/// As [`detach`].
+pub fn detach_at(mount: BorrowedFd<'_>) -> io::Result<()> {
+    rustix::process::fchdir(mount)?;
+    Ok(mount::unmount(c".", UnmountFlags::DETACH)?)
+}
+
 /// `umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW)`
 ///
 /// # Errors

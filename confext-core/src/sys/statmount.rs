@@ -53,6 +53,8 @@ pub struct MountInfo {
     pub attributes: MountAttrFlags,
     /// Propagation as `MS_SHARED`, `MS_SLAVE`, `MS_PRIVATE`, `MS_UNBINDABLE` bits.
     pub propagation: u64,
+    /// The group of mounts it propagates to; 0 where it is not shared.
+    pub peer_group: u64,
     /// The superblock's device: major and minor.
     pub device: (u32, u32),
     /// The superblock's flags, `SB_RDONLY` is bit 0.
@@ -202,6 +204,7 @@ impl Answer<'_> {
             parent: MountId(self.u64(offset_of!(statmount, mnt_parent_id))?),
             attributes: MountAttrFlags::from_bits_retain(attributes),
             propagation: self.u64(offset_of!(statmount, mnt_propagation))?,
+            peer_group: self.u64(offset_of!(statmount, mnt_peer_group))?,
             device: (
                 self.u32(offset_of!(statmount, sb_dev_major))?,
                 self.u32(offset_of!(statmount, sb_dev_minor))?,

@@ -1,9 +1,10 @@
-//! The table of mounts in `/proc/thread-self/mountinfo`, for kernels without `statmount`: read and taken apart strictly.
+//! The table of mounts in `/proc/PID/mountinfo`, for kernels without `statmount` and for the mounts of another process:
+//! read and taken apart strictly.
 
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use rustix::fs::{AtFlags, StatxFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags};
 use rustix::mount::MountAttrFlags;
 
 use super::statmount::{MountId, MountInfo};
@@ -27,7 +28,7 @@ const SHARED: u64 = 1 << 20;
 /// # Errors
 ///
 /// `Unsupported` when the kernel does not tell.
-pub(super) fn mount_id(fd: BorrowedFd<'_>) -> io::Result<MountId> {
+pub fn mount_id(fd: BorrowedFd<'_>) -> io::Result<MountId> {
     let stat = rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
     if stat.stx_mask & StatxFlags::MNT_ID.bits() == 0 {
         return Err(io::ErrorKind::Unsupported.into());
@@ -76,11 +77,31 @@ fn below(all: Vec<MountInfo>, parent: MountId) -> Vec<MountInfo> {
 
 /// Reads the table of the calling thread's namespace.
 fn read() -> io::Result<Vec<MountInfo>> {
+    until_the_same(|| std::fs::read("/proc/thread-self/mountinfo"))
+}
+
+/// The mounts that a process sees, by its open directory `/proc/PID`: also where the caller has no `/proc` at hand. The
+/// numbers are those of [`mount_id`] here.
+///
+/// # Errors
+///
+/// `ESRCH`, `EINVAL` when the process is gone.
+pub fn mounts_of(process: BorrowedFd<'_>) -> io::Result<Vec<MountInfo>> {
+    until_the_same(|| {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let mut text = Vec::new();
+        let file = rustix::fs::openat(process, "mountinfo", flags, Mode::empty())?;
+        io::Read::read_to_end(&mut std::fs::File::from(file), &mut text)?;
+        Ok(text)
+    })
+}
+
+fn until_the_same(read: impl Fn() -> io::Result<Vec<u8>>) -> io::Result<Vec<MountInfo>> {
     const ATTEMPTS: u32 = 16;
     // The kernel hands the table out in pieces, between which it may change: until it is twice the same.
-    let mut text = std::fs::read("/proc/thread-self/mountinfo")?;
+    let mut text = read()?;
     for _ in 0..ATTEMPTS {
-        let again = std::fs::read("/proc/thread-self/mountinfo")?;
+        let again = read()?;
         if again == text {
             break;
         }
@@ -113,10 +134,16 @@ fn line(text: &[u8]) -> Option<MountInfo> {
     let mount_point = unescape(fields.next()?)?;
     let attributes = attributes(fields.next()?);
     let mut propagation = 0;
+    let mut peer_group = 0;
     loop {
         match fields.next()? {
             b"-" => break,
-            tag => propagation |= kind(tag),
+            tag => {
+                propagation |= kind(tag);
+                if let Some(group) = tag.strip_prefix(b"shared:") {
+                    peer_group = number(group)?;
+                }
+            }
         }
     }
     if propagation == 0 {
@@ -136,6 +163,7 @@ fn line(text: &[u8]) -> Option<MountInfo> {
         parent,
         attributes,
         propagation,
+        peer_group,
         device,
         superblock_flags,
         fs_type,
@@ -242,7 +270,7 @@ mod tests {
         let flags = MountAttrFlags::MOUNT_ATTR_RDONLY
             | MountAttrFlags::MOUNT_ATTR_NOSUID
             | MountAttrFlags::MOUNT_ATTR_NOATIME;
-        assert_eq!((found.attributes, found.propagation), (flags, SHARED | SLAVE));
+        assert_eq!((found.attributes, found.propagation, found.peer_group), (flags, SHARED | SLAVE, 7));
         assert_eq!((found.fs_type, found.source), (b"fuse".to_vec(), Some(b"/dev/ ".to_vec())));
         assert_eq!((found.superblock_flags, found.options), (16, Some(b"a=b,ro".to_vec())));
     }
@@ -267,6 +295,7 @@ mod tests {
             ("36 35", "36"),
             ("36 35", "36  35"),
             ("36 35", "36 99999999999999999999"),
+            ("shared:7", "shared:x"),
             ("98:0", "98"),
             ("98:0", "98:"),
             ("98:0", "4294967296:0"),
