@@ -2,6 +2,7 @@
 
 mod build;
 mod diff;
+mod doctor;
 mod explain;
 mod extract;
 mod failure;
@@ -91,6 +92,7 @@ enum Verb {
     Status(status::Arguments),
     Trace(trace::Arguments),
     Trust(trust::ReportArguments),
+    Doctor(doctor::Arguments),
     Run(run::Arguments),
 }
 
@@ -145,6 +147,7 @@ impl Verb {
             Self::Status(arguments) => status::run(arguments, output),
             Self::Trace(arguments) => trace::run(arguments, output),
             Self::Trust(arguments) => trust::run(arguments, output),
+            Self::Doctor(arguments) => return doctor::run(arguments, output),
             Self::Run(arguments) => return run::run(arguments),
         }
         .map(|()| 0)

@@ -267,29 +267,13 @@ fn inside(path: &Path) -> &Path {
 
 impl Capabilities {
     fn probe(root: BorrowedFd<'_>) -> Self {
-        let detached_layers = Ability::of(try_overlay().map_err(|error| error.source));
-        // An empty source path without the flag that allows one: a kernel that knows the placement gets as far as the
-        // path and finds nothing there, one that does not refuses the flag.
-        let beneath = rustix::mount::move_mount(
-            root,
-            c"",
-            root,
-            c"",
-            rustix::mount::MoveMountFlags::MOVE_MOUNT_BENEATH,
-        );
-        let mount_beneath = match beneath {
-            Err(Errno::NOENT) => Ability::Present,
-            Err(Errno::PERM) => Ability::NotPermitted,
-            _ => Ability::Absent,
-        };
         let mapped = mapper::find();
-        let file_system = |name| Ability::of(FsContext::open(name).map(drop).map_err(|error| error.source));
         Self {
-            overlay: file_system("overlay"),
-            detached_layers,
-            mount_beneath,
-            erofs: file_system("erofs"),
-            squashfs: file_system("squashfs"),
+            overlay: Ability::of_file_system("overlay"),
+            detached_layers: Ability::of_detached_layers(),
+            mount_beneath: Ability::of_mount_beneath(root),
+            erofs: Ability::of_file_system("erofs"),
+            squashfs: Ability::of_file_system("squashfs"),
             device_mapper: mapped.mapper.into(),
             dm_verity: mapped.verity.into(),
             dm_verity_signatures: mapped.signatures.into(),
@@ -365,6 +349,34 @@ impl Ability {
             Self::NotPermitted => {
                 Err(Error::Missing { what, why: "the process lacks CAP_SYS_ADMIN".to_owned() })
             }
+        }
+    }
+
+    /// A file system. The kernel looks for its module.
+    pub(crate) fn of_file_system(name: &str) -> Self {
+        Self::of(FsContext::open(name).map(drop).map_err(|error| error.source))
+    }
+
+    /// Overlay layers that are detached mounts.
+    pub(crate) fn of_detached_layers() -> Self {
+        Self::of(try_overlay().map_err(|error| error.source))
+    }
+
+    /// A mount beneath another one. Nothing is mounted.
+    pub(crate) fn of_mount_beneath(root: BorrowedFd<'_>) -> Self {
+        // An empty source path without the flag that allows one: a kernel that knows the placement gets as far as the
+        // path and finds nothing there, one that does not refuses the flag.
+        let beneath = rustix::mount::move_mount(
+            root,
+            c"",
+            root,
+            c"",
+            rustix::mount::MoveMountFlags::MOVE_MOUNT_BENEATH,
+        );
+        match beneath {
+            Err(Errno::NOENT) => Self::Present,
+            Err(Errno::PERM) => Self::NotPermitted,
+            _ => Self::Absent,
         }
     }
 

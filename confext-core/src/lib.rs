@@ -81,6 +81,8 @@ pub mod trace;
 
 pub mod service;
 
+pub mod doctor;
+
 #[cfg(feature = "cli")]
 pub mod cli;
 

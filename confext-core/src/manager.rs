@@ -1,6 +1,8 @@
 //! [`act`]: the service manager reloads, and restarts, reloads and stops units, over D-Bus
 
 #[cfg(feature = "manager")]
+mod about;
+#[cfg(feature = "manager")]
 pub(crate) mod ask;
 #[cfg(feature = "manager")]
 mod bus;
@@ -82,6 +84,34 @@ pub enum Action {
     ReloadOrRestart,
     /// It stops a unit.
     Stop,
+}
+
+/// What the service manager says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct About {
+    /// Its version, as it writes it.
+    pub version: String,
+    /// Whether its services know `RefreshOnReload=`; `None` when none is loaded that could be asked.
+    pub refreshes_on_reload: Option<bool>,
+}
+
+/// Asks the service manager of this machine what it is. Changes nothing.
+///
+/// # Errors
+///
+/// `manager-unreachable`; `missing-capability` without the feature `manager`.
+pub fn about(wait: Duration) -> Result<About> {
+    #[cfg(feature = "manager")]
+    return about::about(wait);
+    #[cfg(not(feature = "manager"))]
+    {
+        let _ = wait;
+        Err(Error::Missing {
+            what: "the service manager",
+            why: "this program was built without it".to_owned(),
+        })
+    }
 }
 
 /// Why not all was done.

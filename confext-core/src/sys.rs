@@ -17,6 +17,7 @@ mod mount;
 mod mounts;
 mod namespace;
 mod path;
+mod rehearsal;
 mod statmount;
 mod table;
 mod xattr;
@@ -52,6 +53,7 @@ pub use path::{
     AtFlags, Mode, OFlags, ResolveFlags, Statx, StatxFlags, open_below, open_beneath, open_path, statx,
     volume_flags,
 };
+pub use rehearsal::{RehearsalStep, rehearse};
 pub use statmount::{MountId, MountInfo};
 
 pub use table::{mount_id as table_mount_id, mounts_of};

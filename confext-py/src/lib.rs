@@ -8,6 +8,7 @@ mod build;
 mod command;
 mod contents;
 mod damage;
+mod doctor;
 mod entry;
 mod error;
 mod evidence;
@@ -59,6 +60,8 @@ mod _confext {
     use crate::contents::{Files, Stat};
     #[pymodule_export]
     use crate::damage::{Damage, DamagedRange};
+    #[pymodule_export]
+    use crate::doctor::{DoctorItem, DoctorReport, doctor};
     #[pymodule_export]
     use crate::entry::{Device, Directory, Fifo, File, HardLink, Symlink};
     #[pymodule_export]

@@ -38,7 +38,7 @@ pub(super) enum Failure {
 // Exit statuses, as the help text has them.
 const IMAGE: u8 = 1;
 const USAGE: u8 = 2;
-const HOST: u8 = 3;
+pub(super) const HOST: u8 = 3;
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {

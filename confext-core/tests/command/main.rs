@@ -10,6 +10,7 @@
     reason = "a panic here is a failed test"
 )]
 
+mod doctor;
 mod documents;
 mod faults;
 mod fixture;

@@ -33,6 +33,8 @@ __all__ = [
     "Device",
     "Difference",
     "Directory",
+    "DoctorItem",
+    "DoctorReport",
     "Done",
     "Doubt",
     "Evidence",
@@ -117,6 +119,7 @@ __all__ = [
     "Work",
     "__version__",
     "build",
+    "doctor",
     "fec",
     "generate_key",
     "lint",
@@ -1640,6 +1643,47 @@ class Voa:
     #: The context they are for.
     context: Final[str]
     def __new__(cls, context: str = "default") -> Voa: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+def doctor(root: _Path = "/") -> DoctorReport:
+    """Look at what this machine and this process can do; nothing is changed, and no module of the kernel is loaded.
+
+    `root` is where extensions and certificates are looked for; all else is about the running kernel. Never raises for what
+    is missing: that is in the report. Raises `OSError` with code `os` when `root` is no directory.
+    """
+
+@final
+class DoctorReport:
+    """What a machine can do. `report["overlay"]` is the item of that name."""
+
+    __match_args__ = ("kernel", "items")
+    #: The release of the running kernel.
+    kernel: Final[str | None]
+    #: Each thing that was looked at, always all of them, in a fixed order.
+    items: Final[tuple[DoctorItem, ...]]
+    def __getitem__(self, id: str, /) -> DoctorItem: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class DoctorItem:
+    """One thing that something depends on."""
+
+    __match_args__ = ("id", "state", "why", "advice", "needed_for")
+    #: Its name, stable.
+    id: Final[str]
+    #: Whether it is there.
+    state: Final[Literal["yes", "no", "not-permitted", "on-demand", "unknown"]]
+    #: How that was found out.
+    why: Final[str]
+    #: What to do about it, where there is something to do.
+    advice: Final[str | None]
+    #: What depends on it.
+    needed_for: Final[tuple[str, ...]]
+    @property
+    def usable(self) -> bool:
+        """Whether it may be relied on: `yes` or `on-demand`."""
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 

@@ -1,0 +1,66 @@
+//! `doctor`: what this machine can do and what it cannot, and why
+
+use std::io::{self, Write};
+use std::time::SystemTime;
+
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+use serde::Serialize;
+
+use super::failure::{Failure, HOST};
+use super::host;
+use super::output::{Output, View};
+use super::text::Clean;
+use crate::doctor::{self, Item, Report};
+
+/// Says what this machine and this process can do for extensions and what they cannot, why, and what to do about it.
+///
+/// Changes nothing, and loads no module of the kernel.
+#[derive(Debug, Args)]
+#[group(skip)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    host: host::Arguments,
+    /// Ends with 3 when one of these items is neither there nor loaded on demand.
+    #[arg(long, value_name = "ITEM", value_delimiter = ',', value_parser = items(), hide_possible_values = true)]
+    require: Vec<String>,
+}
+
+fn items() -> PossibleValuesParser {
+    PossibleValuesParser::new(doctor::ids())
+}
+
+/// Returns the exit status.
+pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<u8, Failure> {
+    let host = arguments.host.open()?;
+    let report = doctor::report(&host, SystemTime::now());
+    let met = |id: &str| report.items.iter().any(|item| item.id == id && item.state.is_usable());
+    let unmet: Vec<String> = arguments.require.iter().filter(|id| !met(id)).cloned().collect();
+    let status = if unmet.is_empty() { 0 } else { HOST };
+    output.answer(&Answer { root: host.path().display().to_string(), report, unmet })?;
+    Ok(status)
+}
+
+#[derive(Serialize)]
+struct Answer {
+    root: String,
+    #[serde(flatten)]
+    report: Report,
+    unmet: Vec<String>,
+}
+
+impl View for Answer {
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "kernel {}", Clean(self.report.kernel.as_deref().unwrap_or("unknown")))?;
+        for Item { id, state, why, advice, needed_for } in &self.report.items {
+            writeln!(out, "{:<13}  {id:<26} {}", state.as_str(), Clean(why))?;
+            if let Some(advice) = advice {
+                writeln!(out, "{:<13}      {} (for {})", "", Clean(advice), needed_for.join(", "))?;
+            }
+        }
+        if !self.unmet.is_empty() {
+            writeln!(out, "required, and cannot be used: {}", self.unmet.join(", "))?;
+        }
+        Ok(())
+    }
+}
