@@ -319,6 +319,13 @@ pub const CONFLICTS: &[(&str, &str)] = &[
     ("process-changed", "try again; the process went to another namespace or root meanwhile"),
     ("stack-changed", "try again; something else changed the mounts of the service meanwhile"),
     ("no-answer", "look for a file system of the service that hangs, or pass a longer wait"),
+    // rollout
+    ("rollout-outranked", "publish it under a higher version, or call the one that is used bad"),
+    ("rollout-service", "look at the service (systemctl status), and start it first if it does not run"),
+    ("rollout-refresh", "give the unit a way to reload, or choose another way to refresh or reload it"),
+    ("rollout-check", "see what the check says; the version is not used any more"),
+    ("rollout-time", "see why the step takes so long, or allow more time for it"),
+    ("rollout-cancelled", "start the rollout again if it was not meant"),
     // trace
     ("nothing-traced", "ask for one of those that were found, or for all paths"),
     ("layer-changed", "refresh the stack, or put the image back that was merged"),

@@ -79,6 +79,8 @@ pub mod explain;
 
 pub mod trace;
 
+pub mod rollout;
+
 pub mod service;
 
 pub mod doctor;

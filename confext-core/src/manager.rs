@@ -17,6 +17,7 @@ use serde::Serialize;
 use crate::consumers::Work;
 use crate::error::{Error, Result};
 pub use unit::{UnitState, reload_unit, unit_name, unit_state};
+pub(crate) use unit::{reload, state};
 
 /// How long to wait, and who may end it before.
 #[derive(Clone, Copy)]

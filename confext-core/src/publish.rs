@@ -1,6 +1,7 @@
 //! [`Store`]: the versions of one image in its `.v/` directory: put there whole and checked, counted, called good or bad
 
 mod place;
+mod used;
 
 use std::collections::BTreeSet;
 use std::ffi::CString;
@@ -27,11 +28,10 @@ use serde::Serialize;
 
 use crate::directory;
 use crate::error::{Error, Result};
-use crate::host::Host;
 use crate::pick::listed_kind;
-use crate::state::{self, HierarchyState};
 use crate::sys::{Mode, OFlags};
 use place::{Lock, Partial};
+pub use used::{attached, in_use};
 
 /// The `.v/` directory of one image, to be written to.
 ///
@@ -321,6 +321,27 @@ impl Store {
         Ok(pruned)
     }
 
+    /// Removes one version, whatever it is.
+    ///
+    /// # Errors
+    ///
+    /// `version-missing`; `locked`; `os`.
+    pub fn withdraw(&self, version: &str) -> Result<Version> {
+        let _lock = Lock::take(&self.directory, &self.path, self.wait)?;
+        let there = self.of_version(version, None)?.ok_or_else(|| self.missing(version))?;
+        rustix::fs::unlinkat(&self.directory, &there.name[..], AtFlags::empty())
+            .map_err(|errno| Error::os("remove", self.path_of(&there).display().to_string(), errno))?;
+        place::sync(&self.directory, &self.path)?;
+        Ok(self.version_of(&there))
+    }
+
+    /// The directory, by device and inode number.
+    pub(crate) fn identity(&self) -> Result<(u64, u64)> {
+        let stat = rustix::fs::fstat(&self.directory)
+            .map_err(|errno| Error::os("stat", self.path.display().to_string(), errno))?;
+        Ok((stat.st_dev, stat.st_ino))
+    }
+
     /// Judges a copy, reads all of it, and looks whether it is the image of this name.
     fn check(
         &self,
@@ -437,31 +458,6 @@ impl Store {
         let found = format!("no version {version}");
         Error::conflict("version-missing", self.path.display().to_string(), found, "a version that is there")
     }
-}
-
-/// The files that the stacks of a host are made of, by device and inode number: for [`Store::prune`].
-///
-/// Stacks elsewhere, of services and of containers, are not seen from here. Removing their images does no harm to them, as
-/// the kernel keeps a file that is in use, but nobody could go back to it.
-///
-/// # Errors
-///
-/// As [`state::status`].
-pub fn in_use(host: &Host) -> Result<BTreeSet<(u64, u64)>> {
-    let mut used = BTreeSet::new();
-    for class in [Class::Sysext, Class::Confext] {
-        for hierarchy in state::status(host, class)? {
-            let HierarchyState::Merged { record: Some(record), .. } = hierarchy.state else { continue };
-            for layer in &record.layers {
-                // One that is not there any more cannot be removed either.
-                let Ok(place) = host.open_path(Path::new(&layer.path), OFlags::empty()) else { continue };
-                let stat = rustix::fs::fstat(&place)
-                    .map_err(|errno| Error::os("stat", host.display(Path::new(&layer.path)), errno))?;
-                used.insert((stat.st_dev, stat.st_ino));
-            }
-        }
-    }
-    Ok(used)
 }
 
 #[cfg(test)]

@@ -36,6 +36,10 @@ pub(super) fn state(unit: &str, patience: Patience<'_>) -> Result<UnitState> {
         active: text(&of_unit, "ActiveState"),
         sub: text(&of_unit, "SubState"),
         main_pid: number(&of_service, "MainPID").filter(|pid| *pid != 0),
+        started: of_service
+            .get("ExecMainStartTimestampMonotonic")
+            .and_then(|value| u64::try_from(value).ok())
+            .unwrap_or(0),
         restarts: number(&of_service, "NRestarts").unwrap_or(0),
         result: text(&of_service, "Result"),
         can_reload: of_unit.get("CanReload").and_then(|value| bool::try_from(value).ok()).unwrap_or(false),

@@ -21,6 +21,9 @@ pub struct UnitState {
     pub sub: String,
     /// `MainPID=`; none where it has no main process.
     pub main_pid: Option<u32>,
+    /// `ExecMainStartTimestampMonotonic=`: when its main process started, in microseconds. With the number above it says which
+    /// process it is.
+    pub started: u64,
     /// `NRestarts=`: how often the manager started it again by itself.
     pub restarts: u32,
     /// `Result=`: how its last run ended, `success` while it runs.
