@@ -46,6 +46,10 @@ pub struct Limits {
     pub content_bytes: u64,
     /// Bytes of a manifest's text, and of the names and extended attributes of one in memory. Default 256 MiB.
     pub manifest_bytes: u64,
+    /// Bytes of a file of a unit, or of a drop-in. Default 1 MiB, the longest line that systemd reads.
+    pub unit_bytes: u64,
+    /// Extensions that one unit names. Default 500, as many as an overlay has layers.
+    pub unit_extensions: u64,
 }
 
 impl Default for Limits {
@@ -69,6 +73,8 @@ impl Default for Limits {
             damaged_blocks: 1_000_000,
             content_bytes: 64 << 30,
             manifest_bytes: 256 << 20,
+            unit_bytes: 1 << 20,
+            unit_extensions: 500,
         }
     }
 }

@@ -41,7 +41,8 @@ pub const fn section(class: Class) -> &'static str {
     }
 }
 
-const WHITE_SPACE: [char; 4] = [' ', '\t', '\n', '\r'];
+/// What surrounds the parts of a line and belongs to none.
+pub(crate) const WHITE_SPACE: [char; 4] = [' ', '\t', '\n', '\r'];
 /// What others may put into the files.
 const FOREIGN: &str = "X-";
 
@@ -61,45 +62,14 @@ impl Settings {
     /// `settings-text`, `settings-line`, `settings-section`, `settings-key`, `settings-mutable`; those of
     /// [`Policy::parse`]. What is in here is then not to be used.
     pub fn read(&mut self, text: &[u8], class: Class, file: &str) -> Result<()> {
-        let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
-        let Ok(text) = std::str::from_utf8(text) else {
-            return Err(
-                Corrupt::SettingsText { place: file.to_owned(), found: "bytes that are no UTF-8" }.into()
-            );
-        };
-        if text.contains('\0') {
-            return Err(Corrupt::SettingsText { place: file.to_owned(), found: "a zero byte" }.into());
-        }
+        let text =
+            self::text(text).map_err(|found| Corrupt::SettingsText { place: file.to_owned(), found })?;
         let mut section = Section::None;
-        let mut joined: Option<(usize, String)> = None;
-        for (number, line) in (1_usize..).zip(text.split('\n')) {
-            if line.trim_start_matches(WHITE_SPACE).starts_with(['#', ';']) {
-                continue;
-            }
-            let (first, mut whole) = joined.take().unwrap_or((number, String::new()));
-            match continued(line) {
-                Some(part) => {
-                    whole.push_str(part);
-                    whole.push(' ');
-                    joined = Some((first, whole));
-                }
-                None => {
-                    whole.push_str(line);
-                    self.line(
-                        whole.trim_matches(WHITE_SPACE),
-                        class,
-                        &format!("{file}:{first}"),
-                        &mut section,
-                    )?;
-                }
-            }
+        for (number, line) in logical_lines(text) {
+            let place = format!("{file}:{number}");
+            self.line(line.trim_matches(WHITE_SPACE), class, &place, &mut section)?;
         }
-        match joined {
-            Some((first, whole)) => {
-                self.line(whole.trim_matches(WHITE_SPACE), class, &format!("{file}:{first}"), &mut section)
-            }
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     fn line(&mut self, line: &str, class: Class, place: &str, section: &mut Section) -> Result<()> {
@@ -154,13 +124,47 @@ impl Settings {
     }
 }
 
+/// The text of a file, or what it has that no text has. A carriage return without a new line ends a line for systemd.
+pub(crate) fn text(bytes: &[u8]) -> Result<&str, &'static str> {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let text = std::str::from_utf8(bytes).map_err(|_| "bytes that are no UTF-8")?;
+    if text.contains('\0') {
+        return Err("a zero byte");
+    }
+    let inside = |line: &str| line.strip_suffix('\r').unwrap_or(line).contains('\r');
+    if text.split('\n').any(inside) { Err("a carriage return within a line") } else { Ok(text) }
+}
+
+/// The lines of a file with the numbers of their first ones: comments left out, continued ones in one.
+pub(crate) fn logical_lines(text: &str) -> Vec<(u64, String)> {
+    let mut lines = Vec::new();
+    let mut joined: Option<(u64, String)> = None;
+    for (number, line) in (1_u64..).zip(text.split('\n')) {
+        let line = line.strip_suffix('\r').unwrap_or(line);
+        if line.trim_start_matches(WHITE_SPACE).starts_with(['#', ';']) {
+            continue;
+        }
+        let (first, mut whole) = joined.take().unwrap_or((number, String::new()));
+        if let Some(part) = continued(line) {
+            whole.push_str(part);
+            whole.push(' ');
+            joined = Some((first, whole));
+        } else {
+            whole.push_str(line);
+            lines.push((first, whole));
+        }
+    }
+    lines.extend(joined);
+    lines
+}
+
 /// What stands before a backslash that joins a line to the next one: the last of an odd number of them.
 fn continued(line: &str) -> Option<&str> {
     let count = line.bytes().rev().take_while(|byte| *byte == b'\\').count();
     if count % 2 == 1 { line.strip_suffix('\\') } else { None }
 }
 
-fn excerpt(text: &str) -> String {
+pub(crate) fn excerpt(text: &str) -> String {
     text.chars().take(80).collect()
 }
 

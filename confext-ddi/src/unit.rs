@@ -2,7 +2,27 @@
 //!
 //! Units say it with `ExtensionImages=`, `ExtensionDirectories=`, `ExtensionImagePolicy=` and `RefreshOnReload=`.
 //!
+//! ```text
+//!  file of a unit, its drop-ins ─► Assignment… ─► Service: Extensions, Root, Reload ─► lines of a drop-in
+//!                              parse          assign                             Extensions::lines
+//! ```
+//!
+//! What systemd would skip with a warning is refused here, with file, line and item: a service that starts without one of
+//! its extensions has another configuration than it was given.
+//!
 //! *Spec*: systemd.exec(5), systemd.service(5).
+
+mod file;
+mod name;
+mod parse;
+mod service;
+mod specifier;
+mod word;
+
+pub use file::{Assignment, Place, parse};
+pub use name::Name;
+pub use service::{Covered, Reload, Root, Service};
+pub use specifier::Specifiers;
 
 use serde::Serialize;
 

@@ -15,6 +15,8 @@ mod hash_tree;
 mod naive_version;
 #[path = "targets/texts.rs"]
 mod texts;
+#[path = "targets/unit.rs"]
+mod unit;
 #[path = "targets/whole.rs"]
 mod whole;
 
@@ -38,6 +40,7 @@ pub use gpt_differential::{agree, gpt_differential};
 pub use hash_tree::hash_tree;
 pub use naive_version::compare as naive_compare;
 pub use texts::{certificate, fstype, manifest, text};
+pub use unit::unit;
 pub use whole::{run as program, whole_image};
 
 /// A target: the name of its corpus directory and the function it runs.
@@ -54,6 +57,7 @@ pub const ALL: &[Target] = &[
     ("policy", policy),
     ("key_rules", key_rules),
     ("settings", settings),
+    ("unit", unit),
     ("image_filter", image_filter),
     ("release", release),
     ("version", version),

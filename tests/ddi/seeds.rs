@@ -14,6 +14,7 @@ use confext_ddi::settings::Settings;
 use confext_ddi::signature::{
     AdditionalSignature, Certificate, Certificates, Embed, Json, Sign as _, SignedData,
 };
+use confext_ddi::unit::{self, Name, Service, Specifiers};
 use confext_ddi::verity::Superblock;
 use confext_ddi::{Limits, fs, gpt, manifest, verity};
 #[path = "../../fuzz/src/targets/bare.rs"]
@@ -393,6 +394,24 @@ fn add_texts(add: &mut impl FnMut(&'static str, &str, Vec<u8>)) {
         add("settings", name, text.into());
     }
     for (name, text) in [
+        (
+            "images",
+            "[Service]\nExecStart=/bin/x\nExtensionImages=/var/lib/a.v -/b.raw:root:ro,x-systemd.relax-extension-release-check\n",
+        ),
+        (
+            "everything",
+            "# why\n\n[Unit]\nDescription=x\n\n[Service]\nType = notify-reload\r\nExtensionImages=\"/a b.raw\" \\\n; why\n  /%p\\x20\\:c:usr:ro:home:nodev\n\
+             ExtensionDirectories=-+/d\\ e /f.v/g___\nExtensionImagePolicy=root=signed+absent:usr=signed+absent\n\
+             RefreshOnReload=~credentials\nRootImage=/r.raw\nBindPaths=/a:/etc -/usr\nExecReload=/bin/kill -HUP $MAINPID\n",
+        ),
+        (
+            "taken-back",
+            "[Service]\nExtensionDirectories=/a\nExtensionDirectories=\nExtensionDirectories=/b/%%/%i/%I%f\nRefreshOnReload=on\n[X-Mine]\na=b\n",
+        ),
+    ] {
+        add("unit", name, text.into());
+    }
+    for (name, text) in [
         ("labels", "root=app_*:usr=app_?"),
         ("sets", "root=[a-c_]*[!0-9]:home=[]x]"),
         ("classes", "root=\"x8[[:digit:]]\""),
@@ -508,6 +527,15 @@ fn seeds_are_accepted() {
             "settings" => {
                 let mut settings = Settings::default();
                 settings.read(bytes, Class::Confext, "f").map(|()| settings.mutability.is_some())
+            }
+            "unit" => {
+                let (name, mut service) = (Name::parse("a.service").unwrap(), Service::default());
+                unit::parse(bytes, "f", &limits).and_then(|all| {
+                    for one in &all {
+                        service.assign(one, &name, &Specifiers::new(&name), &limits)?;
+                    }
+                    Ok(!service.extensions.is_empty())
+                })
             }
             "key_rules" => KeyRules::parse(bytes, &limits).map(|rules| !rules.is_empty()),
             "policy" => Policy::parse(std::str::from_utf8(bytes).unwrap()).map(|_| true),

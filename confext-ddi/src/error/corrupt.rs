@@ -326,6 +326,26 @@ family! {
         SettingsMutable { place: String, found: String } = "settings-mutable",
             "{place}: found {found:?}, expected no, yes, auto, import, ephemeral or ephemeral-import",
             "use one of these words: one that is not known is never taken for another";
+        /// A file of a unit is no text.
+        UnitText { place: String, found: &'static str } = "unit-text",
+            "{place}: found {found}, expected UTF-8 text",
+            "write the file again as text";
+        /// A line of a unit is none of what can be there.
+        UnitLine { place: String, found: String } = "unit-line",
+            "{place}: found {found:?}, expected a section, a setting with its value below one, or a comment",
+            "correct the line; systemd skips it, and what it was meant to say with it";
+        /// A setting about extensions is where it means nothing.
+        UnitSection { place: String, key: String, found: String, expected: String } = "unit-section",
+            "{place}: found {key}= in section {found:?}, expected it in {expected}",
+            "move the setting; systemd skips it where it is";
+        /// An item of a setting about extensions is not what can be there.
+        UnitSetting { place: String, key: String, found: String, expected: &'static str } = "unit-setting",
+            "{place}: {key}= malformed: found {found:?}, expected {expected}",
+            "correct the item; systemd skips it, and starts the service without it";
+        /// A specifier that there is not.
+        UnitSpecifier { place: String, found: String } = "unit-specifier",
+            "{place}: unknown specifier: found {found:?}, expected one like %n or %i",
+            "write %% for a percent sign";
         /// A line does not say who may sign what.
         KeyRule { place: String, found: String, expected: &'static str } = "key-rule",
             "key rule malformed ({place}): found {found:?}, expected {expected}",

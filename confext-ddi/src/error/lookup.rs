@@ -18,6 +18,11 @@ family! {
         NothingToPick { path: String, expected: String } = "nothing-to-pick",
             "no entry of {path:?} fits: expected {expected:?}, of this version, architecture and type",
             "list the directory; names in it have the form NAME_VERSION_ARCHITECTURE+LEFT-DONE.SUFFIX";
+        // unit
+        /// A text is not the name of a unit.
+        UnitName { found: String } = "unit-name",
+            "not the name of a unit: found {found:?}, expected one like nginx.service",
+            "pass the name as systemctl prints it";
         // parity
         /// There is no hash tree that says which blocks are damaged.
         NoHashTree = "no-hash-tree",

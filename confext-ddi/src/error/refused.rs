@@ -123,5 +123,10 @@ family! {
         ReleaseConflict { path: String } = "release-conflict",
             "two release files: found \"{path}\" among the entries, and it is not what the fields say",
             "leave out the file or the fields";
+        // unit
+        /// An extension cannot be named in a unit.
+        UnitEntry { found: String, because: &'static str } = "unit-entry",
+            "no unit can name {found:?}: {because}",
+            "give the extension another place, or its options another form";
     }
 }

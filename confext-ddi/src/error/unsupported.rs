@@ -27,6 +27,11 @@ family! {
         GptRevision { found: u32 } = "gpt-revision",
             "revision of the partition table unknown: found {found:#010x}, expected 0x00010000",
             "build the image with a revision 1.0 table, the only one there is";
+        // unit
+        /// What a specifier stands for depends on what runs.
+        UnitSpecifier { place: String, found: String } = "unit-specifier-unknown",
+            "{place}: specifier not known from files: found {found:?}, expected one like %n or %i",
+            "write out what it stands for, or ask the running manager";
         // build
         /// A device number is larger than Linux's.
         DeviceNumber { path: String, major: u32, minor: u32 } = "device-number",

@@ -1,0 +1,172 @@
+//! [`Name`]: the name of a unit, and its parts.
+
+use crate::error::{Lookup, Result};
+
+/// The name of a unit: `nginx.service`, `getty@tty1.service`, and of a template, `getty@.service`.
+///
+/// *Spec*: systemd.unit(5).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(transparent)]
+pub struct Name(String);
+
+/// What units there are.
+const TYPES: [&str; 11] = [
+    "service",
+    "socket",
+    "device",
+    "mount",
+    "automount",
+    "swap",
+    "target",
+    "path",
+    "timer",
+    "slice",
+    "scope",
+];
+
+impl Name {
+    /// Reads a name; without a type it is a service's.
+    ///
+    /// # Errors
+    ///
+    /// `unit-name`.
+    pub fn parse(text: &str) -> Result<Self> {
+        let known = |name: &str| name.rsplit_once('.').is_some_and(|(_, kind)| TYPES.contains(&kind));
+        let whole = if known(text) { text.to_owned() } else { format!("{text}.service") };
+        let stem = whole.rsplit_once('.').map_or("", |(stem, _)| stem);
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b":-_.\\@".contains(&byte);
+        if stem.is_empty() || stem.starts_with('@') || whole.len() > 255 || !stem.bytes().all(allowed) {
+            let found = crate::settings::excerpt(text);
+            return Err(Lookup::UnitName { found }.into());
+        }
+        Ok(Self(whole))
+    }
+
+    /// All of it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// All but the type.
+    #[must_use]
+    pub fn stem(&self) -> &str {
+        self.0.rsplit_once('.').map_or(&self.0, |(stem, _)| stem)
+    }
+
+    /// The type: `service`.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        self.0.rsplit_once('.').map_or("", |(_, kind)| kind)
+    }
+
+    /// What is before `@`, or the stem.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        self.stem().split_once('@').map_or(self.stem(), |(prefix, _)| prefix)
+    }
+
+    /// What is behind `@`: empty for a template, `None` for a unit that is neither template nor instance.
+    #[must_use]
+    pub fn instance(&self) -> Option<&str> {
+        self.stem().split_once('@').map(|(_, instance)| instance)
+    }
+
+    /// Whether instances are made of it.
+    #[must_use]
+    pub fn is_template(&self) -> bool {
+        self.instance() == Some("")
+    }
+
+    /// The template that an instance is of.
+    #[must_use]
+    pub fn template(&self) -> Option<Self> {
+        self.instance().filter(|instance| !instance.is_empty())?;
+        Some(Self(format!("{}@.{}", self.prefix(), self.kind())))
+    }
+
+    /// This template with an instance.
+    #[must_use]
+    pub fn with_instance(&self, instance: &str) -> Self {
+        Self(format!("{}@{instance}.{}", self.prefix(), self.kind()))
+    }
+
+    /// Names of drop-in directories of all that share a prefix with it: `foo-.service` of `foo-bar.service`, the longest
+    /// first; last `service`, of all services.
+    #[must_use]
+    pub fn shared(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        let mut prefix = self.prefix();
+        let suffix = match self.instance() {
+            Some(_) => format!("@.{}", self.kind()),
+            None => format!(".{}", self.kind()),
+        };
+        while let Some((shorter, _)) = prefix.trim_end_matches('-').rsplit_once('-') {
+            names.push(format!("{shorter}-{suffix}"));
+            prefix = shorter;
+        }
+        names.push(self.kind().to_owned());
+        names
+    }
+}
+
+impl std::fmt::Display for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A part of a name as what it stands for: `-` is a slash, `\x2d` a byte.
+pub(super) fn unescaped(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, behind)) = rest.split_first() {
+        rest = behind;
+        match first {
+            b'-' => bytes.push(b'/'),
+            b'\\' => {
+                let (digits, behind) = behind.strip_prefix(b"x")?.split_at_checked(2)?;
+                let digits = std::str::from_utf8(digits).ok()?;
+                let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+                bytes.push(u8::from_str_radix(digits, 16).ok().filter(|byte| is_hex && *byte != 0)?);
+                rest = behind;
+            }
+            _ => bytes.push(*first),
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_have_parts() {
+        let name = Name::parse("a-b-c@x-y\\x2dz.service").unwrap();
+        assert_eq!((name.stem(), name.kind()), ("a-b-c@x-y\\x2dz", "service"));
+        assert_eq!((name.prefix(), name.instance()), ("a-b-c", Some("x-y\\x2dz")));
+        assert_eq!(name.template().unwrap().as_str(), "a-b-c@.service");
+        assert!(name.template().unwrap().is_template() && !name.is_template());
+        assert_eq!(name.template().unwrap().with_instance("q").as_str(), "a-b-c@q.service");
+        assert_eq!(name.shared(), ["a-b-@.service", "a-@.service", "service"]);
+        let plain = Name::parse("nginx").unwrap();
+        assert_eq!((plain.as_str(), plain.instance(), plain.template()), ("nginx.service", None, None));
+        assert_eq!(plain.shared(), ["service"]);
+        assert_eq!(unescaped("x-y\\x2dz").unwrap(), "x/y-z");
+        assert_eq!(
+            (unescaped("a\\x0"), unescaped("a\\x00"), unescaped("a\\y"), unescaped("\\xff")),
+            (None, None, None, None)
+        );
+    }
+
+    #[test]
+    fn what_is_no_name_is_refused() {
+        let long = "a".repeat(248);
+        assert!(Name::parse(&long[1..]).is_ok());
+        for text in ["", ".service", "@.service", "@a", "a/b", "a b", "a\nb", "é", "../a", &long] {
+            assert_eq!(Name::parse(text).unwrap_err().code(), "unit-name", "{text}");
+        }
+        assert_eq!(Name::parse("a.conf").unwrap().as_str(), "a.conf.service");
+    }
+}
