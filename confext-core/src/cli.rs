@@ -22,6 +22,7 @@ mod plan;
 mod policy;
 mod progress;
 mod repair;
+mod report;
 mod run;
 mod sign;
 mod source;
@@ -93,6 +94,7 @@ enum Verb {
     Trace(trace::Arguments),
     Trust(trust::ReportArguments),
     Doctor(doctor::Arguments),
+    Report(report::Arguments),
     Run(run::Arguments),
 }
 
@@ -148,6 +150,7 @@ impl Verb {
             Self::Trace(arguments) => trace::run(arguments, output),
             Self::Trust(arguments) => trust::run(arguments, output),
             Self::Doctor(arguments) => return doctor::run(arguments, output),
+            Self::Report(arguments) => report::run(arguments, output),
             Self::Run(arguments) => return run::run(arguments),
         }
         .map(|()| 0)

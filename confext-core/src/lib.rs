@@ -21,6 +21,8 @@ pub mod error;
 
 mod parallel;
 
+mod text;
+
 pub mod keyring;
 
 mod mapper;
@@ -84,6 +86,8 @@ pub mod rollout;
 pub mod service;
 
 pub mod doctor;
+
+pub mod report;
 
 #[cfg(feature = "cli")]
 pub mod cli;

@@ -163,6 +163,57 @@ pub enum Answer {
     },
 }
 
+impl Answer {
+    /// The name in documents.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Absent => "absent",
+            Self::NotMerged => "not-merged",
+            Self::Base { .. } => "base",
+            Self::Layer { .. } => "layer",
+            Self::Directory { .. } => "directory",
+            Self::CopiedUp { .. } => "copied-up",
+            Self::Written { .. } => "written",
+            Self::Deleted { .. } => "deleted",
+            Self::Hidden { .. } => "hidden",
+            Self::Submount { .. } => "submount",
+            Self::Metadata { .. } => "metadata",
+            Self::CannotTell { .. } => "cannot-tell",
+        }
+    }
+
+    /// The hierarchy whose stack it is about.
+    #[must_use]
+    pub const fn hierarchy(&self) -> Option<&'static str> {
+        match self {
+            Self::Absent | Self::NotMerged => None,
+            Self::Base { hierarchy, .. }
+            | Self::Layer { hierarchy, .. }
+            | Self::Directory { hierarchy, .. }
+            | Self::CopiedUp { hierarchy, .. }
+            | Self::Written { hierarchy }
+            | Self::Deleted { hierarchy, .. }
+            | Self::Hidden { hierarchy, .. }
+            | Self::Submount { hierarchy }
+            | Self::Metadata { hierarchy }
+            | Self::CannotTell { hierarchy, .. } => Some(hierarchy),
+        }
+    }
+
+    /// What has the path, too, and is not seen; topmost first.
+    #[must_use]
+    pub fn shadows(&self) -> &[Shadow] {
+        match self {
+            Self::Layer { shadows, .. }
+            | Self::CopiedUp { shadows, .. }
+            | Self::Deleted { shadows, .. }
+            | Self::Hidden { shadows, .. } => shadows,
+            _ => &[],
+        }
+    }
+}
+
 /// An extension that has the path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
@@ -379,6 +430,11 @@ impl<'h> Tracer<'h> {
     #[must_use]
     pub fn tree(&self) -> Tree<'_> {
         Tree::new(self)
+    }
+
+    /// The classes that have a stack.
+    pub(crate) fn classes(&self) -> impl Iterator<Item = Class> {
+        self.stacks.iter().map(|stack| stack.class)
     }
 
     /// The stacks: for each hierarchy, what is known of it and from whom. Opens every image.

@@ -89,7 +89,6 @@ impl Reads {
     }
 
     /// The same for people.
-    #[cfg(feature = "cli")]
     pub(crate) const fn phrase(self) -> &'static str {
         match self {
             Self::DmVerity => "its file, through dm-verity",

@@ -432,3 +432,30 @@ fn run_exits_as_its_command_does() {
     assert_eq!(run(&["/etc/app/app.conf"]).status, 126);
     assert_eq!(confext(["run", "--", "true"]).status, 125, "nobody trusts the vendor");
 }
+
+#[test]
+fn a_report_is_a_page_and_says_what_is_on_it() {
+    let scratch = Scratch::new();
+    with_every_reason(&scratch);
+    let page = scratch.path("report.html");
+    let fixed = ["--policy", "root=unprotected+absent", "--time", "0", "-o"];
+    let report = |more: &[&str]| call(&scratch, "report", &[&fixed, more].concat()).ok();
+    let document = report(&[page.to_str().unwrap()]).json();
+    Documented::read("report").check(std::slice::from_ref(&document));
+    let text = std::fs::read_to_string(&page).unwrap();
+    assert_eq!(document["size_bytes"], text.len());
+    assert_eq!((&document["view"], &document["objections"]), (&"planned".into(), &1.into()));
+    for part in ["image-empty", "masked", "host-version", "replaces-os-release", "made 1970-01-01T00:00:00Z"]
+    {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    // Replaced, and the same again; on standard output nothing but the page.
+    report(&[page.to_str().unwrap()]);
+    assert_eq!(std::fs::read_to_string(&page).unwrap(), text);
+    assert_eq!(report(&["-"]).text(), text);
+    let left: Vec<_> =
+        std::fs::read_dir(scratch.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(!left.iter().any(|name| name.to_string_lossy().ends_with(".partial")), "{left:?}");
+    let failed = call(&scratch, "report", &[&fixed[..], &["/nowhere/report.html"]].concat());
+    assert_eq!((failed.status, &failed.json()["error"]["code"]), (3, &"os".into()));
+}

@@ -233,6 +233,13 @@ fn trace() {
 }
 
 #[test]
+fn report() {
+    let scratch = host();
+    scratch.file("host/etc/app.conf", "of the host\n");
+    assert!(follow(&scratch, "docs/report.md") >= 2);
+}
+
+#[test]
 fn mutable() {
     assert!(follow(&host(), "docs/mutable.md") >= 1);
 }

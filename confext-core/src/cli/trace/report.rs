@@ -141,7 +141,7 @@ impl Report {
     fn take(&mut self, origin: Result<Origin, Error>) -> Option<Origin> {
         match origin {
             Ok(origin) => {
-                let count = self.counts.entry(name(&origin.answer)).or_default();
+                let count = self.counts.entry(origin.answer.as_str()).or_default();
                 *count = count.saturating_add(1);
                 Some(origin)
             }
@@ -155,34 +155,20 @@ impl Report {
 
 fn line(origin: &Origin) -> Line<'_> {
     let bytes = origin.path.as_os_str().as_bytes();
-    let none: (Vec<&str>, &[Shadow]) = (Vec::new(), &[]);
-    let (hierarchy, (layers, shadows)) = match &origin.answer {
-        Answer::Absent | Answer::NotMerged => (None, none),
-        Answer::Layer { hierarchy, source, shadows } | Answer::Hidden { hierarchy, source, shadows } => {
-            (Some(*hierarchy), (vec![source.layer.as_str()], shadows.as_slice()))
-        }
-        Answer::Directory { hierarchy, sources, .. } => {
-            (Some(*hierarchy), (sources.iter().map(|source| source.layer.as_str()).collect(), &[][..]))
-        }
-        Answer::CopiedUp { hierarchy, shadows } | Answer::Deleted { hierarchy, shadows } => {
-            (Some(*hierarchy), (Vec::new(), shadows.as_slice()))
-        }
-        Answer::CannotTell { hierarchy, unknown, .. } => {
-            (Some(*hierarchy), (unknown.iter().map(|unknown| unknown.layer.as_str()).collect(), &[][..]))
-        }
-        Answer::Base { hierarchy, .. }
-        | Answer::Written { hierarchy }
-        | Answer::Submount { hierarchy }
-        | Answer::Metadata { hierarchy } => (Some(*hierarchy), none),
+    let layers = match &origin.answer {
+        Answer::Layer { source, .. } | Answer::Hidden { source, .. } => vec![source.layer.as_str()],
+        Answer::Directory { sources, .. } => sources.iter().map(|source| source.layer.as_str()).collect(),
+        Answer::CannotTell { unknown, .. } => unknown.iter().map(|unknown| unknown.layer.as_str()).collect(),
+        _ => Vec::new(),
     };
     Line {
         path: String::from_utf8_lossy(bytes),
         path_base64: std::str::from_utf8(bytes).is_err().then(|| STANDARD.encode(bytes)),
         file_type: origin.file_type,
-        answer: name(&origin.answer),
-        hierarchy,
+        answer: origin.answer.as_str(),
+        hierarchy: origin.answer.hierarchy(),
         layers,
-        shadows: shadows.iter().map(shadowed).collect(),
+        shadows: origin.answer.shadows().iter().map(shadowed).collect(),
     }
 }
 
@@ -195,21 +181,4 @@ fn shadowed(shadow: &Shadow) -> Shadowed<'_> {
         Shadow::BaseUnknown => ("base-unknown", None),
     };
     Shadowed { by, layer }
-}
-
-fn name(answer: &Answer) -> &'static str {
-    match answer {
-        Answer::Absent => "absent",
-        Answer::NotMerged => "not-merged",
-        Answer::Base { .. } => "base",
-        Answer::Layer { .. } => "layer",
-        Answer::Directory { .. } => "directory",
-        Answer::CopiedUp { .. } => "copied-up",
-        Answer::Written { .. } => "written",
-        Answer::Deleted { .. } => "deleted",
-        Answer::Hidden { .. } => "hidden",
-        Answer::Submount { .. } => "submount",
-        Answer::Metadata { .. } => "metadata",
-        Answer::CannotTell { .. } => "cannot-tell",
-    }
 }

@@ -1,0 +1,290 @@
+//! [`Report`]: the stacks of a host as one page: layers, where each file is from, what shadows what, what is left out and why
+//!
+//! The page is one HTML file that loads nothing: style, script and data are in it, and its content security policy names
+//! the first two by their digests and forbids all else. Names from an image are text everywhere. The same input and
+//! [`Options::made_at`] give the same bytes.
+
+mod data;
+mod escape;
+mod files;
+mod layers;
+mod page;
+mod seal;
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use confext_ddi::release::Class;
+use confext_ddi::signature::Time;
+
+use crate::admission;
+use crate::discover::Rejection;
+use crate::error::Result;
+use crate::host::Host;
+use crate::plan::{Fate, LayerChange, Plan, Refusal, Veto};
+use crate::stack;
+use crate::trace::{self, Traced, Tracer, View};
+
+use files::Files;
+use layers::Layers;
+
+/// What a page shows: filled step by step, or by [`report`] in one go.
+#[derive(Debug, Clone)]
+pub struct Report {
+    subject: Subject,
+    view: View,
+    options: Options,
+    layers: Layers,
+    stacks: Vec<Shown>,
+    files: Files,
+    refused: Capped<Rejection>,
+    vetoes: Capped<Veto>,
+    refusals: Vec<(Class, Refusal)>,
+    changes: Capped<LayerChange>,
+    notes: Capped<String>,
+}
+
+/// What a report is about.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Subject {
+    /// What it is: `host`, `root directory`, `service`.
+    pub what: String,
+    /// Which one: its root directory, or its name.
+    pub name: String,
+}
+
+/// What a report says, and how much of it.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Options {
+    /// How files are traced.
+    pub trace: trace::Options,
+    /// Whether it is about what is merged, or about what a merge would give. Default: [`Choice::Auto`].
+    pub view: Choice,
+    /// When the report was made; it says so. Default: it does not say so.
+    pub made_at: Option<Time>,
+    /// How many paths are listed that are of an extension, or were written or deleted. The others are counted.
+    /// Default: 200,000, which is about 6 MB and 100 MB of memory.
+    pub files: usize,
+    /// How many paths are listed that only the host has. The others are counted. Default: 20,000.
+    pub host_files: usize,
+    /// How many refusals, objections and notes are listed, of each. The others are counted. Default: 1,000.
+    pub listed: usize,
+}
+
+/// What a report is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Choice {
+    /// What is merged; where nothing is, what a merge would give.
+    #[default]
+    Auto,
+    /// What is merged.
+    Live,
+    /// What a merge would give.
+    Planned,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            trace: trace::Options::default(),
+            view: Choice::default(),
+            made_at: None,
+            files: 200_000,
+            host_files: 20_000,
+            listed: 1_000,
+        }
+    }
+}
+
+/// What a report came to, in numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub struct Counts {
+    /// Extensions.
+    pub layers: usize,
+    /// Paths that are listed.
+    pub files: usize,
+    /// Paths that are counted, and not listed.
+    pub files_left_out: u64,
+    /// Paths that hide another one.
+    pub shadowing: u64,
+    /// Entries that are not used.
+    pub refused: usize,
+    /// What speaks against extensions, and is not allowed.
+    pub objections: usize,
+}
+
+/// A hierarchy with a stack.
+#[derive(Debug, Clone)]
+struct Shown {
+    class: Class,
+    path: String,
+    because: Option<&'static str>,
+    doubts: Vec<String>,
+}
+
+/// Some things of a class each, up to a number of them.
+#[derive(Debug, Clone)]
+struct Capped<T> {
+    items: Vec<(Class, T)>,
+    left_out: u64,
+    most: usize,
+}
+
+impl<T> Capped<T> {
+    const fn new(most: usize) -> Self {
+        Self { items: Vec::new(), left_out: 0, most }
+    }
+
+    fn push(&mut self, class: Class, item: T) {
+        if self.items.len() < self.most {
+            self.items.push((class, item));
+        } else {
+            self.left_out = self.left_out.saturating_add(1);
+        }
+    }
+
+    /// How many there are, listed or not.
+    fn len(&self) -> usize {
+        self.items.len().saturating_add(usize::try_from(self.left_out).unwrap_or(usize::MAX))
+    }
+}
+
+/// Reports on the stacks of a host: what is merged of these classes, or what merging them would give, each under its
+/// conditions. Changes nothing and, unless a stack is merged, needs no privilege.
+///
+/// # Errors
+///
+/// What keeps all extensions from being found, or the host from being looked at.
+pub fn report(host: &Host, classes: &[(Class, &admission::Options)], options: &Options) -> Result<Report> {
+    let wanted: Vec<Class> = classes.iter().map(|(class, _)| *class).collect();
+    let live = (options.view != Choice::Planned).then(|| Tracer::live(host, &options.trace)).transpose()?;
+    let merged = live
+        .filter(|live| options.view == Choice::Live || live.classes().any(|class| wanted.contains(&class)));
+    let view = if merged.is_some() { View::Live } else { View::Planned };
+    let mut report = Report::new(Subject::of(host), view, options);
+    for (class, admission) in classes {
+        report.add_plan(&stack::plan(host, *class, admission)?);
+        if merged.is_none() {
+            report.add_files(&Tracer::planned(host, &[*class], admission, &options.trace)?, &wanted);
+        }
+    }
+    if let Some(tracer) = merged {
+        report.add_files(&tracer, &wanted);
+    }
+    Ok(report)
+}
+
+impl Subject {
+    /// A host or another root directory.
+    #[must_use]
+    pub fn of(host: &Host) -> Self {
+        let name = host.path().display().to_string();
+        let what = if name == "/" { "host" } else { "root directory" };
+        Self { what: what.to_owned(), name }
+    }
+}
+
+impl Report {
+    /// An empty one.
+    #[must_use]
+    pub fn new(subject: Subject, view: View, options: &Options) -> Self {
+        Self {
+            subject,
+            view,
+            options: options.clone(),
+            layers: Layers::default(),
+            stacks: Vec::new(),
+            files: Files::new(options),
+            refused: Capped::new(options.listed),
+            vetoes: Capped::new(options.listed),
+            refusals: Vec::new(),
+            changes: Capped::new(options.listed),
+            notes: Capped::new(options.listed),
+        }
+    }
+
+    /// What a plan leaves out, and what speaks against the rest. Before the files, which then show it, too.
+    pub fn add_plan(&mut self, plan: &Plan) {
+        for rejection in &plan.refused {
+            self.refused.push(plan.class, rejection.clone());
+        }
+        for veto in &plan.vetoes {
+            let index = self.vetoes.items.len();
+            self.vetoes.push(plan.class, veto.clone());
+            if index < self.vetoes.items.len() {
+                self.files.expect(veto.hierarchy, &veto.path, index);
+            }
+        }
+        self.refusals.extend(plan.refusal.iter().map(|refusal| (plan.class, refusal.clone())));
+        let changed = plan.layer_changes.iter().filter(|change| !matches!(change.fate, Fate::Kept { .. }));
+        changed.for_each(|change| self.changes.push(plan.class, change.clone()));
+    }
+
+    /// The stacks of these classes that a tracer knows, and where every path in them is from. What cannot be looked up is
+    /// noted.
+    pub fn add_files(&mut self, tracer: &Tracer<'_>, classes: &[Class]) {
+        let stacks = tracer.stacks();
+        let stacks: Vec<&Traced> = stacks.iter().filter(|stack| classes.contains(&stack.class)).collect();
+        for stack in &stacks {
+            self.add_stack(stack);
+        }
+        let places: BTreeMap<&str, &Traced> = stacks.iter().map(|stack| (stack.hierarchy, *stack)).collect();
+        let class = classes.first().copied().unwrap_or(Class::Confext);
+        for origin in tracer.tree() {
+            match origin {
+                Ok(origin) => {
+                    if let Some(stack) = origin.answer.hierarchy().and_then(|name| places.get(name)) {
+                        self.files.add(stack, &origin, &mut self.layers);
+                    }
+                }
+                Err(error) => self.notes.push(class, format!("[{}] {}", error.code(), error.explain())),
+            }
+        }
+    }
+
+    fn add_stack(&mut self, stack: &Traced) {
+        self.layers.add(stack);
+        let doubt = |doubt: &crate::state::Doubt| {
+            format!("{}: found {}, expected {}", doubt.what, doubt.found, doubt.expected)
+        };
+        self.stacks.push(Shown {
+            class: stack.class,
+            path: stack.path.display().to_string(),
+            because: stack.because,
+            doubts: stack.doubts.iter().map(doubt).collect(),
+        });
+    }
+
+    /// Whether it is about what is merged.
+    #[must_use]
+    pub const fn view(&self) -> View {
+        self.view
+    }
+
+    /// What it came to.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        Counts {
+            layers: self.layers.all().len(),
+            files: self.files.len(),
+            files_left_out: self.files.left_out().saturating_add(self.files.host_left_out()),
+            shadowing: self.files.shadowing(),
+            refused: self.refused.len(),
+            objections: self.vetoes.items.iter().filter(|(_, veto)| !veto.allowed).count(),
+        }
+    }
+
+    /// Writes the page.
+    ///
+    /// # Errors
+    ///
+    /// What writing says.
+    pub fn write_html(&self, out: &mut dyn Write) -> io::Result<()> {
+        page::write(self, out)
+    }
+}
+
+#[cfg(test)]
+mod tests;
