@@ -1,36 +1,37 @@
 //! [`Gate::admit`]: a candidate is opened once, judged by the policy and matched with the host; only what passes is used.
 
+mod fit;
+mod gate;
+
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use confext_ddi::dps::Designator;
-use confext_ddi::error::Refused;
 use confext_ddi::fs::FileSystem;
-use confext_ddi::image;
 use confext_ddi::limits::Limits;
-use confext_ddi::policy::{Admitted, Evidence, KeyRules, Policy, Protection};
-use confext_ddi::release::{self, Class, Strictness};
+use confext_ddi::policy::{Admitted, Evidence, KeyRules, Policy};
+use confext_ddi::release::{Class, Strictness};
 use confext_ddi::settings::Mutability;
 use confext_ddi::signature::Verifier;
 
 use crate::attach::{BlockChecks, Mode};
-use crate::copies::{Copies, Place};
-use crate::discover::{Candidate, Kind, Severity};
+use crate::copies::Place;
+use crate::discover::{Candidate, Severity};
 use crate::error::{Error, Result};
 use crate::host::Host;
 pub use crate::host::Layers;
-use crate::identity::{self, Seen};
+use crate::identity::Seen;
 use crate::manager::Reload;
 use crate::plan::Allowance;
-use crate::sidecars;
 pub use crate::state::Execution;
 use crate::state::{self, Checked, Identity};
-use crate::sys::Statx;
 use crate::trust;
 use crate::units::Request;
+
+pub(crate) use fit::Matcher;
+pub use gate::Gate;
+pub(crate) use gate::Terms;
 
 /// Whose signatures count.
 #[derive(Clone, Default)]
@@ -221,6 +222,8 @@ pub struct Extension {
     identity: Identity,
     evidence: Evidence,
     matched: Matched,
+    classes: Vec<Class>,
+    named: Named,
     request: Request,
     body: Body,
     seen: Seen,
@@ -233,6 +236,15 @@ pub(crate) enum Matched {
     Yes,
     /// Only the kernel can read its file system: it is matched when it is mounted, before it is used.
     WhenMounted,
+}
+
+/// How its release file is found.
+#[derive(Debug, Clone)]
+pub(crate) struct Named {
+    /// After this file name.
+    pub(crate) image_name: String,
+    /// As strictly as this.
+    pub(crate) strictness: Strictness,
 }
 
 /// Where an extension's files are.
@@ -261,6 +273,12 @@ impl Extension {
     #[must_use]
     pub fn evidence(&self) -> &Evidence {
         &self.evidence
+    }
+
+    /// What it is used as; none is known yet when only the kernel can read its file system.
+    #[must_use]
+    pub fn classes(&self) -> &[Class] {
+        &self.classes
     }
 
     /// What its release file asks of the service manager; nothing when only the kernel can read it.
@@ -314,6 +332,11 @@ impl Extension {
         self.matched
     }
 
+    /// How its release file is found.
+    pub(crate) fn named(&self) -> &Named {
+        &self.named
+    }
+
     /// What systemd would write down of it.
     pub(crate) fn seen(&self) -> &Seen {
         &self.seen
@@ -336,197 +359,6 @@ pub struct LeftOut {
 impl From<Error> for LeftOut {
     fn from(error: Error) -> Self {
         Self { severity: Severity::Refused, error }
-    }
-}
-
-/// What every extension of a run is compared with.
-pub struct Gate<'a> {
-    host: &'a Host,
-    class: Class,
-    options: &'a Options,
-    verifier: Option<Arc<dyn Verifier>>,
-    matcher: Option<Matcher>,
-    copies: Copies,
-}
-
-impl std::fmt::Debug for Gate<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Gate").field("host", &self.host).finish_non_exhaustive()
-    }
-}
-
-impl<'a> Gate<'a> {
-    /// Reads the host's `os-release` and certificates, as far as the options ask for them.
-    ///
-    /// # Errors
-    ///
-    /// `os` and `host-id-missing` when extensions must match a host that does not say what it is.
-    pub fn open(host: &'a Host, class: Class, options: &'a Options) -> Result<Self> {
-        let matcher = match options.host_match {
-            HostMatch::Required => Some(Matcher {
-                class,
-                host: host.release(&options.limits)?,
-                strictness: options.strictness,
-                limits: options.limits.clone(),
-            }),
-            HostMatch::Ignored => None,
-        };
-        let verifier = options.trust.open(host)?;
-        Ok(Self { host, class, options, verifier, matcher, copies: Copies::new(class, &options.limits) })
-    }
-
-    /// Opens a candidate, judges it and matches it with the host.
-    ///
-    /// # Errors
-    ///
-    /// With [`Severity::Ignored`] when it is a sound extension for another host; with [`Severity::Refused`] for
-    /// everything else, with the code of the fault.
-    pub fn admit(&self, candidate: Candidate) -> Result<Extension, LeftOut> {
-        let os = |operation, error| Error::os(operation, self.host.display(&candidate.path), error);
-        let fd = self.host.open_file(&candidate.path).map_err(|error| os("open", error))?;
-        let (seen, stat) = Seen::of(fd.as_fd(), candidate.kind).map_err(|error| os("stat", error))?;
-        let found = rustix::fs::FileType::from_raw_mode(u32::from(stat.stx_mode));
-        let expected = match candidate.kind {
-            Kind::Directory => rustix::fs::FileType::Directory,
-            Kind::Raw => rustix::fs::FileType::RegularFile,
-            Kind::Block => rustix::fs::FileType::BlockDevice,
-        };
-        if found != expected {
-            let target = self.host.display(&candidate.path);
-            let (found, expected) = (format!("{found:?}"), format!("{expected:?}, as at discovery"));
-            return Err(Error::conflict("candidate-changed", target, found, expected).into());
-        }
-        let mut extension = match candidate.kind {
-            Kind::Directory => self.admit_directory(candidate, fd, seen)?,
-            Kind::Raw | Kind::Block => self.admit_image(candidate, fd.into(), (seen, &stat))?,
-        };
-        match &self.matcher {
-            Some(matcher) => (extension.matched, extension.request) = matcher.match_extension(&extension)?,
-            // Nobody asks whether it has a release file: then nothing is asked of the manager either.
-            None => extension.request = self.request_of(&extension).unwrap_or_default(),
-        }
-        if let Body::Directory(place) = &extension.body {
-            place.directory.rest();
-        }
-        Ok(extension)
-    }
-
-    fn admit_directory(&self, candidate: Candidate, fd: OwnedFd, seen: Seen) -> Result<Extension> {
-        if !self.options.policy.admits(Designator::Root, Protection::None) {
-            let fault = Refused::Policy {
-                designator: "root",
-                found: "none: it is a directory",
-                expected: self.options.policy.to_string(),
-            };
-            return Err(in_image(&candidate, fault.into()));
-        }
-        if self.options.key_rules.is_some() {
-            let fault = Refused::KeyRulesUnsigned { found: "none: it is a directory" };
-            return Err(in_image(&candidate, fault.into()));
-        }
-        let place = self.copies.without_mounts(self.host, &candidate.path, fd);
-        let identity = match self.options.detect {
-            Detect::Identity => identity::of_directory(&place.directory, &self.options.limits),
-            Detect::Content => identity::of_directory_content(&place.directory, &self.options.limits),
-        };
-        let identity = identity.map_err(|error| in_image(&candidate, error))?;
-        Ok(Extension {
-            candidate,
-            identity,
-            evidence: Evidence::None,
-            matched: Matched::Yes,
-            request: Request::default(),
-            body: Body::Directory(Box::new(place)),
-            seen,
-        })
-    }
-
-    fn admit_image(
-        &self,
-        candidate: Candidate,
-        file: File,
-        (seen, stat): (Seen, &Statx),
-    ) -> Result<Extension> {
-        let mut open = image::Options::default().limits(self.options.limits.clone());
-        open.architecture = self.host.architecture();
-        let image = sidecars::open_below(self.host, &candidate.path, file, &open)?;
-        let admitted = self.options.policy.judge(image, self.verifier.as_deref());
-        let admitted = admitted
-            .and_then(|admitted| match &self.options.key_rules {
-                Some(rules) => rules.admit(admitted, &candidate.name, self.class, self.options.strictness),
-                None => Ok(admitted),
-            })
-            .map_err(|error| in_image(&candidate, error))?;
-        let evidence = admitted.evidence().clone();
-        let identity = match evidence.root_hash() {
-            Some(root_hash) => Identity::RootHash { root_hash: *root_hash },
-            None if self.options.detect == Detect::Content => {
-                identity::of_image_content(admitted.data()).map_err(|error| in_image(&candidate, error))?
-            }
-            None => identity::of_file(stat),
-        };
-        Ok(Extension {
-            candidate,
-            identity,
-            evidence,
-            matched: Matched::Yes,
-            request: Request::default(),
-            body: Body::Image(Box::new(admitted)),
-            seen,
-        })
-    }
-
-    fn request_of(&self, extension: &Extension) -> Option<Request> {
-        let (limits, name) = (&self.options.limits, &extension.candidate.name);
-        let files = extension.files(limits).ok()?;
-        let found = release::find(files.as_ref(), self.class, name, self.options.strictness, limits).ok()?;
-        Some(Request::of(&found.release))
-    }
-
-    /// What extensions are matched with; `None` when nobody asked.
-    pub(crate) fn into_matcher(self) -> Option<Matcher> {
-        self.matcher
-    }
-}
-
-/// The host as extensions are matched with it.
-#[derive(Debug)]
-pub(crate) struct Matcher {
-    class: Class,
-    host: release::Host,
-    strictness: Strictness,
-    limits: Limits,
-}
-
-impl Matcher {
-    fn match_extension(&self, extension: &Extension) -> Result<(Matched, Request), LeftOut> {
-        match extension.files(&self.limits) {
-            Ok(files) => {
-                let request = self.match_files(&extension.candidate, files.as_ref())?;
-                Ok((Matched::Yes, request))
-            }
-            Err(error) if error.code() == "file-system-unsupported" => {
-                Ok((Matched::WhenMounted, Request::default()))
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Looks the release file up, compares it with the host, and reads what it asks of the service manager.
-    pub(crate) fn match_files(
-        &self,
-        candidate: &Candidate,
-        files: &dyn FileSystem,
-    ) -> Result<Request, LeftOut> {
-        let in_image = |error| in_image(candidate, error);
-        let found = release::find(files, self.class, &candidate.name, self.strictness, &self.limits)
-            .map_err(in_image)?;
-        release::matches(&found.release, &self.host, self.class).map_err(|error| {
-            // A sound extension for somebody else is nobody's fault.
-            let severity = if error.family() == "refused" { Severity::Ignored } else { Severity::Refused };
-            LeftOut { severity, error: in_image(error) }
-        })?;
-        Ok(Request::of(&found.release))
     }
 }
 

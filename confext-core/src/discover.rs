@@ -27,6 +27,7 @@ use crate::error::{Error, Result, hint_of};
 use crate::host::Host;
 use crate::parallel;
 use crate::sys::OFlags;
+pub(crate) use entry::{best, locate};
 
 /// What a candidate is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, serde::Deserialize)]
@@ -106,10 +107,13 @@ pub struct Details {
     /// What it was taken for, where it got that far.
     #[serde(skip)]
     pub(crate) candidate: Option<Candidate>,
+    /// Of an extension of a service, its place among what the unit lists.
+    #[serde(skip)]
+    pub(crate) listed: Option<usize>,
 }
 
 impl Rejection {
-    fn new(
+    pub(crate) fn new(
         severity: Severity,
         path: &Path,
         code: &'static str,
@@ -142,7 +146,7 @@ impl Rejection {
         !matches!(self.code, "shadowed" | "version-rejected" | "version-outranked")
     }
 
-    fn named(mut self, name: &str) -> Self {
+    pub(crate) fn named(mut self, name: &str) -> Self {
         self.name = Some(name.to_owned());
         self
     }
@@ -174,6 +178,7 @@ impl Rejection {
                 field: error.host_field(),
                 by: None,
                 candidate: Some(candidate.clone()),
+                listed: None,
             }),
         }
     }

@@ -326,6 +326,12 @@ pub const CONFLICTS: &[(&str, &str)] = &[
     ("rollout-check", "see what the check says; the version is not used any more"),
     ("rollout-time", "see why the step takes so long, or allow more time for it"),
     ("rollout-cancelled", "start the rollout again if it was not meant"),
+    // service/stack
+    ("extension-missing", "put it in place, or write a minus sign before its path in the unit"),
+    ("extension-kind", "list images in ExtensionImages= and directories in ExtensionDirectories="),
+    ("duplicate-extension", "list it once"),
+    ("class-hierarchy", "put /etc into a confext, /usr and /opt into a sysext"),
+    ("mount-option", "leave the option out: layers are mounted read-only, by options of their own"),
     // trace
     ("nothing-traced", "ask for one of those that were found, or for all paths"),
     ("layer-changed", "refresh the stack, or put the image back that was merged"),

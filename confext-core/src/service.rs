@@ -5,6 +5,8 @@
 //!  Extensions  Prepared
 //! ```
 
+pub mod stack;
+
 mod process;
 
 mod limited;

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use confext_ddi::release::{Class, is_valid_image_name};
-use confext_ddi::vpick::{self, ArchitectureRule, EntryKind, VersionedImage};
+use confext_ddi::vpick::{self, ArchitectureRule, EntryKind, Pick, VersionedImage};
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
@@ -150,6 +150,26 @@ fn choose(
     wanted: &VersionedImage,
     refused: &mut Vec<Rejection>,
 ) -> Result<Option<Candidate>, Rejection> {
+    let Some(pick) = best(host, directory, wanted, refused)? else { return Ok(None) };
+    let path = directory.join(std::ffi::OsStr::from_bytes(&pick.name));
+    let kind = match pick.kind {
+        EntryKind::Directory => Kind::Directory,
+        EntryKind::BlockDevice => Kind::Block,
+        _ => Kind::Raw,
+    };
+    let place = locate(host, &path)?;
+    let mut candidate = usable(&path, &wanted.name, kind, place)?;
+    candidate.version = Some(pick.version);
+    Ok(Some(candidate))
+}
+
+/// The best entry of a directory of versions. What does not count and what is outranked goes to `refused`.
+pub(crate) fn best(
+    host: &Host,
+    directory: &Path,
+    wanted: &VersionedImage,
+    refused: &mut Vec<Rejection>,
+) -> Result<Option<Pick>, Rejection> {
     let place =
         host.open_path(directory, OFlags::DIRECTORY).map_err(|error| lookup_failed(directory, &error))?;
     let listed = directory::listing(place.as_fd()).map_err(|errno| not_opened(directory, errno))?;
@@ -179,29 +199,20 @@ fn choose(
         let rejection = Rejection::ignored(&path, "version-outranked", found, expected);
         refused.push(rejection.named(&wanted.name));
     }
-    let path = inside(&pick.name);
-    let kind = match pick.kind {
-        EntryKind::Directory => Kind::Directory,
-        EntryKind::BlockDevice => Kind::Block,
-        _ => Kind::Raw,
-    };
-    let place = locate(host, &path)?;
-    let mut candidate = usable(&path, &wanted.name, kind, place)?;
-    candidate.version = Some(pick.version);
-    Ok(Some(candidate))
+    Ok(Some(pick))
 }
 
 /// What an entry leads to.
-struct Place {
+pub(crate) struct Place {
     fd: OwnedFd,
-    kind: FileType,
+    pub(crate) kind: FileType,
     /// From the root, without links.
-    path: PathBuf,
+    pub(crate) path: PathBuf,
 }
 
 /// Follows links inside the root and says what is there and where that is. What a writer puts another one in the place of
 /// meanwhile has no path inside the root any more: the other one counts then.
-fn locate(host: &Host, path: &Path) -> Result<Place, Rejection> {
+pub(crate) fn locate(host: &Host, path: &Path) -> Result<Place, Rejection> {
     const ATTEMPTS: u32 = 100;
     for _ in 0..ATTEMPTS {
         let (fd, kind) = resolve(host, path)?;

@@ -50,7 +50,7 @@ impl Stack {
         let mut mounted = Vec::new();
         for extension in extensions {
             let candidate = extension.candidate().clone();
-            match Mounted::new(host, class, options, extension, matcher.as_ref()) {
+            match Mounted::new(host, options, extension, &matcher) {
                 Ok(layer) => mounted.push(layer),
                 Err(out) if options.is_fatal(Some(&candidate.name), out.severity) => return Err(out.error),
                 Err(out) => refused.push(Rejection::of(&candidate, out.severity, &out.error)),
@@ -132,8 +132,7 @@ impl Merge<'_> {
         let occupied = retired.as_ref().map(Retired::work_path);
         let over = ground.over(host, class, occupied);
         let (upper, mutable) = ground.target.prepare(&over, options.mutability)?;
-        let directories =
-            self.mounted.iter().filter_map(|layer| layer.directories.get(ground.hierarchy)).map(Part::fd);
+        let directories = self.mounted.iter().filter_map(|layer| layer.directory(ground.hierarchy));
         let record = Record {
             format: FORMAT,
             class,
@@ -214,17 +213,39 @@ fn allowed(options: &Options) -> Vec<Allowance> {
 }
 
 /// An extension as a mount, with the directories it has for each hierarchy.
-struct Mounted {
-    candidate: Candidate,
-    record: state::Layer,
+#[derive(Debug)]
+pub(crate) struct Mounted {
+    pub(crate) candidate: Candidate,
+    pub(crate) record: state::Layer,
     request: Request,
+    /// What it is used as.
+    pub(crate) classes: Vec<Class>,
     directories: BTreeMap<&'static str, Part>,
     seen: Seen,
     /// Held until the overlay has its own hold on the mount.
     layer: Layer,
 }
 
+impl Mounted {
+    /// Its directory for a hierarchy, if it has files in it.
+    pub(crate) fn directory(&self, hierarchy: &str) -> Option<BorrowedFd<'_>> {
+        self.directories.get(hierarchy).map(Part::fd)
+    }
+
+    /// The same, for a plan that calls it this.
+    pub(crate) fn files<'a>(&'a self, hierarchy: &str, name: &'a str) -> Option<LayerFiles<'a>> {
+        let part = self.directories.get(hierarchy)?;
+        Some(LayerFiles { name, files: part.files(), root: part.root() })
+    }
+
+    /// The root of the mount that it is in.
+    pub(crate) fn mount(&self) -> BorrowedFd<'_> {
+        self.layer.mount_root()
+    }
+}
+
 /// A directory of an extension for one hierarchy, and how its files are looked at.
+#[derive(Debug)]
 enum Part {
     Own(Box<Directory>),
     /// In an extension that was looked at before.
@@ -255,16 +276,17 @@ impl Part {
 }
 
 impl Mounted {
-    fn new(
+    pub(crate) fn new(
         host: &Host,
-        class: Class,
         options: &Options,
         extension: Extension,
-        matcher: Option<&Matcher>,
+        matcher: &Matcher,
     ) -> Result<Self, LeftOut> {
         let (mut record, matched) = (extension.record(), extension.matched());
-        let seen = extension.seen().clone();
-        let mut request = extension.request().clone();
+        let (seen, named) = (extension.seen().clone(), extension.named().clone());
+        let (mut request, mut classes) = (extension.request().clone(), extension.classes().to_vec());
+        // What may be of either class is mounted with what it may have as a sysext.
+        let class = classes.first().copied().unwrap_or(Class::Sysext);
         let (candidate, body) = extension.into_parts();
         let layer_options =
             layer::Options::new(candidate.name.as_str(), class, host.display(&candidate.path));
@@ -285,15 +307,17 @@ impl Mounted {
                 layer
             }
         };
-        if let (Matched::WhenMounted, Some(matcher)) = (matched, matcher) {
-            request = matcher.match_files(&candidate, whole(&layer, options)?.as_ref())?;
+        if matched == Matched::WhenMounted {
+            let fit = matcher.fit(&candidate, whole(&layer, options)?.as_ref(), &named)?;
+            (request, classes) = (fit.request, fit.classes);
         }
         if let layer::Source::Image { origin, .. } = layer.source() {
             record.attached = Some(origin.way.clone());
         }
         let mut directories = BTreeMap::new();
-        for found in layer.hierarchies()? {
-            let path = found.path;
+        for &path in classes.iter().flat_map(|class| class.hierarchies()) {
+            let Some(directory) = layer.hierarchy(path)? else { continue };
+            let found = layer::Hierarchy { path, directory };
             let part = match &files {
                 Some(files) => Part::Of(Arc::clone(files), found),
                 None => Part::Own(Box::new(Directory::new(found.directory, &options.limits))),
@@ -304,7 +328,7 @@ impl Mounted {
                 directories.insert(path, part);
             }
         }
-        Ok(Self { candidate, record, request, directories, seen, layer })
+        Ok(Self { candidate, record, request, classes, directories, seen, layer })
     }
 }
 
@@ -403,10 +427,7 @@ impl Ground {
 
     /// For the plan; `None` when no extension has files here any more and nothing is to be written.
     fn input<'a>(&'a self, mounted: &'a [Mounted]) -> Option<Input<'a>> {
-        let layer = |layer: &'a Mounted| {
-            let part = layer.directories.get(self.hierarchy)?;
-            Some(LayerFiles { name: &layer.record.name, files: part.files(), root: part.root() })
-        };
+        let layer = |layer: &'a Mounted| layer.files(self.hierarchy, &layer.record.name);
         let layers: Vec<_> = mounted.iter().filter_map(layer).collect();
         let base = self.base.as_ref().map(|base| -> &dyn FileSystem { base });
         let acts = self.target.acts(self.mount_point == MountPoint::Present);

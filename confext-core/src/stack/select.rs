@@ -23,7 +23,7 @@ pub struct Selection {
     /// The directories that were looked into, in order of precedence.
     pub searched: Vec<Searched>,
     /// For those that can be matched only when they are mounted.
-    pub(crate) matcher: Option<Matcher>,
+    pub(crate) matcher: Matcher,
 }
 
 /// Finds, opens, judges and orders the extensions of a class. Changes nothing and needs no privilege.

@@ -5,7 +5,7 @@ use crate::fs::{FileType, Metadata, Xattr};
 use crate::release::Class;
 
 /// Paths an extension must not have, or have anything below.
-const FORBIDDEN: [(&str, Code); 12] = [
+const FORBIDDEN: [(&str, Code); 15] = [
     ("usr/lib/os-release", Code::OsRelease),
     ("etc/os-release", Code::OsRelease),
     ("etc/initrd-release", Code::OsRelease),
@@ -18,6 +18,9 @@ const FORBIDDEN: [(&str, Code); 12] = [
     ("usr/.systemd-sysext", Code::Metadata),
     ("opt/.systemd-sysext", Code::Metadata),
     ("etc/.systemd-confext", Code::Metadata),
+    ("usr/.confext", Code::Metadata),
+    ("opt/.confext", Code::Metadata),
+    ("etc/.confext", Code::Metadata),
 ];
 
 /// Directories of every host, by the file hierarchy (file-hierarchy(7)).

@@ -1,0 +1,238 @@
+//! [`Gate`]: what every extension of a run is compared with
+
+use std::fs::File;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::Arc;
+
+use confext_ddi::dps::Designator;
+use confext_ddi::error::Refused;
+use confext_ddi::fs::FileSystem as _;
+use confext_ddi::image;
+use confext_ddi::policy::{Admitted, Evidence, Policy, Protection};
+use confext_ddi::release::{Class, Strictness};
+use confext_ddi::signature::Verifier;
+
+use super::fit::{Fit, Matcher, Wanted};
+use super::{Body, Detect, Extension, LeftOut, Matched, Named, Options, in_image};
+use crate::copies::Copies;
+use crate::discover::{Candidate, Kind};
+use crate::error::{Error, Result};
+use crate::host::Host;
+use crate::identity::{self, Seen};
+use crate::sidecars;
+use crate::state::Identity;
+use crate::sys::Statx;
+
+/// What every extension of a run is compared with.
+pub struct Gate<'a> {
+    host: &'a Host,
+    options: &'a Options,
+    verifier: Option<Arc<dyn Verifier>>,
+    matcher: Matcher,
+    copies: Copies,
+}
+
+impl std::fmt::Debug for Gate<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gate").field("host", &self.host).finish_non_exhaustive()
+    }
+}
+
+/// How one extension is admitted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms<'a> {
+    /// The protection it must have.
+    pub(crate) policy: &'a Policy,
+    /// The name of the file, by which its release file is looked up.
+    pub(crate) image_name: &'a str,
+    /// How the release file's name must fit it.
+    pub(crate) strictness: Strictness,
+}
+
+impl Terms<'_> {
+    fn named(&self) -> Named {
+        Named { image_name: self.image_name.to_owned(), strictness: self.strictness }
+    }
+}
+
+impl<'a> Gate<'a> {
+    /// Reads the host's `os-release` and certificates, as far as the options ask for them.
+    ///
+    /// # Errors
+    ///
+    /// `os` and `host-id-missing` when extensions must match a host that does not say what it is.
+    pub fn open(host: &'a Host, class: Class, options: &'a Options) -> Result<Self> {
+        let copies = Copies::new(class, &options.limits);
+        let matcher = Matcher::new(host, Wanted::Class(class), options)?;
+        Ok(Self { host, options, verifier: options.trust.open(host)?, matcher, copies })
+    }
+
+    /// For the extensions of a service, which are on the host and must be for the root that the service has. Each is used as
+    /// what it says it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Gate::open`].
+    pub(crate) fn of_service(host: &'a Host, root: &Host, options: &'a Options) -> Result<Self> {
+        let copies = Copies::new(Class::Sysext, &options.limits);
+        let matcher = Matcher::new(root, Wanted::Any, options)?;
+        Ok(Self { host, options, verifier: options.trust.open(host)?, matcher, copies })
+    }
+
+    /// Opens a candidate, judges it and matches it with the host.
+    ///
+    /// # Errors
+    ///
+    /// With [`Severity::Ignored`] when it is a sound extension for another host; with [`Severity::Refused`] for
+    /// everything else, with the code of the fault.
+    pub fn admit(&self, candidate: Candidate) -> Result<Extension, LeftOut> {
+        let name = candidate.name.clone();
+        let Options { policy, strictness, .. } = self.options;
+        self.admit_on(candidate, Terms { policy, image_name: &name, strictness: *strictness })
+    }
+
+    /// The same, on terms of its own.
+    pub(crate) fn admit_on(&self, candidate: Candidate, terms: Terms<'_>) -> Result<Extension, LeftOut> {
+        let os = |operation, error| Error::os(operation, self.host.display(&candidate.path), error);
+        let fd = self.host.open_file(&candidate.path).map_err(|error| os("open", error))?;
+        let (seen, stat) = Seen::of(fd.as_fd(), candidate.kind).map_err(|error| os("stat", error))?;
+        let found = rustix::fs::FileType::from_raw_mode(u32::from(stat.stx_mode));
+        let expected = match candidate.kind {
+            Kind::Directory => rustix::fs::FileType::Directory,
+            Kind::Raw => rustix::fs::FileType::RegularFile,
+            Kind::Block => rustix::fs::FileType::BlockDevice,
+        };
+        if found != expected {
+            let target = self.host.display(&candidate.path);
+            let (found, expected) = (format!("{found:?}"), format!("{expected:?}, as at discovery"));
+            return Err(Error::conflict("candidate-changed", target, found, expected).into());
+        }
+        let extension = match candidate.kind {
+            Kind::Directory => self.admit_directory(candidate, fd, (seen, terms))?,
+            Kind::Raw | Kind::Block => self.admit_image(candidate, fd.into(), (seen, &stat), terms)?,
+        };
+        if let Body::Directory(place) = &extension.body {
+            place.directory.rest();
+        }
+        Ok(extension)
+    }
+
+    fn admit_directory(
+        &self,
+        candidate: Candidate,
+        fd: OwnedFd,
+        (seen, terms): (Seen, Terms<'_>),
+    ) -> Result<Extension, LeftOut> {
+        if !terms.policy.admits(Designator::Root, Protection::None) {
+            let fault = Refused::Policy {
+                designator: "root",
+                found: "none: it is a directory",
+                expected: terms.policy.to_string(),
+            };
+            return Err(in_image(&candidate, fault.into()).into());
+        }
+        if self.options.key_rules.is_some() {
+            let fault = Refused::KeyRulesUnsigned { found: "none: it is a directory" };
+            return Err(in_image(&candidate, fault.into()).into());
+        }
+        let place = self.copies.without_mounts(self.host, &candidate.path, fd);
+        let identity = match self.options.detect {
+            Detect::Identity => identity::of_directory(&place.directory, &self.options.limits),
+            Detect::Content => identity::of_directory_content(&place.directory, &self.options.limits),
+        };
+        let identity = identity.map_err(|error| in_image(&candidate, error))?;
+        let fit = self.matcher.fit(&candidate, &place.directory, &terms.named())?;
+        Ok(Extension {
+            candidate,
+            identity,
+            evidence: Evidence::None,
+            matched: Matched::Yes,
+            classes: fit.classes,
+            named: terms.named(),
+            request: fit.request,
+            body: Body::Directory(Box::new(place)),
+            seen,
+        })
+    }
+
+    fn admit_image(
+        &self,
+        candidate: Candidate,
+        file: File,
+        (seen, stat): (Seen, &Statx),
+        terms: Terms<'_>,
+    ) -> Result<Extension, LeftOut> {
+        let mut open = image::Options::default().limits(self.options.limits.clone());
+        open.architecture = self.host.architecture();
+        let image = sidecars::open_below(self.host, &candidate.path, file, &open)?;
+        let in_image = |error| in_image(&candidate, error);
+        let admitted = terms.policy.judge(image, self.verifier.as_deref()).map_err(in_image)?;
+        let (admitted, matched, fit) = self.fit_image(&candidate, admitted, terms)?;
+        let evidence = admitted.evidence().clone();
+        let identity = match evidence.root_hash() {
+            Some(root_hash) => Identity::RootHash { root_hash: *root_hash },
+            None if self.options.detect == Detect::Content => {
+                identity::of_image_content(admitted.data()).map_err(in_image)?
+            }
+            None => identity::of_file(stat),
+        };
+        Ok(Extension {
+            candidate,
+            identity,
+            evidence,
+            matched,
+            classes: fit.classes,
+            named: terms.named(),
+            request: fit.request,
+            body: Body::Image(Box::new(admitted)),
+            seen,
+        })
+    }
+
+    /// Asks the rules about keys, once it is known which class they are asked about, and matches the image.
+    fn fit_image(
+        &self,
+        candidate: &Candidate,
+        admitted: Admitted<File>,
+        terms: Terms<'_>,
+    ) -> Result<(Admitted<File>, Matched, Fit), LeftOut> {
+        let in_image = |error| in_image(candidate, error);
+        let by_rules = |mut admitted: Admitted<File>, classes: &[Class]| {
+            for class in classes {
+                if let Some(rules) = &self.options.key_rules {
+                    admitted = rules.admit(admitted, &candidate.name, *class, terms.strictness)?;
+                }
+            }
+            confext_ddi::Result::Ok(admitted)
+        };
+        let admitted = match self.matcher.wanted() {
+            Wanted::Class(class) => by_rules(admitted, &[class]).map_err(in_image)?,
+            Wanted::Any => admitted,
+        };
+        let files = admitted.file_system(&self.options.limits);
+        let looked = files.map(|files| self.matcher.fit(candidate, files.as_ref(), &terms.named()));
+        let fit = match (looked, self.matcher.wanted()) {
+            (Ok(fit), _) => fit?,
+            (Err(error), wanted) if error.code() == "file-system-unsupported" => {
+                // Which rules count is not known before it is mounted.
+                return if wanted == Wanted::Any && self.options.key_rules.is_some() {
+                    Err(in_image(error).into())
+                } else {
+                    Ok((admitted, Matched::WhenMounted, wanted.fit_before_it_is_known()))
+                };
+            }
+            (Err(_), wanted @ Wanted::Class(_)) if !self.matcher.asks() => wanted.fit_before_it_is_known(),
+            (Err(error), _) => return Err(in_image(error).into()),
+        };
+        let admitted = match self.matcher.wanted() {
+            Wanted::Class(_) => admitted,
+            Wanted::Any => by_rules(admitted, &fit.classes).map_err(in_image)?,
+        };
+        Ok((admitted, Matched::Yes, fit))
+    }
+
+    /// What extensions are matched with.
+    pub(crate) fn into_matcher(self) -> Matcher {
+        self.matcher
+    }
+}
