@@ -86,7 +86,7 @@ fi
 # Second half, inside: build the root, go there, become systemd.
 PEER_ROOT=$2
 workdir=$3
-build_root "$workdir"
+build_root "$workdir" plain
 mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup"
 [[ ! -d $root$workdir/root ]] || cp -a "$root$workdir/root/." "$root/"
 mkdir -p "$root/etc/systemd/system"

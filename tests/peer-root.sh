@@ -10,13 +10,23 @@ check_peer() { # WORKDIR
 }
 
 # Puts an overlay over the peer root, in the peer's own /mnt: what is written goes with the namespace. Sets $root.
-build_root() { # WORKDIR
+#
+# With `plain` only /usr is an overlay, and everything else a copy: where systemd is to refresh the /etc of a service, it must
+# not be one.
+build_root() { # WORKDIR [plain]
     cd "$PEER_ROOT" || return
     mount -t tmpfs -o mode=755 peer mnt
     mkdir mnt/upper mnt/work mnt/root mnt/shared
     mount --rbind "$1" mnt/shared
-    mount -t overlay -o "lowerdir=$PEER_ROOT,upperdir=mnt/upper,workdir=mnt/work" peer mnt/root
     root=$PEER_ROOT/mnt/root
+    if [[ ${2-} == plain ]]; then
+        mount -t tmpfs -o mode=755 root mnt/root
+        cp -a --one-file-system "$PEER_ROOT"/[!mu]* mnt/root/
+        mkdir mnt/root/{mnt,usr}
+        mount -t overlay -o "lowerdir=$PEER_ROOT/usr,upperdir=mnt/upper,workdir=mnt/work" peer mnt/root/usr
+    else
+        mount -t overlay -o "lowerdir=$PEER_ROOT,upperdir=mnt/upper,workdir=mnt/work" peer mnt/root
+    fi
     mount -t proc proc "$root/proc"
     mount -t sysfs -o ro sysfs "$root/sys"
     # The kernel's own /dev, not a copy: partitions of loop devices have to appear in it.

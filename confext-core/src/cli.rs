@@ -23,6 +23,7 @@ mod policy;
 mod progress;
 mod repair;
 mod report;
+mod rollout;
 mod run;
 mod sign;
 mod source;
@@ -48,10 +49,12 @@ Exit status:
   1  an image is corrupt, unverified or refused, or has not what was asked for
   2  the command line is wrong
   3  the host, a file or the kernel stands against it
-  4  merged, but the service manager does not do what it was told (--reload)
+  4  merged, but the service manager does not do what it was told (--reload); rolled out, but not all was done
+  5  not rolled out: what was used before runs again
+  6  not rolled out, and it is not known what runs
   run exits with the status of its command, and 125 to 127 when confext itself fails.
 
-With --json every verb prints one JSON document; an error is {\"error\": {\"code\": …, \"message\": …, \"hint\": …}}.";
+With --json every verb prints one JSON document, rollout one a line; an error is {\"error\": {\"code\": …, \"message\": …, \"hint\": …}}.";
 
 /// Build, verify, attach, stack and trace Discoverable Disk Images used as extension images.
 #[derive(Debug, Parser)]
@@ -84,6 +87,7 @@ enum Verb {
     List(list::Arguments),
     Pick(pick::Arguments),
     Store(store::Arguments),
+    Rollout(Box<rollout::Arguments>),
     Explain(explain::Arguments),
     Plan(plan::Arguments),
     Policy(policy::Arguments),
@@ -140,6 +144,7 @@ impl Verb {
             Self::List(arguments) => list::run(arguments, output),
             Self::Pick(arguments) => pick::run(arguments, output),
             Self::Store(arguments) => store::run(arguments, output),
+            Self::Rollout(arguments) => return rollout::run(arguments, output),
             Self::Explain(arguments) => return explain::run(arguments, output),
             Self::Plan(arguments) => plan::run(arguments, output),
             Self::Policy(arguments) => return policy::run(arguments, output),

@@ -18,6 +18,7 @@ mod mounts;
 mod namespace;
 mod path;
 mod rehearsal;
+mod signals;
 mod statmount;
 mod table;
 mod xattr;
@@ -54,6 +55,7 @@ pub use path::{
     volume_flags,
 };
 pub use rehearsal::{RehearsalStep, rehearse};
+pub use signals::interrupted;
 pub use statmount::{MountId, MountInfo};
 
 pub use table::{mount_id as table_mount_id, mounts_of};

@@ -6,16 +6,19 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use confext_core::publish::{self, Store};
+use confext_core::publish::{self, Store, Version};
+use confext_core::rollout::{Limit, Rollout, Service, rollout};
 use confext_core::settings::Mutability;
 use confext_core::stack::Verb;
-use confext_core::{Host, apply};
+use confext_core::{Error, Host, apply};
 use confext_ddi::release::Class;
 use confext_ddi::signature::{Certificates, Time};
 use confext_tests::faults;
 use confext_tests::scene::Scene;
 
 /// `DIRECTORY - publish` and `DIRECTORY - good` publish `source.raw` as version 2, and call it good.
+///
+/// `DIRECTORY - rollout-VERSION[-broken]` rolls `app_VERSION.raw` out to a service that is two files.
 ///
 /// `ROOT MODE VERB` does it once, with the calls handed to the parent. `ROOT MODE SECONDS` refreshes for so long.
 fn main() {
@@ -49,14 +52,20 @@ fn main() {
 }
 
 fn publish(place: &Path, what: &str) {
-    let source = File::open(place.join("source.raw")).unwrap();
+    let rolled = what.strip_prefix("rollout-").map(|what| what.trim_end_matches("-broken"));
+    let version = rolled.unwrap_or("2");
+    let source = rolled.map_or_else(|| "source.raw".to_owned(), |version| format!("app_{version}.raw"));
+    let source = File::open(place.join(source)).unwrap();
     let store = Store::open(place.join("app.raw.v"), Class::Confext).unwrap();
     let mut certificates = Certificates::new(Time::from(SystemTime::now()));
     certificates.add_pem(&std::fs::read(place.join("cert.pem")).unwrap()).unwrap();
-    let mut options = publish::Options::new("2");
+    let mut options = publish::Options::new(version);
     options.verifier = Some(Arc::new(certificates));
     options.tries = Some(3);
     faults::hand_over_calls();
+    if let Some(what) = what.strip_prefix("rollout-") {
+        return roll_out((place, &source), &store, options, what.ends_with("-broken"));
+    }
     let done = match what {
         "publish" => store.publish(&source, &options, &mut |_| ControlFlow::Continue(())).map(drop),
         "good" => store.good("2").map(drop),
@@ -64,6 +73,55 @@ fn publish(place: &Path, what: &str) {
     };
     match done {
         Ok(()) => faults::say("ok"),
+        Err(error) => faults::say(&format!("error {} {}", error.code(), error.explain())),
+    }
+}
+
+/// A service: what it sees is in one file, what it runs in the other.
+struct Files<'a> {
+    place: &'a Path,
+    store: &'a Store,
+    is_broken: bool,
+}
+
+impl Files<'_> {
+    fn failed(operation: &'static str, source: std::io::Error) -> Error {
+        Error::Os { operation, target: "a file of the service".to_owned(), source }
+    }
+}
+
+impl Service for Files<'_> {
+    fn name(&self) -> &str {
+        "files"
+    }
+
+    fn look(&mut self, _: &Limit<'_>) -> confext_core::Result<()> {
+        Ok(())
+    }
+
+    fn refresh(&mut self, _: &Limit<'_>) -> confext_core::Result<()> {
+        let used = self.store.used()?.version;
+        std::fs::write(self.place.join("sees"), used).map_err(|error| Files::failed("write", error))
+    }
+
+    fn reload(&mut self, _: &Limit<'_>) -> confext_core::Result<()> {
+        let (sees, runs) = (self.place.join("sees"), self.place.join("runs"));
+        std::fs::rename(sees, runs).map_err(|error| Files::failed("rename", error))
+    }
+
+    fn check(&mut self, version: Option<&Version>, _: &Limit<'_>) -> confext_core::Result<()> {
+        match self.is_broken && version.is_some_and(|version| version.version != "1") {
+            true => Err(Error::Missing { what: "a version that works", why: "a test".to_owned() }),
+            false => Ok(()),
+        }
+    }
+}
+
+fn roll_out((place, image): (&Path, &File), store: &Store, options: publish::Options, is_broken: bool) {
+    let mut wanted = Rollout::new(store, image, options);
+    wanted.locks = place.join("locks");
+    match rollout(&wanted, &mut Files { place, store, is_broken }, &mut |_| {}) {
+        Ok(outcome) => faults::say(&format!("ok {}", outcome.runs.as_str())),
         Err(error) => faults::say(&format!("error {} {}", error.code(), error.explain())),
     }
 }

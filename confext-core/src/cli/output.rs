@@ -28,6 +28,10 @@ impl Output {
         self.json
     }
 
+    pub(super) const fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
     /// Whether somebody watches who wants to see how far long work is.
     pub(super) fn wants_progress(&self) -> bool {
         !self.json && !self.quiet && io::stderr().is_terminal()
@@ -53,5 +57,11 @@ impl Output {
 /// One document and a line break.
 pub(super) fn json(value: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
     serde_json::to_writer_pretty(&mut *out, value)?;
+    out.write_all(b"\n")
+}
+
+/// One document in one line.
+pub(super) fn json_line(value: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, value)?;
     out.write_all(b"\n")
 }

@@ -20,6 +20,7 @@ mod open;
 mod pages;
 mod partition;
 mod policy;
+mod rollout;
 mod sign;
 mod text;
 mod trust_and_store;

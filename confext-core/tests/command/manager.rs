@@ -8,15 +8,15 @@ use serde_json::Value;
 use crate::fixture::Scratch;
 
 /// A directory with the command, for a machine whose service manager is systemd's.
-struct Machine {
-    scratch: Scratch,
+pub struct Machine {
+    pub scratch: Scratch,
     work: PathBuf,
 }
 
 const EXTENSIONS: &str = "work/root/var/lib/extensions";
 
 impl Machine {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let scratch = Scratch::new();
         let work = scratch.path("work");
         std::fs::create_dir_all(&work).unwrap();
@@ -33,7 +33,7 @@ impl Machine {
     }
 
     /// Runs the script on the machine and returns the files that it writes into `out`, as JSON where they are.
-    fn run(&self, script: &str) {
+    pub fn run(&self, script: &str) {
         let tests = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("tests/manager.sh");
         let functions = r#"set -eu
             mkdir -p out
@@ -54,7 +54,12 @@ impl Machine {
     }
 
     fn document(&self, name: &str) -> Value {
-        serde_json::from_slice(&std::fs::read(self.work.join("out").join(name)).unwrap()).unwrap()
+        serde_json::from_str(&self.output(name)).unwrap()
+    }
+
+    /// What the command printed.
+    pub fn output(&self, name: &str) -> String {
+        std::fs::read_to_string(self.work.join("out").join(name)).unwrap()
     }
 
     /// The actions of a report, each with its result.

@@ -10,7 +10,7 @@ fn help_names_every_verb_and_status() {
     let help = confext(["--help"]).ok();
     let verbs = [
         "build", "inspect", "verify", "ls", "cat", "fec", "repair", "list", "plan", "policy", "merge",
-        "refresh", "unmerge", "status", "store", "trace", "run",
+        "refresh", "unmerge", "status", "store", "rollout", "trace", "run",
     ];
     for word in verbs.into_iter().chain(["Exit status:", "--json"]) {
         assert!(help.text().contains(word), "{word}:\n{}", help.text());
