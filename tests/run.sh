@@ -13,6 +13,7 @@
 #   privileged   tests/privileged: mounts, loop devices, namespaces of this kernel              (root)
 #   vm           tests/vm: dm-verity of Debian's kernel; merges on the kernels of Debian 12, 13  (root)
 #   python       the wheel: pytest over tests/python, and its stubs against the module
+#   browser      tests/browser: the page of `confext report` in a headless Chromium              (root)
 #   fuzz         every fuzz target for a short time, from its corpus
 #   examples     every program in examples/                                                     (root)
 #
@@ -31,7 +32,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source-path=SCRIPTDIR
 . tests/cache.sh
 
-TIERS=(fmt shell clippy docs structure unit oracle privileged vm python fuzz examples)
+TIERS=(fmt shell clippy docs structure unit oracle privileged vm python browser fuzz examples)
 # The library packages as everybody uses them. Not the Python module: without an interpreter it cannot be linked.
 PACKAGES=(--workspace --exclude confext-py --features confext-core/cli)
 TARGET=${CARGO_TARGET_DIR:-$PWD/target}
@@ -108,6 +109,11 @@ tier_python() {
     contained "$python" -m pytest -p no:cacheprovider tests/python || status=1
     "$python" -m mypy.stubtest confext || status=1
     return $status
+}
+
+tier_browser() {
+    [[ -x $TARGET/python/bin/python ]] || make_wheel
+    contained "$TARGET/python/bin/python" -m pytest -p no:cacheprovider tests/browser
 }
 
 tier_fuzz() {
@@ -285,6 +291,7 @@ set_up() {
         oracle | privileged) steps+=(build tools peer) ;;
         vm) steps+=(build vm) ;;
         python) steps+=(build python) ;;
+        browser) steps+=(build python browser) ;;
         examples) steps+=(build tools python) ;;
         *) steps+=(build) ;;
         esac

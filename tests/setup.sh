@@ -14,6 +14,7 @@
 #   vm       an emulator that boots the peer's kernel, and the kernels of Debian
 #            13 and 12: tests/vm/run.sh                                          (apt)
 #   python   a virtual environment with maturin, pytest, hypothesis and mypy     (pip)
+#   browser  a root file system with a headless Chromium, for tests/browser.sh   (debootstrap)
 #   all      everything above
 #
 # Made for Debian 12 and later. Elsewhere a step passes if its programs are there, and else says what it misses.
@@ -38,6 +39,9 @@ PEER_PACKAGES=(
 SERVICE_PACKAGES=(
     nginx # a service that people use, for tests of rollouts
 )
+
+# What tests/browser.sh needs: the browser without a window, and fonts, or it draws no text.
+BROWSER_PACKAGES=(chromium-headless-shell fonts-dejavu-core fonts-liberation)
 
 # The kernel series and the suite it is in.
 OLD_KERNELS=(6.12=trixie 6.1=bookworm)
@@ -209,6 +213,40 @@ make_venv() {
     "$VENV/bin/pip" install --quiet --disable-pip-version-check "${PYTHON_TOOLS[0]}" >&2
 }
 
+step_browser() {
+    if have_browser; then
+        say "browser: in $BROWSER_ROOT: $(cat "$BROWSER_ROOT/etc/confext-browser")"
+        return
+    fi
+    [[ $(id -u) == 0 ]] || die "browser: needs root to make $BROWSER_ROOT"
+    want_debootstrap
+    install_missing browser
+    once browser
+}
+
+have_browser() {
+    [[ -e $BROWSER_ROOT/etc/confext-browser ]]
+}
+
+# A root of its own: what the browser links against is not on every machine, and not of one release on all of them.
+make_browser() {
+    local partial
+    rm -rf "$CACHE/.browser".* # left by an interrupted run; we hold the lock
+    partial=$(mktemp -d "$CACHE/.browser.XXXXXX")
+    chmod 755 "$partial"
+    say "browser: making $BROWSER_ROOT"
+    bootstrap trixie "$partial" "${BROWSER_PACKAGES[@]}"
+    chroot "$partial" sh -c 'command -v chromium-headless-shell' >/dev/null ||
+        die "browser: Debian trixie did not bring chromium-headless-shell"
+    # What it does not need without a screen: drivers for graphics cards with their compiler, and what people read.
+    rm -rf "$partial"/usr/lib/*/{libLLVM*,libgallium*,libz3*,dri} "$partial"/usr/lib/chromium/libVkLayer* \
+        "$partial"/usr/share/{doc,man,locale,i18n,info,X11} "$partial"/var/cache/debconf
+    # shellcheck disable=SC2016 # for dpkg-query to expand
+    chroot "$partial" dpkg-query -W -f '${Package} ${Version}\n' chromium-headless-shell >"$partial/etc/confext-browser"
+    mv -T "$partial" "$BROWSER_ROOT"
+    say "browser: made: $(cat "$BROWSER_ROOT/etc/confext-browser")"
+}
+
 step_peer() {
     peer sid "$PEER_ROOT" 262
     peer trixie "$STABLE_ROOT" 257
@@ -222,12 +260,16 @@ peer() {
         return
     fi
     [[ $(id -u) == 0 ]] || die "peer: needs root to make $root"
+    want_debootstrap
+    install_missing peer
+    once peer "$@"
+}
+
+want_debootstrap() {
     want debootstrap debootstrap
     want unshare util-linux
     want flock util-linux
     [[ -e /usr/share/keyrings/debian-archive-keyring.gpg ]] || MISSING+=(debian-archive-keyring)
-    install_missing peer
-    once peer "$@"
 }
 
 have_peer() {
@@ -246,15 +288,26 @@ mirror() {
 }
 
 make_peer() {
-    local suite=$1 root=$2 version=$3 source proxy='' partial
-    source=$(mirror)
-    command -v apt-config >/dev/null && eval "$(apt-config shell proxy Acquire::http::Proxy)"
+    local suite=$1 root=$2 version=$3 partial
     rm -rf "$CACHE/.$suite".* # left by an interrupted run; we hold the lock
     partial=$(mktemp -d "$CACHE/.$suite.XXXXXX")
     chmod 755 "$partial"
-    say "peer: making $root from $source"
+    say "peer: making $root"
     local packages=("${PEER_PACKAGES[@]}")
     [[ $suite != sid ]] || packages+=("${SERVICE_PACKAGES[@]}")
+    bootstrap "$suite" "$partial" "${packages[@]}"
+    check_peer "$suite" "$partial" "$version"
+    peer_versions "$partial" >"$partial/etc/confext-peer"
+    mv -T "$partial" "$root"
+    say "peer: made: $(tr '\n' ' ' <"$root/etc/confext-peer")"
+}
+
+# bootstrap SUITE ROOT PACKAGE…: a root file system of Debian's SUITE with these packages.
+bootstrap() {
+    local source proxy=''
+    source=$(mirror)
+    command -v apt-config >/dev/null && eval "$(apt-config shell proxy Acquire::http::Proxy)"
+    say "bootstrap: Debian $1 from $source"
     # An own mount namespace: /proc of the new root must not outlive us, however we end.
     # shellcheck disable=SC2016 # expanded by the inner shell
     http_proxy=${http_proxy:-$proxy} unshare --mount --propagation private bash -euo pipefail -c '
@@ -277,11 +330,7 @@ make_peer() {
         rm -rf "$root"/var/lib/apt/lists/* "$root/usr/sbin/policy-rc.d"
         # dpkg makes a machine ID; each run in the peer makes its own.
         : >"$root/etc/machine-id"
-    ' bash "$suite" "$partial" "$source" "${packages[@]}" >&2
-    check_peer "$suite" "$partial" "$version"
-    peer_versions "$partial" >"$partial/etc/confext-peer"
-    mv -T "$partial" "$root"
-    say "peer: made: $(tr '\n' ' ' <"$root/etc/confext-peer")"
+    ' bash "$1" "$2" "$source" "${@:3}" >&2
 }
 
 # A suite moves: refuse to keep a root that lacks a program, rather than fail in the middle of some test.
@@ -315,14 +364,14 @@ once() {
 
 steps=("$@")
 [[ ${#steps[@]} != 0 ]] || steps=(all)
-[[ ${steps[*]} != all ]] || steps=(build lint tools peer vm python)
+[[ ${steps[*]} != all ]] || steps=(build lint tools peer vm python browser)
 for step in "${steps[@]}"; do
     case $step in
-    build | lint | tools | peer | vm | python)
+    build | lint | tools | peer | vm | python | browser)
         "step_$step"
         say "$step: ready"
         ;;
     -h | --help) sed -n '2,/^$/s/^# \{0,1\}//p' "${0##*/}" && exit ;;
-    *) die "no step is called '$step'; there are: build, lint, tools, peer, vm, python, all" ;;
+    *) die "no step is called '$step'; there are: build, lint, tools, peer, vm, python, browser, all" ;;
     esac
 done

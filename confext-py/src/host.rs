@@ -399,6 +399,14 @@ impl Host {
         })
     }
 
+    /// The conditions of each of these classes, as they are now.
+    pub(crate) fn conditions_of(&self, classes: &[Class]) -> Result<Vec<(Class, Options)>, Error> {
+        let of = |class: &Class| {
+            Ok((*class, self.conditions.options(&self.host, Some(*class), Replace::default())?))
+        };
+        classes.iter().map(of).collect()
+    }
+
     pub(crate) fn host(&self) -> Arc<Root> {
         Arc::clone(&self.host)
     }

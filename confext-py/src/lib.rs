@@ -24,6 +24,7 @@ mod layer;
 mod open;
 mod origin;
 mod origins;
+mod page;
 mod parity;
 mod pick;
 mod plan;
@@ -90,6 +91,8 @@ mod _confext {
     use crate::origin::{Origin, Shadow, Source, Unknown};
     #[pymodule_export]
     use crate::origins::Origins;
+    #[pymodule_export]
+    use crate::page::report;
     #[pymodule_export]
     use crate::parity::{DamagedBlock, Parity, Repair, fec, repair};
     #[pymodule_export]

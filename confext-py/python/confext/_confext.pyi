@@ -1170,6 +1170,23 @@ def verify(
     are those of `Image.open`, `Image.verify` and `Admitted.check`.
     """
 
+def report(
+    host: Host,
+    classes: Sequence[Literal["confext", "sysext"]] = ("sysext", "confext"),
+    *,
+    planned: bool = False,
+    time: int | datetime | None = None,
+    files: int = 200000,
+    host_files: int = 20000,
+) -> str:
+    """One HTML page about a host that loads nothing: layers and who signed them, where each file is from, what shadows what,
+    what is not used and why.
+
+    It is about what is merged; where nothing is, or with `planned`, about what a merge would give. `time` is when it says that
+    it was made, else now: the same host and time give the same page. `files` and `host_files` are how many paths are listed at
+    most, the latter of those that only the host has; the others are counted.
+    """
+
 def pick(
     path: _Path,
     *,
