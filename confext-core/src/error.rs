@@ -237,6 +237,7 @@ pub const CONFLICTS: &[(&str, &str)] = &[
     ("layer-type", "build the extension with the expected kind of file there"),
     // exec
     ("root-changed", "try again; something replaced the directory in between"),
+    ("not-running", "start it again, with the new stack"),
     // image_file
     ("image-missing", "check the path; list shows the images that are found"),
     ("image-file-type", "pass the file of a disk image, or its block device"),
@@ -282,6 +283,7 @@ pub const CONFLICTS: &[(&str, &str)] = &[
         "refresh or unmerge the stack: it was merged by another version, or its record is damaged",
     ),
     ("no-extensions", "put an extension for this host into one of the directories that are searched"),
+    ("memory-short", "use smaller images, or run as root: then nothing is written to memory"),
     ("hierarchy-missing", "make the directory in the root first"),
     ("too-many-layers", "merge fewer extensions; build small ones into one image"),
     ("submount-point", "unmount what is mounted there first, or remove the extension that is in its way"),

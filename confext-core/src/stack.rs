@@ -13,6 +13,7 @@ pub(crate) mod overlay;
 mod place;
 mod preview;
 mod retire;
+mod rootless;
 mod select;
 pub(crate) mod staging;
 pub(crate) mod submounts;
@@ -21,7 +22,7 @@ mod workdir;
 mod writers;
 
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::sync::Arc;
 
 use confext_ddi::release::Class;
 use confext_ddi::settings::Mutability;
@@ -32,7 +33,7 @@ use crate::attach::{BlockChecks, Mode};
 use crate::consumers::After;
 use crate::discover::Rejection;
 use crate::error::{Error, Result};
-use crate::exec::Placement;
+use crate::exec::{self, Namespace, Placement};
 use crate::host::Host;
 use crate::manager::Told;
 use crate::plan::Plan;
@@ -45,6 +46,7 @@ pub(crate) use make::Mounted;
 pub(crate) use mutable::found_written;
 pub use preview::{Listed, Listing, Merged, list, plan};
 pub(crate) use preview::{MergedStacks, Preview, preview};
+pub use rootless::Manner;
 pub use select::{Selection, select};
 
 /// The overlay of one hierarchy, not in place yet.
@@ -98,6 +100,9 @@ pub struct Stack {
     trees: Vec<Tree>,
     layers: Vec<state::Layer>,
     plan: Plan,
+    manner: Manner,
+    /// Where its mounts were made, when this process may not mount.
+    namespace: Option<Arc<Namespace>>,
 }
 
 /// What a change of a stack came to.
@@ -244,13 +249,18 @@ pub struct Report {
 }
 
 impl Stack {
-    /// Assembles the stack of a class without putting it in place, for [`exec::run`](crate::exec::run) or a namespace of
-    /// the caller's. A stack that is merged on the host is not part of it.
+    /// Assembles the stack of a class without putting it in place, for [`exec::Running`](crate::exec::Running) or a
+    /// namespace of the caller's. A stack that is merged on the host is not part of it.
+    ///
+    /// Who may not mount images gets the same stack in namespaces of his own: every file is read through the hash tree of
+    /// its image and written to memory. What is merged on the host is below it then, as nobody but root can look under it.
+    /// [`Stack::manner`] says how it was made.
     ///
     /// # Errors
     ///
     /// As [`merge`]; `mutable-private` for a mode in which writes go to a directory of the host; `no-extensions` when there are none for this host; `hierarchy-missing` when the host lacks a
-    /// directory an extension has files for.
+    /// directory an extension has files for; `missing-capability` where there are no user namespaces for who may not mount;
+    /// `memory-short`.
     pub fn assemble(host: &Host, class: Class, options: &Options) -> Result<Self> {
         if matches!(options.mutability, Mutability::Yes | Mutability::Auto) {
             let (found, expected) =
@@ -270,6 +280,9 @@ impl Stack {
                 found,
                 format!("a {class}"),
             ));
+        }
+        if !exec::may_mount() {
+            return rootless::assemble(host, class, options, selection);
         }
         let stack = Self::make(host, class, options, selection, Audience::One)?;
         for tree in &stack.trees {
@@ -298,11 +311,21 @@ impl Stack {
         &self.plan
     }
 
+    /// How it is made.
+    #[must_use]
+    pub fn manner(&self) -> &Manner {
+        &self.manner
+    }
+
     /// The assembled mounts and where they go.
     #[must_use]
     pub fn into_placements(self) -> Vec<Placement> {
-        let placement = |tree: Tree| Placement { hierarchy: PathBuf::from(tree.hierarchy), tree: tree.mount };
-        self.trees.into_iter().map(placement).collect()
+        let Self { trees, namespace, .. } = self;
+        let placement = |tree: Tree| Placement {
+            namespace: namespace.clone(),
+            ..Placement::new(tree.hierarchy, tree.mount)
+        };
+        trees.into_iter().map(placement).collect()
     }
 }
 

@@ -10,6 +10,7 @@ mod devmapper;
 mod dmwire;
 mod fscontext;
 mod handle;
+mod helper;
 mod keyctl;
 mod loopctl;
 mod memory;
@@ -18,7 +19,9 @@ mod mounts;
 mod namespace;
 mod path;
 mod rehearsal;
+mod signalfd;
 mod signals;
+mod spawn;
 mod statmount;
 mod table;
 mod xattr;
@@ -30,6 +33,7 @@ pub use devmapper::{
 pub use dmwire::{DmDevice, DmFlags, DmTarget, DmTargetVersion, DmWhich, device_code};
 pub use fscontext::{ContextError, FsContext, Sharing};
 pub use handle::{FileHandle, file_handle};
+pub use helper::{Helper, Inside, open_child};
 pub use keyctl::{
     KeyAbilities, KeyPermissions, KeySerial, add_key, key_describe, key_encrypt, key_invalidate, key_link,
     key_query, key_revoke, key_search, key_set_permissions, key_set_timeout, key_unlink, key_verify,
@@ -55,7 +59,10 @@ pub use path::{
     volume_flags,
 };
 pub use rehearsal::{RehearsalStep, rehearse};
+pub use rustix::process::Signal;
+pub use signalfd::{Arrived, Signals};
 pub use signals::interrupted;
+pub use spawn::{Entry, StartIn, spawn_inside};
 pub use statmount::{MountId, MountInfo};
 
 pub use table::{mount_id as table_mount_id, mounts_of};

@@ -232,7 +232,7 @@ pub struct Source {
     pub root_hash: Option<RootHash>,
     /// What was checked: at the merge, or now. See `known_from`. A signer stands here only if the signature was checked.
     pub checked: Checked,
-    /// How its image reached the kernel; `None` for a directory, in a plan, and where another program merged it.
+    /// How its image reached the kernel; `None` for a directory that is mounted, in a plan, and where another program merged it.
     pub attached: Option<Way>,
     /// Who says that this extension is part of the stack, and when `checked` was checked.
     pub known_from: KnownFrom,

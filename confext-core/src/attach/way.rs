@@ -74,10 +74,12 @@ pub enum Reads {
     LoopDevice,
     /// The file itself.
     File,
+    /// Nothing: its files were read, checked, by this process and written to memory.
+    Extracted,
 }
 
 impl Reads {
-    /// As it is written: `dm-verity`, `sealed-memory`, `loop-device` or `file`.
+    /// As it is written: `dm-verity`, `sealed-memory`, `loop-device`, `file` or `extracted`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -85,6 +87,7 @@ impl Reads {
             Self::SealedMemory => "sealed-memory",
             Self::LoopDevice => "loop-device",
             Self::File => "file",
+            Self::Extracted => "extracted",
         }
     }
 
@@ -95,6 +98,7 @@ impl Reads {
             Self::SealedMemory => "a copy in sealed memory",
             Self::LoopDevice => "its file, through a loop device",
             Self::File => "its file",
+            Self::Extracted => "its files, written to memory",
         }
     }
 }
@@ -117,10 +121,13 @@ pub enum Reason {
     Place,
     /// The kernel reads no EROFS from files (Linux 6.12 and later do), or not this one.
     Kernel,
+    /// This process may not mount images.
+    NotPermitted,
 }
 
 impl Reason {
-    /// As it is written: `asked`, `hash-tree`, `no-hash-tree`, `no-dm-verity`, `file-system`, `place` or `kernel`.
+    /// As it is written: `asked`, `hash-tree`, `no-hash-tree`, `no-dm-verity`, `file-system`, `place`, `kernel` or
+    /// `not-permitted`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -131,6 +138,7 @@ impl Reason {
             Self::FileSystem => "file-system",
             Self::Place => "place",
             Self::Kernel => "kernel",
+            Self::NotPermitted => "not-permitted",
         }
     }
 }

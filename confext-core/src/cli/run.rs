@@ -3,18 +3,20 @@
 use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::Path;
 use std::process::{Command, ExitStatus};
 
 use clap::Args;
+use rustix::event::{PollFd, PollFlags};
 
 use super::failure::Failure;
 use super::host;
-use crate::error::Error;
-use crate::exec::{self, Root};
-use crate::stack::Stack;
+use crate::error::{Error, Result};
+use crate::exec::{Root, Running};
+use crate::stack::{Manner, Stack};
+use crate::sys::{Signal, Signals};
 
-/// Runs a command that sees the extensions of a host merged, in a mount namespace of its own.
+/// Runs a command that sees the extensions of a host merged, in a mount namespace of its own. Without root in a user
+/// namespace of its own, too.
 #[derive(Debug, Args)]
 #[group(skip)]
 pub(super) struct Arguments {
@@ -33,24 +35,65 @@ const NOT_STARTED: u8 = 126;
 const NOT_FOUND: u8 = 127;
 const BY_SIGNAL: i32 = 128;
 
+/// What ends a program, or tells it something: the command is told, and decides.
+const PASSED_ON: [Signal; 6] =
+    [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM, Signal::USR1, Signal::USR2];
+
 /// Runs the command and returns its exit status.
-pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
+pub(super) fn run(arguments: &Arguments) -> std::result::Result<u8, Failure> {
+    // Before there is any other thread.
+    let signals = Signals::take(&PASSED_ON).map_err(|error| Error::os("take over", "signals", error))?;
     let class = arguments.class.class;
     let (host, options) = arguments.merge.open(class)?;
     let stack = Stack::assemble(&host, class, &options)?;
-    let root = match host.path() {
-        path if path == Path::new("/") => Root::Host,
-        path => Root::Directory(path.to_path_buf()),
-    };
+    if let Manner::Tree { because } = stack.manner() {
+        note(&format!("the host's files are mounted one by one, as they are now: {because}"));
+    }
     let (program, rest) = arguments.command.split_first().unwrap_or((const { &OsString::new() }, &[]));
     let mut command = Command::new(program);
     command.args(rest);
-    Ok(status(exec::run(&root, stack.into_placements(), command)?.status))
+    // What came meanwhile was for this program.
+    if let Some(arrived) = signals.next().map_err(|error| Error::os("read", "signals", error))? {
+        return Ok(by_signal(arrived.signal.as_raw()).unwrap_or(FAILED));
+    }
+    signals.spare(&mut command);
+    let mut running = Running::start(&Root::of(host.path()), stack.into_placements(), command)?;
+    Ok(status(attend(&mut running, &signals)?))
+}
+
+/// Waits for the command, and passes signals on. What the terminal sends, the command gets by itself.
+fn attend(running: &mut Running, signals: &Signals) -> Result<ExitStatus> {
+    loop {
+        if let Some(status) = running.try_wait()? {
+            return Ok(status);
+        }
+        let mut wanted = [PollFd::new(&*running, PollFlags::IN), PollFd::new(signals, PollFlags::IN)];
+        match rustix::event::poll(&mut wanted, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(Error::os("wait for", "the command", errno)),
+        }
+        while let Some(arrived) = signals.next().map_err(|error| Error::os("read", "signals", error))? {
+            if !arrived.by_kernel {
+                running.signal(arrived.signal)?;
+            }
+        }
+    }
+}
+
+/// On standard error: standard output is the command's.
+fn note(text: &str) {
+    use std::io::Write as _;
+    // If nobody reads it, nobody wanted to know.
+    let _ = writeln!(std::io::stderr(), "confext: {text}");
 }
 
 fn status(status: ExitStatus) -> u8 {
-    let number = status.code().or_else(|| status.signal().and_then(|signal| signal.checked_add(BY_SIGNAL)));
-    number.and_then(|number| u8::try_from(number).ok()).unwrap_or(FAILED)
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    code.or_else(|| status.signal().and_then(by_signal)).unwrap_or(FAILED)
+}
+
+fn by_signal(number: i32) -> Option<u8> {
+    number.checked_add(BY_SIGNAL).and_then(|number| u8::try_from(number).ok())
 }
 
 /// The exit status when there is none of the command.

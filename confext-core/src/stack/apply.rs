@@ -272,7 +272,7 @@ impl Intent {
         stacks: Stacks,
         (options, selection, outcome): (&Options, Selection, Outcome),
     ) -> Result<Self> {
-        let Stack { trees, layers, plan: Plan { refused, heard: now, .. } } =
+        let Stack { trees, layers, plan: Plan { refused, heard: now, .. }, .. } =
             Stack::make(host, class, options, selection, Audience::Everybody)?;
         if trees.is_empty() {
             return Self::unmerge(host, (class, options), stacks, refused);

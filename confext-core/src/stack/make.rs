@@ -16,7 +16,7 @@ use super::retire::Retired;
 use super::staging::Staging;
 use super::submounts::{self, Submount};
 use super::upper::Over;
-use super::{Audience, MountPoint, Selection, Stack, Tree, bare, origin};
+use super::{Audience, Manner, MountPoint, Selection, Stack, Tree, bare, origin};
 use crate::admission::{Body, Extension, LeftOut, Matched, Matcher, Options};
 use crate::attach::{self, attach};
 use crate::consumers::Heard;
@@ -102,7 +102,7 @@ impl Stack {
             )?,
         };
         let trees = grounds.into_iter().map(|ground| merge.tree(ground)).collect::<Result<_>>()?;
-        Ok(Self { trees, layers, plan })
+        Ok(Self { trees, layers, plan, manner: Manner::Mounts, namespace: None })
     }
 }
 
@@ -436,6 +436,6 @@ impl Ground {
 }
 
 /// Seconds since 1970.
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

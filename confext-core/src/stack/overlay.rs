@@ -191,7 +191,7 @@ fn mount(parts: &Parts<'_>, metadata: &Metadata, purpose: Purpose) -> Result<Own
 }
 
 /// What the host forbids or leaves out on the mount of its directory stays forbidden over it.
-fn kept(parts: &Parts<'_>) -> Result<MountAttrFlags> {
+pub(super) fn kept(base: Option<BorrowedFd<'_>>, hierarchy: &str) -> Result<MountAttrFlags> {
     use rustix::fs::StatVfsMountFlags as Volume;
     /// `ST_NOSYMFOLLOW`, which rustix has no name for.
     const NO_SYMLINKS: Volume = Volume::from_bits_retain(0x2000);
@@ -203,9 +203,9 @@ fn kept(parts: &Parts<'_>) -> Result<MountAttrFlags> {
         (Volume::NODIRATIME, MountAttrFlags::MOUNT_ATTR_NODIRATIME),
         (NO_SYMLINKS, MountAttrFlags::MOUNT_ATTR_NOSYMFOLLOW),
     ];
-    let Some(base) = parts.base else { return Ok(MountAttrFlags::empty()) };
-    let found = sys::volume_flags(base)
-        .map_err(|error| Error::os("read the mount flags of", parts.hierarchy, error))?;
+    let Some(base) = base else { return Ok(MountAttrFlags::empty()) };
+    let found =
+        sys::volume_flags(base).map_err(|error| Error::os("read the mount flags of", hierarchy, error))?;
     let kept = KEPT.iter().filter(|(flag, _)| found.contains(*flag)).map(|(_, attribute)| *attribute);
     Ok(kept.fold(MountAttrFlags::empty(), |all, one| all | one))
 }
@@ -216,11 +216,11 @@ impl Parts<'_> {
         matches!(self.record.mutable.writes, Writes::Host { .. })
     }
 
-    fn flags(&self) -> Result<MountAttrFlags> {
+    pub(super) fn flags(&self) -> Result<MountAttrFlags> {
         if let Viewer::Service(attributes) = self.viewer {
             return Ok(attributes);
         }
-        let flags = state::mount_flags(self.class, self.record.execution) | kept(self)?;
+        let flags = state::mount_flags(self.class, self.record.execution) | kept(self.base, self.hierarchy)?;
         Ok(match self.upper {
             Some(_) => flags | MountAttrFlags::MOUNT_ATTR_NOATIME,
             None => flags | MountAttrFlags::MOUNT_ATTR_RDONLY,
@@ -256,8 +256,8 @@ fn missing_points<'s>(tree: BorrowedFd<'_>, submounts: &'s [Submount]) -> Result
 }
 
 /// The top layer: a small file system in memory with the metadata directory.
-struct Metadata {
-    /// Root of the detached tmpfs.
+pub(super) struct Metadata {
+    /// Root of the file system in memory, or the directory there that it is written to.
     root: OwnedFd,
     /// The metadata directory in it.
     directory: OwnedFd,
@@ -270,8 +270,12 @@ impl Metadata {
         context.set_string("mode", "0755")?;
         context.create(Sharing::Shared)?;
         let root = context.mount(MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOSUID)?;
-        let failed = |error| Error::os("write", "the metadata of a stack", error);
-        Self::fill(root, parts).map_err(failed)
+        Self::write_to(root, parts)
+    }
+
+    /// Writes it to a directory that is there.
+    pub(super) fn write_to(root: OwnedFd, parts: &Parts<'_>) -> Result<Self> {
+        Self::fill(root, parts).map_err(|error| Error::os("write", "the metadata of a stack", error))
     }
 
     fn fill(root: OwnedFd, parts: &Parts<'_>) -> io::Result<Self> {
@@ -281,10 +285,13 @@ impl Metadata {
         let directory = rustix::fs::openat(&root, name, flags, Mode::empty())?;
         rustix::fs::fchmod(&directory, Mode::from_raw_mode(0o755))?;
         // Nothing an extension has in a directory of this name may show through.
-        match rustix::fs::fsetxattr(&directory, "trusted.overlay.opaque", b"y", XattrFlags::empty()) {
-            // Not in a user namespace; the plan refuses extensions with such a directory anyway.
-            Ok(()) | Err(Errno::PERM | Errno::OPNOTSUPP) => {}
-            Err(errno) => return Err(errno.into()),
+        for name in ["trusted.overlay.opaque", "user.overlay.opaque"] {
+            match rustix::fs::fsetxattr(&directory, name, b"y", XattrFlags::empty()) {
+                // The first is not for users, the second not for older kernels; the plan refuses extensions with such a
+                // directory anyway.
+                Ok(()) | Err(Errno::PERM | Errno::OPNOTSUPP) => {}
+                Err(errno) => return Err(errno.into()),
+            }
         }
         let metadata = Self { root, directory };
         if parts.viewer == Viewer::Host {
@@ -315,7 +322,7 @@ impl Metadata {
     }
 
     /// The overlay's device is known only when it exists; nobody has looked at this directory through it yet.
-    fn write_device(&self, tree: BorrowedFd<'_>, parts: &Parts<'_>) -> Result<()> {
+    pub(super) fn write_device(&self, tree: BorrowedFd<'_>, parts: &Parts<'_>) -> Result<()> {
         let write = || {
             let stat = directory::statx(tree)?;
             let (major, minor) = (stat.stx_dev_major, stat.stx_dev_minor);

@@ -148,7 +148,7 @@ fn write_to(host: &Host, class: Class, options: &Options, grounds: &[Ground], pl
 }
 
 /// Refuses an extension whose hierarchy is no directory, as mounting it would.
-fn check_types<'a>(
+pub(super) fn check_types<'a>(
     class: Class,
     extension: &Extension,
     files: Box<dyn FileSystem + 'a>,
@@ -164,7 +164,7 @@ fn check_types<'a>(
     Ok(files)
 }
 
-fn has_files(files: &dyn FileSystem, hierarchy: &str) -> confext_ddi::Result<bool> {
+pub(super) fn has_files(files: &dyn FileSystem, hierarchy: &str) -> confext_ddi::Result<bool> {
     match lookup(files, hierarchy.as_bytes())? {
         Some(_) => Ok(!files.read_dir(hierarchy.as_bytes())?.is_empty()),
         None => Ok(false),

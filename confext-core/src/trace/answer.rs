@@ -10,6 +10,7 @@ use super::layers::Context;
 use super::parts::{Found, Node};
 use super::stack::{Live, Role, Sight, Stack};
 use super::{Answer, Compare, Presence, Shadow};
+use crate::attach::Reads;
 use crate::directory::{self, Directory};
 use crate::state;
 use crate::sys;
@@ -134,15 +135,17 @@ impl<'a> Answerer<'a> {
 
     fn seen_directory(&self, expected: Answer, node: &Node, seen: &Seen) -> Answer {
         let hierarchy = self.stack.hierarchy;
-        let attributes =
-            |metadata: &Metadata| (metadata.file_type, metadata.mode, metadata.uid, metadata.gid);
         match expected {
             Answer::Directory { .. }
             | Answer::Written { .. }
             | Answer::Base { base: Presence::Present, .. } => {
                 // The metadata gives the hierarchy itself the attributes of the host's directory.
                 let top = node.top().filter(|_| !node.path.is_empty());
-                let same = top.is_none_or(|top| attributes(&top.metadata) == attributes(&seen.metadata));
+                let same = top.is_none_or(|top| {
+                    let (there, seen) = self.comparable(top, &seen.metadata);
+                    let what = |m: &Metadata| (m.file_type, m.mode, m.uid, m.gid);
+                    what(&there) == what(&seen)
+                });
                 if same || self.sight.memory { expected } else { self.mismatch(node) }
             }
             Answer::Base { .. } | Answer::CannotTell { .. } => expected,
@@ -180,12 +183,34 @@ impl<'a> Answerer<'a> {
         };
         // What was copied up keeps the number of what it was copied from.
         let numbered = matches!(self.sight.role(top.part), Role::Layer(_) | Role::Host);
-        if what(&top.metadata) != what(seen) || (numbered && !is_same_number(top.metadata.ino, seen.ino)) {
+        let numbered = numbered && !self.is_extracted(top);
+        let (there, compared) = self.comparable(top, seen);
+        if what(&there) != what(&compared) || (numbered && !is_same_number(top.metadata.ino, seen.ino)) {
             return false;
         }
         let compared =
             self.context.options.compare == Compare::Content && seen.file_type == FileType::Regular;
         !compared || self.has_same_content(top, path, seen.size_bytes)
+    }
+
+    /// Whether an ordinary user wrote the layer's files to memory.
+    fn is_extracted(&self, found: &Found) -> bool {
+        let Role::Layer(source) = self.sight.role(found.part) else { return false };
+        source.attached.as_ref().is_some_and(|way| way.reads == Reads::Extracted)
+    }
+
+    /// What a layer has and what is seen, without what is not kept of a file that was written to memory: it is the user's,
+    /// and gives nobody rights.
+    fn comparable(&self, top: &Found, seen: &Metadata) -> (Metadata, Metadata) {
+        const SET_ID: u16 = 0o6000;
+        let (mut there, mut seen) = (top.metadata.clone(), seen.clone());
+        if self.is_extracted(top) {
+            for metadata in [&mut there, &mut seen] {
+                (metadata.uid, metadata.gid) = (0, 0);
+                metadata.mode &= !SET_ID;
+            }
+        }
+        (there, seen)
     }
 
     fn has_same_content(&self, top: &Found, path: &[u8], size_bytes: u64) -> bool {

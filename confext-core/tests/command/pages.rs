@@ -72,7 +72,8 @@ fn steps(block: &Block) -> Vec<Step> {
 /// Runs a script where the page is read: what it prints, on both outputs, in order; and `[STATUS]` if that is not 0.
 fn run(scratch: &Scratch, script: &str) -> String {
     let programs = Path::new(env!("CARGO_BIN_EXE_confext")).parent().unwrap();
-    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
+    let copies = scratch.path("bin");
+    let path = format!("{}:{}:{}", programs.display(), copies.display(), std::env::var("PATH").unwrap());
     let output = Command::new("sh")
         .args(["-euc", &format!("exec 2>&1\n{script}")])
         .current_dir(scratch.path(""))
@@ -242,6 +243,21 @@ fn report() {
 #[test]
 fn mutable() {
     assert!(follow(&host(), "docs/mutable.md") >= 1);
+}
+
+/// On the root of this machine, which has programs; everything is gone with the mount namespace.
+#[test]
+#[ignore = "needs root"]
+fn run_page() {
+    let scratch = host();
+    std::fs::set_permissions(scratch.path(""), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    rustix::mount::mount("confext-test", "/run", "tmpfs", rustix::mount::MountFlags::empty(), None).unwrap();
+    std::fs::create_dir_all("/run/confexts").unwrap();
+    std::fs::copy(scratch.path("host/run/confexts/app.raw"), "/run/confexts/app.raw").unwrap();
+    // Others may not come to where it was built.
+    std::fs::create_dir(scratch.path("bin")).unwrap();
+    std::fs::copy(env!("CARGO_BIN_EXE_confext"), scratch.path("bin/confext")).unwrap();
+    assert!(follow(&scratch, "docs/run.md") >= 5);
 }
 
 #[test]

@@ -13,7 +13,7 @@ fn a_command_sees_what_is_placed_for_it_and_nobody_else_does() {
         let tree = tmpfs(&[("settings", "placed")]);
         let mut command = Command::new("sh");
         command.arg("-c").arg("cat \"$1/settings\"; exit 7").arg("sh").arg(&covered).stdout(Stdio::piped());
-        let placements = vec![Placement { hierarchy: covered.strip_prefix("/").unwrap().to_owned(), tree }];
+        let placements = vec![Placement::new(covered.strip_prefix("/").unwrap(), tree)];
         let output = exec::run(&Root::Host, placements, command).unwrap();
         assert_eq!(output.status.code(), Some(7));
         assert_eq!(output.stdout, b"placed");
@@ -33,11 +33,8 @@ fn a_command_below_a_directory_sees_it_as_its_root() {
         }
         let usr = File::open("/usr").unwrap();
         let placements = vec![
-            Placement {
-                hierarchy: "usr".into(),
-                tree: sys::clone_tree(usr.as_fd(), c"", Depth::Single).unwrap(),
-            },
-            Placement { hierarchy: "etc".into(), tree: tmpfs(&[("settings", "placed")]) },
+            Placement::new("usr", sys::clone_tree(usr.as_fd(), c"", Depth::Single).unwrap()),
+            Placement::new("etc", tmpfs(&[("settings", "placed")])),
         ];
         let mut command = Command::new("/usr/bin/cat");
         command.arg("/etc/settings").stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -59,7 +56,7 @@ fn what_keeps_a_command_from_running_is_named() {
         let error =
             exec::run(&Root::Host, Vec::new(), Command::new("/nonexistent/confext-test")).unwrap_err();
         assert_eq!(error.to_string(), "start /nonexistent/confext-test: failed");
-        let missing = Placement { hierarchy: "nonexistent/confext-test".into(), tree: tmpfs(&[]) };
+        let missing = Placement::new("nonexistent/confext-test", tmpfs(&[]));
         let error = exec::run(&Root::Host, vec![missing], Command::new("true")).unwrap_err();
         assert_eq!(error.to_string(), "open /nonexistent/confext-test: failed");
         let root = Root::Directory("/nonexistent/confext-test".into());
