@@ -25,6 +25,7 @@ mod repair;
 mod report;
 mod rollout;
 mod run;
+mod service;
 mod sign;
 mod source;
 mod status;
@@ -100,6 +101,7 @@ enum Verb {
     Doctor(doctor::Arguments),
     Report(report::Arguments),
     Run(run::Arguments),
+    Service(service::Arguments),
 }
 
 /// Runs the command and returns its exit status.
@@ -157,6 +159,7 @@ impl Verb {
             Self::Doctor(arguments) => return doctor::run(arguments, output),
             Self::Report(arguments) => report::run(arguments, output),
             Self::Run(arguments) => return run::run(arguments),
+            Self::Service(arguments) => service::run(arguments, output),
         }
         .map(|()| 0)
     }

@@ -15,5 +15,8 @@ mod live;
 
 mod swap;
 
+mod refresh;
+
 pub use process::Process;
+pub use refresh::{Hierarchies, Options, Report, Status, main_process, refresh, status};
 pub use swap::{Changed, Found, How, Wanted, When, exchange};

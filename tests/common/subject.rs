@@ -1,7 +1,7 @@
 //! A process in namespaces of its own, whose view is to be changed: without a service manager.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::{fs, io};
@@ -108,20 +108,38 @@ impl Drop for Subject {
 
 /// Has a process see these directories over `/etc`, bottom first.
 pub fn exchange_in(process: &Process, layers: &[&Path], how: How) -> Result<Changed, Error> {
-    let mut opened: Vec<(Layer, OwnedFd)> = Vec::new();
-    let mut wanted = Wanted::nothing(Class::Confext, "etc");
-    for path in layers {
-        let name = path.file_name().unwrap().to_str().unwrap();
-        let directory = fs::File::open(path).unwrap();
-        let options = layer::Options::new(name, Class::Confext, *path);
-        let layer = Layer::from_directory(std::os::fd::AsFd::as_fd(&directory), options)?;
-        let etc = layer.hierarchy("etc")?.expect("a layer with /etc");
-        opened.push((layer, etc));
-        wanted.layers.push(record(name, path));
+    Opened::new(layers).exchange(process, how)
+}
+
+/// Directories as layers.
+pub struct Opened {
+    layers: Vec<(Layer, OwnedFd)>,
+    records: Vec<state::Layer>,
+}
+
+impl Opened {
+    /// Opens them, bottom first.
+    #[must_use]
+    pub fn new(paths: &[&Path]) -> Self {
+        let open = |path: &&Path| {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            let options = layer::Options::new(name, Class::Confext, *path);
+            let layer = Layer::from_directory(fs::File::open(path).unwrap().as_fd(), options).unwrap();
+            let etc = layer.hierarchy("etc").unwrap().expect("a layer with /etc");
+            ((layer, etc), record(name, path))
+        };
+        let (layers, records) = paths.iter().map(open).unzip();
+        Self { layers, records }
     }
-    wanted.directories = opened.iter().map(|(_, etc)| std::os::fd::AsFd::as_fd(etc)).collect();
-    wanted.mounts = opened.iter().map(|(layer, _)| layer.mount_fd()).collect();
-    exchange(&Host::open("/").unwrap(), process, &wanted, how)
+
+    /// Has a process see them over `/etc`.
+    pub fn exchange(&self, process: &Process, how: How) -> Result<Changed, Error> {
+        let mut wanted = Wanted::nothing(Class::Confext, "etc");
+        wanted.directories = self.layers.iter().map(|(_, etc)| etc.as_fd()).collect();
+        wanted.mounts = self.layers.iter().map(|(layer, _)| layer.mount_fd()).collect();
+        wanted.layers.clone_from(&self.records);
+        exchange(&Host::open("/")?, process, &wanted, how)
+    }
 }
 
 /// What is written down of such a layer: its identity is the content of `etc/version`, where there is one.

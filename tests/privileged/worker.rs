@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use confext_core::publish::{self, Store, Version};
 use confext_core::rollout::{Limit, Rollout, Service, rollout};
+use confext_core::service::{How, Process};
 use confext_core::settings::Mutability;
 use confext_core::stack::Verb;
 use confext_core::{Error, Host, apply};
@@ -15,10 +16,13 @@ use confext_ddi::release::Class;
 use confext_ddi::signature::{Certificates, Time};
 use confext_tests::faults;
 use confext_tests::scene::Scene;
+use confext_tests::subject::Opened;
 
 /// `DIRECTORY - publish` and `DIRECTORY - good` publish `source.raw` as version 2, and call it good.
 ///
 /// `DIRECTORY - rollout-VERSION[-broken]` rolls `app_VERSION.raw` out to a service that is two files.
+///
+/// `PID service DIRECTORY:…` has a process see directories over its `/etc`.
 ///
 /// `ROOT MODE VERB` does it once, with the calls handed to the parent. `ROOT MODE SECONDS` refreshes for so long.
 fn main() {
@@ -26,6 +30,9 @@ fn main() {
     let [_, root, mode, what] = &arguments[..] else { panic!("arguments: ROOT MODE VERB|SECONDS") };
     if mode == "-" {
         return publish(Path::new(root), what);
+    }
+    if mode == "service" {
+        return exchange(root.parse().unwrap(), what);
     }
     let options = Scene::options(Mutability::from_name(mode).expect("a mode"));
     let classes = [(Class::Sysext, &options), (Class::Confext, &options)];
@@ -122,6 +129,16 @@ fn roll_out((place, image): (&Path, &File), store: &Store, options: publish::Opt
     wanted.locks = place.join("locks");
     match rollout(&wanted, &mut Files { place, store, is_broken }, &mut |_| {}) {
         Ok(outcome) => faults::say(&format!("ok {}", outcome.runs.as_str())),
+        Err(error) => faults::say(&format!("error {} {}", error.code(), error.explain())),
+    }
+}
+
+fn exchange(pid: u32, layers: &str) {
+    let layers: Vec<_> = layers.split(':').filter(|layer| !layer.is_empty()).map(Path::new).collect();
+    let layers = Opened::new(&layers);
+    faults::hand_over_calls();
+    match Process::open(pid).and_then(|process| layers.exchange(&process, How::default())) {
+        Ok(_) => faults::say("ok"),
         Err(error) => faults::say(&format!("error {} {}", error.code(), error.explain())),
     }
 }

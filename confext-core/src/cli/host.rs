@@ -175,7 +175,7 @@ impl WaitArguments {
 }
 
 /// A number of seconds, which need not be whole.
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     let number = text.parse::<f64>().map_err(|error| error.to_string())?;
     Duration::try_from_secs_f64(number).map_err(|error| error.to_string())
 }

@@ -186,7 +186,7 @@ impl View for Report {
     }
 }
 
-fn reason(change: &Change) -> String {
+pub(super) fn reason(change: &Change) -> String {
     match change {
         Change::Added { name } => format!("{name} is new"),
         Change::Removed { name } => format!("{name} is gone"),

@@ -1,9 +1,12 @@
 //! [`Process`]: a process with a mount namespace of its own, held by descriptors, so that it is never mistaken for another
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
 
@@ -111,6 +114,35 @@ impl Process {
         let root = self.0.root.try_clone();
         let root = root.map_err(|error| Error::os("open the root of", name(self.0.pid), error))?;
         Host::of_root(root, format!("/proc/{}/root", self.0.pid))
+    }
+
+    /// Keeps others from changing its mounts at the same time, until what is returned is dropped. The lock is on the mount
+    /// namespace itself, so that nothing is left of it; a service that takes it holds up only itself.
+    ///
+    /// # Errors
+    ///
+    /// `locked` when another writer holds it for longer than `wait`; `process-gone`; `os`.
+    pub(super) fn lock(&self, wait: Duration) -> Result<File> {
+        const PAUSE: Duration = Duration::from_millis(2);
+        let failed = |errno| Error::os("lock the mount namespace of", name(self.0.pid), errno);
+        // Opened again: the lock belongs to what was opened, which may be shared.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let opened = match rustix::fs::openat(&self.0.directory, "ns/mnt", flags, Mode::empty()) {
+            Err(Errno::NOENT | Errno::SRCH) => return Err(gone(self.0.pid)),
+            opened => opened.map_err(failed)?,
+        };
+        let started = Instant::now();
+        loop {
+            match rustix::fs::flock(&opened, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(opened.into()),
+                Err(Errno::AGAIN) if started.elapsed() < wait => std::thread::sleep(PAUSE),
+                Err(Errno::AGAIN) => {
+                    let found = "a lock held by another writer";
+                    return Err(Error::conflict("locked", name(self.0.pid), found, "no writer"));
+                }
+                Err(errno) => return Err(failed(errno)),
+            }
+        }
     }
 
     /// Refuses to change mounts that the root of another user namespace can make writable or executable as it likes. What is

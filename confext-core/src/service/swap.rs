@@ -110,7 +110,7 @@ pub enum Found {
 }
 
 impl View {
-    fn found(&self) -> Found {
+    pub(super) fn found(&self) -> Found {
         match (self.seen.own.len(), &self.record) {
             (0, _) => Found::Nothing,
             (1, Some(_)) => Found::Own,
@@ -147,14 +147,32 @@ impl View {
 ///
 /// # Errors
 ///
-/// `process-users`, `process-shared`, `process-gone`, `process-changed`; `stack-covered`, `stack-changed`; `no-answer`;
+/// `process-users`, `process-shared`, `process-gone`, `process-changed`; `locked`; `stack-covered`, `stack-changed`; `no-answer`;
 /// `hierarchy-missing`; `submount-point`; `missing-capability` before Linux 6.5, where an overlay cannot be exchanged; `os`.
 ///
 /// # Needs
 ///
 /// `CAP_SYS_ADMIN`, `CAP_SYS_CHROOT`, `/proc`.
 pub fn exchange(host: &Host, process: &Process, wanted: &Wanted<'_>, how: How) -> Result<Changed> {
+    exchange_judged(host, process, wanted, (how, Box::new(|_| Ok(()))))
+}
+
+/// Says what speaks against the layers over this directory, which is a copy of what is below them.
+pub(super) type Judge = Box<dyn FnOnce(BorrowedFd<'_>) -> Result<()> + Send>;
+
+/// The same, if nothing speaks against it.
+///
+/// # Errors
+///
+/// As [`exchange`]; what `judge` says.
+pub(super) fn exchange_judged(
+    host: &Host,
+    process: &Process,
+    wanted: &Wanted<'_>,
+    (how, judge): (How, Judge),
+) -> Result<Changed> {
     process.require_own_users()?;
+    let _lock = process.lock(how.wait)?;
     let view = View::look(process, wanted.class, wanted.hierarchy, how.wait)?;
     refuse_receivers(process, &view.seen)?;
     let mut changed = Changed {
@@ -193,7 +211,10 @@ pub fn exchange(host: &Host, process: &Process, wanted: &Wanted<'_>, how: How) -
     let job = Job::new(host, process, wanted, (view, step), how)?;
     let whose = name(process.pid());
     let attributes = job.attributes;
-    limited(whose, how.wait, move |gate| job.run(gate))?;
+    limited(whose, how.wait, move |gate| {
+        judge(job.view.base.as_fd())?;
+        job.run(gate)
+    })?;
     changed.attributes = words(attributes);
     Ok(changed)
 }
@@ -351,7 +372,7 @@ impl Job {
     }
 }
 
-fn words(attributes: MountAttrFlags) -> Vec<&'static str> {
+pub(super) fn words(attributes: MountAttrFlags) -> Vec<&'static str> {
     [
         (MountAttrFlags::MOUNT_ATTR_RDONLY, "ro"),
         (MountAttrFlags::MOUNT_ATTR_NOSUID, "nosuid"),

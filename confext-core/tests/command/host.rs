@@ -459,3 +459,44 @@ fn a_report_is_a_page_and_says_what_is_on_it() {
     let failed = call(&scratch, "report", &[&fixed[..], &["/nowhere/report.html"]].concat());
     assert_eq!((failed.status, &failed.json()["error"]["code"]), (3, &"os".into()));
 }
+
+/// A process in a mount namespace of its own.
+#[test]
+#[ignore = "needs root"]
+fn the_view_of_a_process() {
+    let scratch = Scratch::new();
+    let mut process = std::process::Command::new("unshare")
+        .args(["--mount", "sh", "-ec", "mount -t tmpfs tmpfs /etc; echo ready; read end"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(process.stdout.take().unwrap()), &mut line)
+        .unwrap();
+    let pid = process.id().to_string();
+    let refresh = |images: &[&Path]| {
+        let [flag, certificate] = scratch.vendor.trust();
+        let first = ["--json", "service", "refresh", "--pid", &pid, flag, certificate];
+        let mut arguments: Vec<_> = first.iter().map(std::ffi::OsString::from).collect();
+        arguments.extend(images.iter().flat_map(|image| ["--image".into(), image.as_os_str().to_owned()]));
+        confext(arguments).ok().json()
+    };
+    let a = scratch.signed("app_1.raw");
+    scratch.file("tree-1/etc/app/more", b"x");
+    let b = scratch.signed("app_2.raw");
+    let mut documents = [&[&*a][..], &[&*a]].map(refresh).to_vec();
+    std::fs::rename(&b, &a).unwrap();
+    documents.extend([&[&*a][..], &[]].map(refresh));
+    let outcome = |document: &Value| document["hierarchies"][0]["outcome"].clone();
+    let outcomes: Vec<_> = documents.iter().map(outcome).collect();
+    assert_eq!(outcomes, ["merged", "unchanged", "refreshed", "unmerged"]);
+    check("service refresh", &documents);
+    let status = confext(["--json", "service", "status", "--pid", &pid]).ok().json();
+    check("service status", &[status]);
+    assert_eq!(confext(["service", "status"]).status, 2);
+    drop(process.stdin.take());
+    process.wait().unwrap();
+    let gone = confext(["--json", "service", "status", "--pid", &pid]);
+    assert_eq!((gone.status, &gone.json()["error"]["code"]), (3, &"process-gone".into()));
+}

@@ -1,11 +1,15 @@
 //! The view of a process in a mount namespace of its own is exchanged while it runs: what it sees, what it keeps, refusals
 
-use std::fs;
-use std::path::{Path, PathBuf};
+mod disturbed;
 
-use confext_core::service::{Found, How, Process, When};
+use std::fs;
+use std::path::PathBuf;
+
+use confext_core::service::{self, Found, Hierarchies, How, Process, When};
 use confext_core::stack::{Change, Outcome};
-use confext_tests::root::Root;
+use confext_ddi::release::Class;
+use confext_ddi::unit::{Entry, Extensions};
+use confext_tests::root::{Root, key};
 use confext_tests::subject::Subject;
 use confext_tests::sweep::isolated;
 
@@ -257,6 +261,72 @@ fn what_is_always_done_and_what_is_below() {
         assert_eq!(changed.found, Found::Interrupted);
         assert_eq!((subject.read("etc/a"), subject.mounts("/etc").len()), (None, 2));
         assert_eq!(subject.read("etc/version").as_deref(), Some("b"));
-        let _: &Path = &a;
+    });
+}
+
+/// From entries as a unit has them: signed images, the later one on top, for the root that the process has.
+#[test]
+#[ignore = "needs root"]
+fn what_a_unit_lists_is_refreshed() {
+    isolated(|| {
+        let (root, host, signer) = (Root::new(), Root::new(), key("service"));
+        let place = small_root(&root);
+        host.trust(&signer);
+        let image = |name: &str, version: &str| {
+            let (etc, usr) = ("etc/version", "usr/share/version");
+            host.image(Class::Confext, &format!("srv/{name}.raw"), &[(etc, version)], Some(&signer));
+            host.image(Class::Sysext, &format!("srv/{name}-s.raw"), &[(usr, version)], Some(&signer));
+        };
+        image("one", "1");
+        image("two", "2");
+        let setup =
+            format!("mount --bind /usr {place}/usr; exec chroot {place} sh -c 'echo ready; exec cat'");
+        let subject = Subject::start(PRIVATE, &setup);
+        let listed = |names: &[&str]| {
+            let mut extensions = Extensions::default();
+            extensions.images = names.iter().map(|name| Entry::image(format!("/srv/{name}.raw"))).collect();
+            extensions
+        };
+        let mut options = service::Options::new(confext_core::Options::default());
+        let refresh = |names: &[&str], options: &service::Options| {
+            service::refresh(&host.host(), &subject.process(), &listed(names), options)
+        };
+        let report = refresh(&["one", "two"], &options).unwrap();
+        assert_eq!(report.hierarchies.len(), 1);
+        assert_eq!(report.hierarchies[0].outcome, Outcome::Merged);
+        assert_eq!(subject.read("etc/version").as_deref(), Some("2"));
+        let report = refresh(&["one", "two"], &options).unwrap();
+        assert!(matches!(report.hierarchies[0].outcome, Outcome::Unchanged { .. }), "{report:?}");
+        image("two", "3");
+        let report = refresh(&["one", "two"], &options).unwrap();
+        assert!(matches!(report.hierarchies[0].outcome, Outcome::Refreshed { .. }), "{report:?}");
+        assert_eq!(subject.read("etc/version").as_deref(), Some("3"));
+        refresh(&["two", "one"], &options).unwrap();
+        assert_eq!(subject.read("etc/version").as_deref(), Some("1"));
+
+        options.hierarchies = Hierarchies::All;
+        let report = refresh(&["one", "one-s", "two-s"], &options).unwrap();
+        let outcomes: Vec<_> =
+            report.hierarchies.iter().map(|changed| (changed.hierarchy, changed.layers.len())).collect();
+        assert_eq!(outcomes, [("usr", 2), ("etc", 1)]);
+        assert_eq!(subject.read("usr/share/version").as_deref(), Some("3"));
+        assert!(subject.path("usr/bin/sh").exists());
+        let found = service::status(&subject.process(), How::default().wait).unwrap();
+        let found: Vec<_> = found.iter().map(|status| (status.hierarchy, status.found)).collect();
+        assert_eq!(found, [("usr", Found::Own), ("etc", Found::Own)]);
+        refresh(&[], &options).unwrap();
+        assert!(!subject.path("usr/share/version").exists());
+        assert_eq!(subject.read("etc/version").as_deref(), Some("base"));
+
+        // What is refused changes nothing.
+        host.image(Class::Confext, "srv/bad.raw", &[("etc/version", "bad")], None);
+        let error = refresh(&["one", "bad"], &options).unwrap_err();
+        assert_eq!(error.code(), "policy", "{}", error.explain());
+        assert_eq!(subject.read("etc/version").as_deref(), Some("base"));
+        // Something else than a directory over a directory of the service.
+        root.file("etc/dir/file", "");
+        host.image(Class::Confext, "srv/type.raw", &[("etc/dir", "file")], Some(&signer));
+        assert_eq!(refresh(&["type"], &options).unwrap_err().code(), "type-change");
+        assert_eq!(subject.read("etc/version").as_deref(), Some("base"));
     });
 }

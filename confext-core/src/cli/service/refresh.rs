@@ -1,0 +1,160 @@
+//! `service refresh`: a running service sees the extensions that its settings name now
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use clap::Args;
+use confext_ddi::limits::Limits;
+use confext_ddi::release::Class;
+use confext_ddi::unit::{Assignment, Extensions, Name, Specifiers};
+
+use super::super::failure::Failure;
+use super::super::host;
+use super::super::list::write_refused;
+use super::super::merge::{reason, write_layer};
+use super::super::output::{Output, View};
+use super::super::text::Clean;
+use crate::discover::Severity;
+use crate::manager;
+use crate::service::{self, Changed, Found, Hierarchies, Process, Report, When};
+use crate::stack::Outcome;
+
+/// Has a running service, or any process with a mount namespace of its own, see these extensions, without a restart. What is
+/// mounted below /etc there stays as it is. On failure it sees what it saw.
+#[derive(Debug, Args)]
+#[group(skip)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    which: Which,
+    /// An image, as ExtensionImages= has it: [-]PATH, and :OPTIONS behind it. Can be given more than once; the last is on top.
+    #[arg(long, value_name = "ITEM")]
+    image: Vec<String>,
+    /// A directory, as ExtensionDirectories= has it: [-]PATH. Can be given more than once; directories are above images.
+    #[arg(long, value_name = "ITEM")]
+    directory: Vec<String>,
+    /// Refreshes /usr and /opt as well.
+    #[arg(long)]
+    sysexts: bool,
+    /// Exchanges what is there even if it is right.
+    #[arg(long)]
+    always: bool,
+    #[command(flatten)]
+    merge: host::MergeArguments,
+}
+
+/// Which process.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct Which {
+    /// The service.
+    #[arg(value_name = "UNIT")]
+    unit: Option<String>,
+    /// A process by its number.
+    #[arg(long)]
+    pid: Option<u32>,
+}
+
+/// How long to wait for file systems of the service, and for the service manager.
+pub(super) const WAIT: Duration = Duration::from_secs(10);
+
+impl Which {
+    /// The process, or the main process of the unit.
+    pub(super) fn open(&self) -> Result<Process, Failure> {
+        match (self.pid, &self.unit) {
+            (Some(pid), _) => Ok(Process::open(pid)?),
+            // One of the two is always there.
+            (None, unit) => {
+                let name = manager::unit_name(unit.as_deref().unwrap_or_default());
+                Ok(service::main_process(&name, WAIT)?)
+            }
+        }
+    }
+
+    fn name(&self) -> String {
+        self.unit.as_deref().map_or_else(|| "none.service".to_owned(), manager::unit_name)
+    }
+}
+
+pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
+    let (host, admission) = arguments.merge.open(Class::Confext)?;
+    let extensions = extensions(arguments, &admission.limits)?;
+    let process = arguments.which.open()?;
+    let mut options = service::Options::new(admission);
+    if arguments.sysexts {
+        options.hierarchies = Hierarchies::All;
+    }
+    if arguments.always {
+        options.when = When::Always;
+    }
+    output.summary(&service::refresh(&host, &process, &extensions, &options)?)?;
+    Ok(())
+}
+
+/// What the arguments say, as a unit would.
+fn extensions(arguments: &Arguments, limits: &Limits) -> Result<Extensions, Failure> {
+    let name = Name::parse(&arguments.which.name()).map_err(crate::Error::from)?;
+    let specifiers = Specifiers::new(&name);
+    let mut extensions = Extensions::default();
+    let items = [("ExtensionImages", &arguments.image), ("ExtensionDirectories", &arguments.directory)];
+    for (key, items) in items {
+        for item in items {
+            let assignment = Assignment::new("Service", key, item);
+            extensions.assign(&assignment, &specifiers, limits).map_err(crate::Error::from)?;
+        }
+    }
+    Ok(extensions)
+}
+
+impl View for Report {
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        for changed in &self.hierarchies {
+            write_changed(self.pid, changed, out)?;
+        }
+        let bad = self.refused.iter().filter(|rejection| rejection.severity == Severity::Refused);
+        write_refused(bad, out)
+    }
+}
+
+fn write_changed(pid: u32, changed: &Changed, out: &mut dyn Write) -> io::Result<()> {
+    let what = format!("/{} of process {pid}", changed.hierarchy);
+    match &changed.outcome {
+        Outcome::Merged => writeln!(out, "{what}: extensions merged")?,
+        Outcome::Refreshed { because } => {
+            writeln!(out, "{what}: replaced, because")?;
+            for change in because {
+                writeln!(out, "  - {}", Clean(&reason(change)))?;
+            }
+        }
+        Outcome::Unchanged { decided_by } => {
+            writeln!(out, "{what}: nothing has changed")?;
+            for test in decided_by {
+                writeln!(out, "  - {}: same {}", Clean(&test.name), test.test)?;
+            }
+        }
+        Outcome::Unmerged => writeln!(out, "{what}: extensions taken off")?,
+        Outcome::Nothing => writeln!(out, "{what}: nothing to do")?,
+    }
+    if changed.found == Found::Interrupted {
+        writeln!(out, "  an exchange before it had not come to its end")?;
+    }
+    for layer in &changed.layers {
+        write_layer(layer, out)?;
+    }
+    write_mounts(&changed.carried, &changed.attributes, out)
+}
+
+/// The mounts on a hierarchy, and what its own forbids.
+pub(super) fn write_mounts(
+    mounts: &[std::path::PathBuf],
+    attributes: &[&str],
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    if !mounts.is_empty() {
+        let mounts: Vec<_> = mounts.iter().map(|path| path.display().to_string()).collect();
+        writeln!(out, "  mounts below: {}", Clean(&mounts.join(", ")))?;
+    }
+    if !attributes.is_empty() {
+        writeln!(out, "  mounted {}", attributes.join(", "))?;
+    }
+    Ok(())
+}
