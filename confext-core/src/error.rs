@@ -326,6 +326,7 @@ pub const CONFLICTS: &[(&str, &str)] = &[
     ("rollout-service", "look at the service (systemctl status), and start it first if it does not run"),
     ("rollout-refresh", "give the unit a way to reload, or choose another way to refresh or reload it"),
     ("rollout-check", "see what the check says; the version is not used any more"),
+    ("rollout-callback", "see what the function raised"),
     ("rollout-time", "see why the step takes so long, or allow more time for it"),
     ("rollout-cancelled", "start the rollout again if it was not meant"),
     // service/stack

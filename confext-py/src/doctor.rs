@@ -51,7 +51,7 @@ record! {
 
 /// Look at everything; nothing is changed, and no module of the kernel is loaded.
 #[pyfunction]
-#[pyo3(signature = (root = PathBuf::from("/")))]
+#[pyo3(signature = (root = PathBuf::from("/")), text_signature = "(root='/')")]
 pub(crate) fn doctor(py: Python<'_>, root: PathBuf) -> PyResult<DoctorReport> {
     let look = || Ok(library::report(&confext_core::Host::open(&root)?, SystemTime::now()));
     Ok(DoctorReport::from(&detached(py, look)?))

@@ -32,6 +32,7 @@ mod policy;
 mod progress;
 mod record;
 mod report;
+mod rollout;
 mod rule;
 mod settings;
 mod sign;
@@ -105,6 +106,8 @@ mod _confext {
     use crate::policy::{Policy, PolicyFinding};
     #[pymodule_export]
     use crate::report::{Change, Decision, Report};
+    #[pymodule_export]
+    use crate::rollout::{RolloutEvent, RolloutFailure, RolloutOutcome, rollout};
     #[pymodule_export]
     use crate::rule::Rule;
     #[pymodule_export]

@@ -213,6 +213,10 @@ impl Store {
 }
 
 impl Store {
+    pub(crate) fn store(&self) -> &publish::Store {
+        &self.store
+    }
+
     fn mark(
         &self,
         py: Python<'_>,

@@ -2,11 +2,11 @@
 
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from io import BufferedReader
 from os import PathLike
 from types import TracebackType
-from typing import ClassVar, Final, Literal, TypeAlias, final
+from typing import ClassVar, Final, Literal, Protocol, TypeAlias, final
 from uuid import UUID
 
 from typing_extensions import disjoint_base
@@ -85,6 +85,9 @@ __all__ = [
     "Rejection",
     "Repair",
     "Report",
+    "RolloutEvent",
+    "RolloutFailure",
+    "RolloutOutcome",
     "Rule",
     "Searched",
     "Setting",
@@ -126,6 +129,7 @@ __all__ = [
     "main",
     "pick",
     "repair",
+    "rollout",
     "sign",
     "to_sign",
     "verify",
@@ -144,6 +148,21 @@ _OwnerMap: TypeAlias = Mapping[int, int] | Mapping[range, int] | Mapping[int | r
 _Progress: TypeAlias = Callable[[int, int], object]
 _Digest: TypeAlias = Literal["sha256", "sha384", "sha512"]
 _Class: TypeAlias = Literal["confext", "sysext"]
+#: A step of a rollout.
+_Step: TypeAlias = Literal[
+    "lock",
+    "look",
+    "publish",
+    "settle",
+    "begin",
+    "bad",
+    "withdraw",
+    "refresh",
+    "reload",
+    "check",
+    "good",
+    "prune",
+]
 _Mode: TypeAlias = Literal["no", "yes", "auto", "import", "ephemeral", "ephemeral-import"]
 _ImageKind: TypeAlias = Literal["confext", "sysext", "portable", "root", "usr"]
 _Hierarchy: TypeAlias = Literal["usr", "opt", "etc"]
@@ -1325,6 +1344,114 @@ class Store:
 
     def prune(self, keep: int = 3, *, host: Host | None = None) -> Pruned:
         """Remove all but the best versions; not those that the stacks of a host are made of, where one is given."""
+
+@final
+class RolloutFailure:
+    """A step of a rollout that failed."""
+
+    __match_args__ = ("way", "step", "code", "message", "hint")
+    #: On which way.
+    way: Final[Literal["there", "back"]]
+    #: Which step.
+    step: Final[_Step]
+    #: The stable code.
+    code: Final[str]
+    #: What was found and what was expected.
+    message: Final[str]
+    #: What to do about it.
+    hint: Final[str]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class RolloutEvent:
+    """One step of a rollout begins or ends."""
+
+    __match_args__ = ("at", "way", "step", "version", "state", "failure")
+    #: How long after the rollout began.
+    at: Final[timedelta]
+    #: To the new version, or back.
+    way: Final[Literal["there", "back"]]
+    #: Which step.
+    step: Final[_Step]
+    #: The version it is about.
+    version: Final[str | None]
+    #: Whether it begins, or how it ended.
+    state: Final[Literal["started", "done", "failed"]]
+    #: Why it failed.
+    failure: Final[RolloutFailure | None]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class RolloutOutcome:
+    """What came of a rollout."""
+
+    __match_args__ = ("runs", "version", "previous", "failure", "not_done", "settled", "pruned", "complete")
+    #: What the service runs now.
+    runs: Final[Literal["new", "previous", "unknown"]]
+    #: The version that it runs; none when there was none before, or it is not known.
+    version: Final[StoredVersion | None]
+    #: What was used before.
+    previous: Final[StoredVersion | None]
+    #: Why the new version does not run: the first step that failed.
+    failure: Final[RolloutFailure | None]
+    #: What could not be done after that, or after the new version ran.
+    not_done: Final[tuple[RolloutFailure, ...]]
+    #: Versions of earlier rollouts that nobody finished. They are bad now.
+    settled: Final[tuple[str, ...]]
+    #: What pruning did, where it was asked for.
+    pruned: Final[Pruned | None]
+    #: Whether the new version runs, and all was done.
+    complete: Final[bool]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+class _Service(Protocol):
+    @property
+    def name(self) -> str: ...
+    def refresh(self) -> object: ...
+    def reload(self) -> object: ...
+    def check(self, version: StoredVersion | None, /) -> object: ...
+
+def rollout(
+    service: str | _Service,
+    image: _Path,
+    /,
+    *,
+    store: Store,
+    version: str,
+    certificates: _Certificates,
+    policy: Policy | str = "signed",
+    now: int | datetime | None = None,
+    certificate_rules: str = "",
+    key_rules: KeyRules | _Pem | None = None,
+    architecture: str | None = None,
+    tries: int = 3,
+    keep: int | None = None,
+    host: Host | None = None,
+    refresh: Callable[[], object] | None = None,
+    reload: Literal["job", "none", "SIGHUP", "SIGUSR1", "SIGUSR2"] | Callable[[], object] = "job",
+    check: Sequence[str] | Callable[[StoredVersion | None], object] | None = None,
+    check_inside: bool = False,
+    any_main_process: bool = False,
+    settle: float = 0.0,
+    check_timeout: float = 30.0,
+    timeout: float = 90.0,
+    wait: float = 60.0,
+    locks: _Path | None = None,
+    events: Callable[[RolloutEvent], object] | None = None,
+) -> RolloutOutcome:
+    """Roll a version out to a service: published, refreshed, reloaded, checked and good; or everything as before.
+
+    `service` is the name of a unit of systemd, or an object with a `name` and the methods `refresh()`, `reload()` and
+    `check(version)`. `events` is called with a `RolloutEvent` for each step when it begins and when it ends. `keep` is how
+    many versions stay, beside those in use by the stacks of `host`. The arguments up to `architecture` are those of
+    `Store.publish`; those from `refresh` to `settle` are for units, times are in seconds.
+
+    A callback that raises an exception, and a check that returns `False`, are failures of their steps. An interrupt, and an
+    exception of `events`, leads back, and is raised when that is done. Raises only as long as the service was not touched.
+    """
 
 @final
 class Damage:
