@@ -9,6 +9,7 @@ mod escape;
 mod files;
 mod layers;
 mod page;
+mod planned;
 mod seal;
 
 use std::collections::BTreeMap;
@@ -240,6 +241,20 @@ impl Report {
                     }
                 }
                 Err(error) => self.notes.push(class, format!("[{}] {}", error.code(), error.explain())),
+            }
+        }
+    }
+
+    /// The same from a plan alone, with [`add_plan`](Self::add_plan) in it: the layers that would be stacked, and every path
+    /// that would be different. For what has no host to be traced, like the stack of a service.
+    pub fn add_planned(&mut self, plan: &Plan) {
+        self.add_plan(plan);
+        let sources = planned::sources(plan);
+        for hierarchy in &plan.hierarchies {
+            let stack = planned::stack(plan, hierarchy, &sources);
+            self.add_stack(&stack);
+            for origin in planned::origins(hierarchy, &sources) {
+                self.files.add(&stack, &origin, &mut self.layers);
             }
         }
     }

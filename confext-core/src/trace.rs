@@ -467,7 +467,7 @@ pub struct Traced {
 }
 
 impl Source {
-    fn new(layer: Layer, known_from: KnownFrom) -> Self {
+    pub(crate) fn new(layer: Layer, known_from: KnownFrom) -> Self {
         Self {
             root_hash: layer.checked.root_hash().copied(),
             confirmed_by: match (&layer.identity, known_from) {

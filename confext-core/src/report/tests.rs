@@ -221,3 +221,35 @@ fn the_policy_is_that_of_the_page() {
         assert!(!page.contains(forbidden), "{forbidden}");
     }
 }
+
+/// As for a service: there are plans, and nothing to be traced.
+#[test]
+fn a_plan_alone_shows_what_would_be_different() {
+    let root = Root::new();
+    root.file(b"etc/hosts", "of the host\n");
+    root.confext("a", &[b"d/one", b"d-e", b"hosts"]);
+    root.confext("b", &[b"d/one", b"os-release"]);
+    let admission = admission::Options { policy: Policy::unprotected(), ..Default::default() };
+    let plan = stack::plan(&Host::open(root.0.path()).unwrap(), Class::Confext, &admission).unwrap();
+    let subject = Subject { what: "service".to_owned(), name: "<nginx>.service".to_owned() };
+    let mut report = Report::new(subject, View::Planned, &Options::default());
+    report.add_planned(&plan);
+    let counts = report.counts();
+    assert_eq!((counts.layers, counts.shadowing, counts.objections), (2, 3, 1));
+    let page = page(&report);
+    assert!(page.contains("<h1>&lt;nginx&gt;.service</h1>") && page.contains("confext report · service"));
+    let found = paths(&data(&page));
+    let found: Vec<_> = found.iter().map(|(path, answer)| format!("{path} {answer}")).collect();
+    let expected = [
+        "/etc between",
+        "/etc/d directory",
+        "/etc/d/one layer",
+        "/etc/d-e layer",
+        "/etc/extension-release.d directory",
+        "/etc/extension-release.d/extension-release.a layer",
+        "/etc/extension-release.d/extension-release.b layer",
+        "/etc/hosts layer",
+        "/etc/os-release layer",
+    ];
+    assert_eq!(found, expected);
+}
