@@ -250,7 +250,7 @@ impl Explained {
 }
 
 impl Reason {
-    fn of(bad: &Rejection) -> Self {
+    pub(crate) fn of(bad: &Rejection) -> Self {
         match (bad.code, &bad.details.by, bad.details.field) {
             ("shadowed", Some(by), _) => Self::Shadowed { by: by.clone() },
             ("masked", ..) => Self::Masked,

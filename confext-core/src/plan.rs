@@ -250,7 +250,7 @@ impl Plan {
 }
 
 impl Refusal {
-    fn of(bad: &Rejection) -> Self {
+    pub(crate) fn of(bad: &Rejection) -> Self {
         Self { name: bad.name.clone(), code: bad.code, message: bad.message.clone(), hint: bad.hint }
     }
 

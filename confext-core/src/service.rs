@@ -17,6 +17,16 @@ mod swap;
 
 mod refresh;
 
+pub mod explain;
+
+pub mod trace;
+
+mod root;
+
 pub use process::Process;
 pub use refresh::{Hierarchies, Options, Report, Status, main_process, refresh, status};
+pub use root::root_of;
 pub use swap::{Changed, Found, How, Wanted, When, exchange};
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,7 @@ mod layers;
 mod live;
 mod parts;
 mod planned;
+mod process;
 mod stack;
 mod stated;
 mod tree;
@@ -39,6 +40,7 @@ pub use filter::Filter;
 pub use tree::Tree;
 
 use layers::Context;
+pub(crate) use process::{Made, Overlay};
 use stack::Stack;
 
 /// Where a path comes from.
@@ -250,6 +252,9 @@ pub enum KnownFrom {
     Origin,
     /// Nothing is merged: it would be part of the stack. What was checked was checked for this answer.
     Plan,
+    /// Systemd made the stack of a service, and the unit's settings say which extension a layer is. What was checked was
+    /// checked for this answer, and not when the service started.
+    Settings,
 }
 
 /// Something that has the path, too, and is not seen.
@@ -472,6 +477,7 @@ impl Source {
             root_hash: layer.checked.root_hash().copied(),
             confirmed_by: match (&layer.identity, known_from) {
                 (_, KnownFrom::Plan) => "plan",
+                (_, KnownFrom::Settings) => "settings",
                 // What another program compares is not all that tells one from another.
                 (Identity::RootHash { .. }, KnownFrom::Origin) | (_, KnownFrom::Record) => {
                     layer.identity.test()

@@ -190,6 +190,7 @@ impl From<&trace::Source> for Source {
                 KnownFrom::Record => "record",
                 KnownFrom::Origin => "origin",
                 KnownFrom::Plan => "plan",
+                KnownFrom::Settings => "settings",
             },
             confirmed_by: source.confirmed_by,
         }

@@ -84,7 +84,20 @@ fn write_entry(entry: &Explained, out: &mut dyn Write) -> io::Result<()> {
     if let Some(path) = entry.path.as_ref().filter(|path| **path != entry.entry) {
         writeln!(out, "  leads to {}", Clean(&path.to_string_lossy()))?;
     }
-    match &entry.reason {
+    write_reason(&entry.reason, out)?;
+    if let Reason::Used(place) = &entry.reason {
+        write_merged(place, out)?;
+    }
+    for passed_over in &entry.passed_over {
+        writeln!(out, "  passed over {}", Clean(&passed_over.path.to_string_lossy()))?;
+        write_fault(passed_over, out)?;
+    }
+    Ok(())
+}
+
+/// What becomes of an entry, and why.
+pub(super) fn write_reason(reason: &Reason, out: &mut dyn Write) -> io::Result<()> {
+    match reason {
         Reason::Used(place) => write_place(place, out)?,
         Reason::Vetoed { vetoes } => {
             writeln!(out, "  not used: something speaks against it")?;
@@ -113,10 +126,6 @@ fn write_entry(entry: &Explained, out: &mut dyn Write) -> io::Result<()> {
             write_fault(fault, out)?;
         }
     }
-    for passed_over in &entry.passed_over {
-        writeln!(out, "  passed over {}", Clean(&passed_over.path.to_string_lossy()))?;
-        write_fault(passed_over, out)?;
-    }
     Ok(())
 }
 
@@ -133,6 +142,10 @@ fn write_place(place: &Place, out: &mut dyn Write) -> io::Result<()> {
             writeln!(out, "  checked  root hash {root_hash}, signed by {}", Clean(&by.subject))?;
         }
     }
+    Ok(())
+}
+
+fn write_merged(place: &Place, out: &mut dyn Write) -> io::Result<()> {
     let merged = match place.merged {
         Merged::No => "no",
         Merged::Other => "another one of this name",
@@ -142,7 +155,7 @@ fn write_place(place: &Place, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "  merged   {merged}")
 }
 
-fn write_fault(fault: &Fault, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn write_fault(fault: &Fault, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "    reason [{}] {}", fault.code, Clean(&fault.message))?;
     writeln!(out, "    hint   {}", fault.hint)
 }

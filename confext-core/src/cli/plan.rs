@@ -46,20 +46,7 @@ impl View for Preview {
         for change in &self.plan.layer_changes {
             write_layer_change(change, out)?;
         }
-        for hierarchy in &self.plan.hierarchies {
-            let (path, class, layers) = (hierarchy.path, self.plan.class, hierarchy.layers.join(", "));
-            match hierarchy.layers.is_empty() {
-                true => writeln!(out, "{path}: merged without a {class}")?,
-                false => writeln!(out, "{path}: {class} of {}, bottom first", Clean(&layers))?,
-            }
-            write_mutable(&hierarchy.mutable, out)?;
-            for change in &hierarchy.changes {
-                write_change(hierarchy.path, change, out)?;
-            }
-        }
-        for veto in &self.plan.vetoes {
-            write_veto(veto, out)?;
-        }
+        write_changes(&self.plan, out)?;
         write_after(&self.plan.after, out)?;
         if let Some(refusal) = &self.plan.refusal {
             writeln!(out, "a merge ends with an error and changes nothing: [{}]", refusal.code)?;
@@ -67,6 +54,25 @@ impl View for Preview {
         let bad = self.plan.refused.iter().filter(|rejection| rejection.severity == Severity::Refused);
         write_refused(bad, out)
     }
+}
+
+/// What would be different, path by path, and what speaks against it.
+pub(super) fn write_changes(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
+    for hierarchy in &plan.hierarchies {
+        let (path, class, layers) = (hierarchy.path, plan.class, hierarchy.layers.join(", "));
+        match hierarchy.layers.is_empty() {
+            true => writeln!(out, "{path}: merged without a {class}")?,
+            false => writeln!(out, "{path}: {class} of {}, bottom first", Clean(&layers))?,
+        }
+        write_mutable(&hierarchy.mutable, out)?;
+        for change in &hierarchy.changes {
+            write_change(hierarchy.path, change, out)?;
+        }
+    }
+    for veto in &plan.vetoes {
+        write_veto(veto, out)?;
+    }
+    Ok(())
 }
 
 /// Something that speaks against an extension.

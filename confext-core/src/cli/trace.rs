@@ -213,6 +213,9 @@ fn write_source(source: &Source, out: &mut dyn Write) -> io::Result<()> {
             )
         }
         KnownFrom::Plan => writeln!(out, "  confirmed  checked now; a merge checks again"),
+        KnownFrom::Settings => {
+            writeln!(out, "  confirmed  by the unit's settings only: systemd made the stack; checked now")
+        }
     }
 }
 

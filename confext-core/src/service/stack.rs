@@ -26,7 +26,8 @@ use std::os::fd::BorrowedFd;
 use confext_ddi::release::Class;
 use confext_ddi::unit::{Entry, Extensions};
 
-pub use select::{Member, Selected, select};
+pub(crate) use planned::bases;
+pub use select::{Member, Preview, Selected, plan, select};
 
 use crate::admission::{LeftOut, Options};
 use crate::discover::{Rejection, Severity};
@@ -93,6 +94,12 @@ pub fn prepare(host: &Host, root: &Host, extensions: &Extensions, options: &Opti
     let mut prepared = Prepared { layers, refused, policy, options: options.clone() };
     prepared.settle()?;
     Ok(prepared)
+}
+
+/// The directory that a path of a unit stands for: itself, or the version that counts now.
+pub(super) fn directory_of(host: &Host, path: &str) -> Result<std::path::PathBuf> {
+    let found = find::find(host, &Entry::directory(path), &mut Vec::new());
+    Ok(found.map_err(Rejection::into_error)?.candidate.path)
 }
 
 impl Prepared {
@@ -201,4 +208,4 @@ impl planned::Planned for Prepare {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -12,7 +12,6 @@ use super::stack::{Live, Role, Sight, Stack};
 use super::{Answer, Compare, Presence, Shadow};
 use crate::attach::Reads;
 use crate::directory::{self, Directory};
-use crate::state;
 use crate::sys;
 
 /// What is seen at a path of a merged stack.
@@ -115,7 +114,7 @@ impl<'a> Answerer<'a> {
 
     /// Whether a path is the stack's own metadata.
     pub(super) fn is_metadata(&self, path: &[u8]) -> bool {
-        let own = state::metadata_directory(self.stack.class).as_bytes();
+        let own = self.stack.metadata.as_bytes();
         matches!(path.strip_prefix(own), Some([] | [b'/', ..]))
     }
 

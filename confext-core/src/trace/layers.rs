@@ -23,7 +23,10 @@ use crate::{identity, sidecars};
 
 /// What it takes to open an extension.
 pub(super) struct Context<'h> {
+    /// The root that paths are looked up in.
     pub(super) host: &'h Host,
+    /// Where the extensions are, and whose certificates count.
+    images: &'h Host,
     pub(super) options: Options,
     certificates: OnceLock<Option<Arc<dyn Verifier>>>,
 }
@@ -53,12 +56,17 @@ pub(super) struct Opened {
 
 impl<'h> Context<'h> {
     pub(super) fn new(host: &'h Host, options: &Options) -> Self {
-        Self { host, options: options.clone(), certificates: OnceLock::new() }
+        Self { host, images: host, options: options.clone(), certificates: OnceLock::new() }
+    }
+
+    /// For a service with a root of its own, whose extensions are on `images`.
+    pub(super) fn of_service(images: &'h Host, root: &'h Host, options: &Options) -> Self {
+        Self { host: root, images, options: options.clone(), certificates: OnceLock::new() }
     }
 
     /// Whose signatures count now. Certificates that cannot be read are none.
     fn verifier(&self) -> Option<&dyn Verifier> {
-        let read = || self.options.trust.open(self.host).ok().flatten();
+        let read = || self.options.trust.open(self.images).ok().flatten();
         self.certificates.get_or_init(read).as_deref()
     }
 }
@@ -78,8 +86,20 @@ impl Extended {
         Self::new(name, From::Origin(stated))
     }
 
-    /// One that was judged just now.
+    /// One that cannot be opened.
+    pub(super) fn unknown(unknown: Unknown) -> Self {
+        let this = Self::new(&unknown.layer, From::Plan);
+        _ = this.opened.set(Err(unknown));
+        this
+    }
+
+    /// One that was judged just now, to be merged.
     pub(super) fn admitted(extension: Extension, context: &Context<'_>) -> Self {
+        Self::judged(extension, KnownFrom::Plan, context)
+    }
+
+    /// One that was judged just now, and is taken for a layer on this word.
+    pub(super) fn judged(extension: Extension, known_from: KnownFrom, context: &Context<'_>) -> Self {
         let layer = extension.record();
         let this = Self::new(&layer.name, From::Plan);
         let (candidate, body) = extension.into_parts();
@@ -89,7 +109,7 @@ impl Extended {
                 .map_err(|source| Error::Image { image: candidate.path.display().to_string(), source }),
             Body::Directory(place) => Ok(Box::new(place.directory)),
         };
-        let source = Arc::new(Source::new(layer, KnownFrom::Plan));
+        let source = Arc::new(Source::new(layer, known_from));
         let opened = files.map(|files| Opened { source, files });
         _ = this.opened.set(opened.map_err(|error| Unknown::new(&this.name, &error)));
         this
@@ -143,7 +163,7 @@ fn open_recorded(layer: &Layer, context: &Context<'_>) -> Result<Opened> {
         }
         Identity::File { .. } | Identity::Directory { .. } => {
             let stat = directory::statx(file.as_fd());
-            let stat = stat.map_err(|error| Error::os("stat", context.host.display(place), error))?;
+            let stat = stat.map_err(|error| Error::os("stat", context.images.display(place), error))?;
             same(layer, &identity::of_file(&stat))?;
             files_of(judge(file, place, (&Policy::unprotected(), None), context)?, place, context)?
         }
@@ -174,7 +194,7 @@ fn open_stated(name: &str, stated: &Stated, context: &Context<'_>) -> Result<Ope
     let place = Path::new(&stated.path);
     let file = open_file(place, context)?;
     let stat = directory::statx(file.as_fd());
-    let stat = stat.map_err(|error| Error::os("stat", context.host.display(place), error))?;
+    let stat = stat.map_err(|error| Error::os("stat", context.images.display(place), error))?;
     let kind = match rustix::fs::FileType::from_raw_mode(u32::from(stat.stx_mode)) {
         rustix::fs::FileType::Directory => Kind::Directory,
         rustix::fs::FileType::BlockDevice => Kind::Block,
@@ -232,7 +252,8 @@ fn judge_best(file: OwnedFd, place: &Path, context: &Context<'_>) -> Result<Admi
     for (policy, verifier) in
         [(Policy::signed(), verifier), (Policy::verity(), None), (Policy::unprotected(), None)]
     {
-        let file = file.try_clone().map_err(|error| Error::os("open", context.host.display(place), error))?;
+        let file =
+            file.try_clone().map_err(|error| Error::os("open", context.images.display(place), error))?;
         match judge(file, place, (&policy, verifier), context) {
             Ok(admitted) => return Ok(admitted),
             Err(error) => last = Some(error),
@@ -248,8 +269,8 @@ fn judge(
     context: &Context<'_>,
 ) -> Result<Admitted<File>> {
     let mut options = image::Options::default().limits(context.options.limits.clone());
-    options.architecture = context.host.architecture();
-    let image: Image<File> = sidecars::open_below(context.host, place, file.into(), &options)?;
+    options.architecture = context.images.architecture();
+    let image: Image<File> = sidecars::open_below(context.images, place, file.into(), &options)?;
     policy.judge(image, verifier).map_err(|source| in_image(place, source))
 }
 
@@ -259,7 +280,7 @@ fn files_of(admitted: Admitted<File>, place: &Path, context: &Context<'_>) -> Re
 }
 
 fn open_file(place: &Path, context: &Context<'_>) -> Result<OwnedFd> {
-    context.host.open_file(place).map_err(|error| Error::os("open", context.host.display(place), error))
+    context.images.open_file(place).map_err(|error| Error::os("open", context.images.display(place), error))
 }
 
 /// A directory as it was merged: without the mounts below it, where that can be had.

@@ -27,14 +27,16 @@ pub(super) struct Stack {
     /// Where it is mounted; `None` for a plan.
     pub(super) live: Option<Live>,
     /// Its extensions, bottom first.
-    layers: Vec<Arc<Extended>>,
+    pub(super) layers: Vec<Arc<Extended>>,
     /// Why nothing can be told of it.
     pub(super) trouble: Option<Trouble>,
     writes: Writes,
     /// The directory with what was written in another run, inside the root.
     imports: Option<String>,
     /// Whether the host has nothing of its own there.
-    created: bool,
+    pub(super) created: bool,
+    /// The directory with what is written down about it.
+    pub(super) metadata: &'static str,
     host: OnceLock<Option<Directory>>,
     written: OnceLock<std::result::Result<Directory, Unknown>>,
     imported: OnceLock<std::result::Result<Directory, Unknown>>,
@@ -147,7 +149,7 @@ pub(super) fn planned(
 }
 
 impl Stack {
-    fn new(class: Class, hierarchy: &'static str, path: PathBuf) -> Self {
+    pub(super) fn new(class: Class, hierarchy: &'static str, path: PathBuf) -> Self {
         Self {
             class,
             hierarchy,
@@ -158,10 +160,16 @@ impl Stack {
             writes: Writes::Nowhere,
             imports: None,
             created: false,
+            metadata: state::metadata_directory(class),
             host: OnceLock::new(),
             written: OnceLock::new(),
             imported: OnceLock::new(),
         }
+    }
+
+    /// Says what is under it.
+    pub(super) fn over(&mut self, host: Option<Directory>) {
+        self.host = OnceLock::from(host);
     }
 
     fn describe_merged(&mut self, merged: Merged) -> std::io::Result<()> {

@@ -2993,7 +2993,7 @@ class Source:
     attached: Final[Attached | None]
     #: Who says that it is part of the stack, and when `evidence` was checked: `record` (at the merge), `origin` (another
     #: program merged it; checked now) or `plan` (checked now).
-    known_from: Final[Literal["record", "origin", "plan"]]
+    known_from: Final[Literal["record", "origin", "plan", "settings"]]
     #: How it was made sure that the image opened for this answer is the one that is merged: `root-hash`, `file`,
     #: `directory` or `content`; `path` is no proof, and `plan` is no merge.
     confirmed_by: Final[Literal["root-hash", "file", "directory", "content", "path", "plan"]]

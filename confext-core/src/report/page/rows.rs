@@ -129,6 +129,7 @@ fn known(source: &Source, layer: &Layer, out: &mut dyn Write) -> io::Result<()> 
             format!("by its {}, on the word of who merged it; checked for this report", source.confirmed_by)
         }
         KnownFrom::Plan => "checked for this report; a merge checks again".to_owned(),
+        KnownFrom::Settings => "by the unit's settings only; checked for this report".to_owned(),
     };
     writeln!(out, "<dt>Confirmed</dt><dd>{}</dd>", text(&confirmed))?;
     writeln!(out, "<dt>Hierarchies</dt><dd>{}</dd>", text(&layer.hierarchies.join(", ")))?;

@@ -6,17 +6,18 @@ use confext_ddi::fs::FileSystem;
 use confext_ddi::release::{Class, Strictness};
 use confext_ddi::settings::Mutability;
 use confext_ddi::unit::{Entry, EntryKind, Extensions, IfMissing};
+use serde::Serialize;
 
 use super::HIERARCHIES;
 use super::find::{Picked, find};
 use super::planned::{self, Planned};
-use crate::admission::{Extension, Gate, LeftOut, Matcher, Options, Terms};
+use crate::admission::{Extension, Gate, LeftOut, Matcher, OnBad, Options, Terms};
 use crate::directory::lookup;
 use crate::discover::{Candidate, Rejection, Severity};
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::parallel;
-use crate::plan::{LayerFiles, Plan};
+use crate::plan::{LayerFiles, Plan, Refusal};
 use crate::state::{self, Identity};
 
 /// The extensions of a service that may be used, in the order they are stacked, bottom first; and what is left out.
@@ -307,6 +308,37 @@ impl Selected {
         }
         Ok(plans)
     }
+}
+
+/// What the extensions of a service change, and which are not used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Preview {
+    /// The policy that images are admitted under.
+    pub policy: String,
+    /// Why the service would not have these extensions: the first reason.
+    pub refusal: Option<Refusal>,
+    /// A plan for each class that has files.
+    pub plans: Vec<Plan>,
+    /// What is not used, and why.
+    pub refused: Vec<Rejection>,
+}
+
+/// Works out what the extensions of a service would change in its root if it were started now: everything that speaks against
+/// it is told, and not only the first thing. Changes nothing and needs no privilege.
+///
+/// # Errors
+///
+/// What keeps the root from being looked at.
+pub fn plan(host: &Host, root: &Host, extensions: &Extensions, options: &Options) -> Result<Preview> {
+    let mut tolerant = Options { on_bad: OnBad::Skip, ..options.clone() };
+    tolerant.required.clear();
+    let selected = select(host, root, extensions, &tolerant)?;
+    let plans = selected.plan(root, options)?;
+    let fatal = |bad: &&Rejection| options.is_fatal(bad.name.as_deref(), bad.severity);
+    let refusal = selected.refused.iter().find(fatal).map(Refusal::of);
+    let refusal = refusal.or_else(|| plans.iter().find_map(|plan| plan.refusal.clone()));
+    Ok(Preview { policy: selected.policy, refusal, plans, refused: selected.refused })
 }
 
 impl<'a> Readable<'a> {

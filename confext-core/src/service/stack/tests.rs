@@ -11,15 +11,15 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 /// A host with extensions, and the root that a service has.
-struct Scene {
+pub(in crate::service) struct Scene {
     dir: tempfile::TempDir,
     key: KeyPair,
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub(in crate::service) fn new() -> Self {
         let dir = tempfile::tempdir_in("/var/tmp").unwrap();
-        let key = KeyPair::generate("CN=signer", Time::from(SystemTime::now()), 1).unwrap();
+        let key = KeyPair::generate("signer", Time::from(SystemTime::now()), 1).unwrap();
         let scene = Self { dir, key };
         scene.file("host/etc/os-release", "ID=host\n");
         scene.file("root/etc/os-release", "ID=guest\nCONFEXT_LEVEL=3\nSYSEXT_LEVEL=4\n");
@@ -27,30 +27,30 @@ impl Scene {
         scene
     }
 
-    fn path(&self, path: &str) -> std::path::PathBuf {
+    pub(in crate::service) fn path(&self, path: &str) -> std::path::PathBuf {
         self.dir.path().join(path)
     }
 
-    fn file(&self, path: &str, text: &str) {
+    pub(in crate::service) fn file(&self, path: &str, text: &str) {
         let path = self.path(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
 
     /// A directory that is a confext.
-    fn confext(&self, path: &str, name: &str, release: &str) {
+    pub(in crate::service) fn confext(&self, path: &str, name: &str, release: &str) {
         self.file(&format!("host/{path}/etc/extension-release.d/extension-release.{name}"), release);
         self.file(&format!("host/{path}/etc/{name}.conf"), path);
     }
 
     /// A directory that is a sysext.
-    fn sysext(&self, path: &str, name: &str, release: &str) {
+    pub(in crate::service) fn sysext(&self, path: &str, name: &str, release: &str) {
         self.file(&format!("host/{path}/usr/lib/extension-release.d/extension-release.{name}"), release);
         self.file(&format!("host/{path}/usr/bin/{name}"), path);
     }
 
     /// A signed image with one file.
-    fn image(&self, path: &str, (name, file): (&str, &str)) {
+    pub(in crate::service) fn image(&self, path: &str, (name, file): (&str, &str)) {
         let class = if file.starts_with("etc") { Class::Confext } else { Class::Sysext };
         let mut tree = Tree::new();
         tree.add_file(file, path.as_bytes(), Meta::new(0o644)).unwrap();
@@ -64,7 +64,7 @@ impl Scene {
             .unwrap();
     }
 
-    fn options(&self) -> Options {
+    pub(in crate::service) fn options(&self) -> Options {
         let mut certificates = Certificates::new(Time::from(SystemTime::now()));
         certificates.add_pem(&self.key.certificate_pem().unwrap()).unwrap();
         Options {
@@ -75,23 +75,27 @@ impl Scene {
         }
     }
 
-    fn hosts(&self) -> (Host, Host) {
+    pub(in crate::service) fn hosts(&self) -> (Host, Host) {
         let root = fs::File::open(self.path("root")).unwrap();
         let root = Host::of_root(root.into(), "the root of a service").unwrap();
         (Host::open(self.path("host")).unwrap(), root)
     }
 
-    fn select_with(&self, extensions: &Extensions, options: &Options) -> Result<Selected> {
+    pub(in crate::service) fn select_with(
+        &self,
+        extensions: &Extensions,
+        options: &Options,
+    ) -> Result<Selected> {
         let (host, root) = self.hosts();
         select(&host, &root, extensions, options)
     }
 
-    fn select(&self, extensions: &Extensions) -> Selected {
+    pub(in crate::service) fn select(&self, extensions: &Extensions) -> Selected {
         self.select_with(extensions, &self.options()).unwrap()
     }
 }
 
-fn listed(images: &[&str], directories: &[&str]) -> Extensions {
+pub(in crate::service) fn listed(images: &[&str], directories: &[&str]) -> Extensions {
     let entry = |path: &&str, make: fn(String) -> Entry| match path.strip_prefix('-') {
         Some(path) => make(path.to_owned()).or_skipped(),
         None => make((*path).to_owned()),

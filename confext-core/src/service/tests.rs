@@ -1,0 +1,60 @@
+use super::explain::explain;
+use super::stack::tests::{Scene, listed};
+use super::trace;
+use crate::admission::{OnBad, Options};
+use crate::explain::Reason;
+use crate::state::Checked;
+use crate::trace::{Answer, KnownFrom, Presence, View};
+
+#[test]
+fn each_listed_extension_has_its_reason() {
+    let scene = Scene::new();
+    scene.image("srv/a.raw.v/a_1.raw", ("a", "etc/a"));
+    scene.image("srv/a.raw.v/a_2.raw", ("a", "etc/a"));
+    std::fs::copy(scene.path("host/srv/a.raw.v/a_2.raw"), scene.path("host/srv/a_0.raw")).unwrap();
+    scene.confext("srv/c", "c", "ID=_any\n");
+    scene.file("host/srv/c/usr/x", "");
+    scene.confext("srv/host", "host", "ID=host\n");
+    scene.confext("srv/whiteout", "whiteout", "ID=_any\n");
+    scene.file("host/srv/whiteout/etc/os-release", "");
+    let extensions = listed(
+        &["/srv/a_0.raw", "/srv/a.raw.v", "-/srv/none.raw"],
+        &["/srv/c", "/srv/host", "/srv/whiteout"],
+    );
+    let (host, root) = scene.hosts();
+    let options = Options { on_bad: OnBad::RefuseAll, ..scene.options() };
+    let found = explain((&host, &root), &extensions, &options, None).unwrap();
+    let reasons: Vec<_> = found.listed.iter().map(|one| one.entry.reason.as_str()).collect();
+    let expected = ["shadowed", "used", "not-an-extension", "used", "other-host", "vetoed"];
+    assert_eq!(reasons, expected, "{:?}", found.listed);
+    assert_eq!(found.refusal.unwrap().code, "host-os");
+    let [_, a, _, c, ..] = &found.listed[..] else { panic!() };
+    let Reason::Used(place) = &a.entry.reason else { panic!("{a:?}") };
+    assert_eq!((place.position, place.of, &place.hierarchies[..]), (1, 2, &["etc".to_owned()][..]));
+    assert_eq!((place.above.join(" "), place.below.join(" ")), ("c".into(), String::new()));
+    assert!(matches!(place.checked, Checked::Signed { .. }));
+    assert_eq!((a.entry.version.as_deref(), a.entry.passed_over[0].code), (Some("2"), "version-outranked"));
+    assert_eq!(c.entry.passed_over[0].code, "class-hierarchy");
+}
+
+#[test]
+fn a_planned_view_says_what_would_be_where() {
+    let scene = Scene::new();
+    scene.image("srv/a.raw", ("a", "etc/x"));
+    scene.image("srv/b.raw", ("b", "etc/x"));
+    scene.confext("srv/c", "c", "ID=_any\n");
+    scene.file("host/srv/c/usr/bin/tool", "");
+    scene.file("host/etc/only-host", "");
+    let (host, root) = scene.hosts();
+    let extensions = listed(&["/srv/b.raw", "/srv/a.raw"], &["/srv/c"]);
+    let tracer = trace::plan(&host, &root, &extensions, &scene.options()).unwrap();
+    assert_eq!(tracer.view(), View::Planned);
+    let answer = |path: &str| tracer.trace(path).unwrap().answer;
+    let Answer::Layer { source, shadows, .. } = answer("/etc/x") else { panic!() };
+    assert_eq!((&*source.image, source.known_from, shadows.len()), ("/srv/a.raw", KnownFrom::Plan, 1));
+    assert!(matches!(source.checked, Checked::Signed { .. }));
+    assert!(matches!(answer("/etc/c.conf"), Answer::Layer { source, .. } if source.layer == "c"));
+    assert_eq!(answer("/etc/base.conf"), Answer::Base { hierarchy: "etc", base: Presence::Present });
+    assert_eq!(answer("/etc/only-host"), Answer::Absent);
+    assert_eq!(answer("/usr/bin/tool"), Answer::Absent);
+}
