@@ -81,9 +81,9 @@ pub mod explain;
 
 pub mod trace;
 
-pub mod rollout;
-
 pub mod service;
+
+pub mod rollout;
 
 pub mod doctor;
 

@@ -26,7 +26,7 @@ use crate::publish::{self, Store};
 
 pub use check::Inside;
 pub use event::{Event, Failure, Outcome, Runs, State, Step, Way};
-pub use unit::{Check, MainProcess, Refresh, Reload, Signal, Unit};
+pub use unit::{Check, Direct, MainProcess, Refresh, Reload, Signal, Unit};
 
 /// How often a version may be tried when the caller does not say: one is used up by each orchestrator that ends in the middle.
 const TRIES: u32 = 3;

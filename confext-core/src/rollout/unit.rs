@@ -5,13 +5,16 @@ use std::os::fd::AsFd as _;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use confext_ddi::unit::Extensions;
 use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
 
 use super::check::{self, Inside};
 use super::{Limit, Service, cancelled};
 use crate::error::{Error, Result};
+use crate::host::Host;
 use crate::manager::{self, Patience, UnitState};
 use crate::publish::{self, Version};
+use crate::service;
 
 /// How often the state of a unit is asked for.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -24,8 +27,21 @@ type CheckCall<'a> = Box<dyn FnMut(&UnitState, Option<&Version>, &Limit<'_>) -> 
 pub enum Refresh<'a> {
     /// The service manager, when it reloads the unit.
     ByManager,
+    /// This library, in the mount namespace of the main process: see [`service::refresh`].
+    Direct(Box<Direct<'a>>),
     /// The caller.
     Call(Call<'a>),
+}
+
+/// What a unit is to see, and on which conditions.
+#[derive(Debug)]
+pub struct Direct<'a> {
+    /// Where its images are.
+    pub host: &'a Host,
+    /// All its extensions, as its settings have them: those that are not among them are taken off.
+    pub extensions: Extensions,
+    /// Whose images count, and the rest.
+    pub options: service::Options,
 }
 
 /// How a unit is told to read its configuration.
@@ -237,6 +253,12 @@ impl Service for Unit<'_> {
     fn refresh(&mut self, limit: &Limit<'_>) -> Result<()> {
         match &mut self.refresh {
             Refresh::ByManager => Ok(()),
+            Refresh::Direct(direct) => {
+                let process = service::main_process(&self.name, limit.left)?;
+                let mut options = direct.options.clone();
+                options.wait = options.wait.min(limit.left);
+                service::refresh(direct.host, &process, &direct.extensions, &options).map(drop)
+            }
             Refresh::Call(call) => call(limit),
         }
     }

@@ -6,10 +6,15 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use confext_core::admission::Trust;
 use confext_core::publish::{Options, Store};
+use confext_core::rollout::{Direct, Refresh};
+use confext_core::{Host, service};
+use confext_ddi::Limits;
 use confext_ddi::build::{Builder, Meta, ReleaseFields, Tree};
 use confext_ddi::release::Class;
 use confext_ddi::signature::{Certificates, KeyPair, Time};
+use confext_ddi::unit::{Assignment, Extensions, Name, Specifiers};
 
 /// Says in the environment of the second run of a test that it is on the machine.
 const INSIDE: &str = "CONFEXT_TEST_INSIDE";
@@ -101,6 +106,18 @@ impl Inside {
         options.verifier = Some(Arc::new(certificates));
         options
     }
+}
+
+/// The store is all that the unit has, and our own refresh has its main process see it.
+pub fn directly_by<'a>(inside: &Inside, host: &'a Host, name: &str) -> Refresh<'a> {
+    let (unit, limits) = (Name::parse("any.service").unwrap(), Limits::default());
+    let mut extensions = Extensions::default();
+    let store = format!("/var/lib/confexts/{name}.raw.v");
+    let setting = Assignment::new("Service", "ExtensionImages", &store);
+    extensions.assign(&setting, &Specifiers::new(&unit), &limits).unwrap();
+    let mut options = confext_core::Options::default();
+    options.trust = Trust::Verifier(inside.options(1).verifier.unwrap());
+    Refresh::Direct(Box::new(Direct { host, extensions, options: service::Options::new(options) }))
 }
 
 /// Runs a command that must succeed.

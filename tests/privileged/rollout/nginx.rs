@@ -6,11 +6,13 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use confext_core::manager;
-use confext_core::rollout::{Check, Inside as Where, Outcome, Rollout, Runs, Step, Unit, rollout};
+use confext_core::rollout::{
+    Check, Inside as Where, Outcome, Reload, Rollout, Runs, Signal, Step, Unit, rollout,
+};
+use confext_core::{Host, manager};
 use rustix::process::{Resource, Rlimit};
 
-use crate::machine::{Inside, Outside, extensions, on_machine, run};
+use crate::machine::{Inside, Outside, directly_by, extensions, on_machine, run};
 
 const VERSIONS: u32 = 21;
 const CLIENTS: u32 = 1000;
@@ -93,10 +95,15 @@ fn ask(current: &Current) -> Result<u32, String> {
     Ok(count)
 }
 
-fn roll(inside: &Inside, version: u32) -> Outcome {
+fn roll(inside: &Inside, host: &Host, version: u32) -> Outcome {
     let (store, image) = (inside.store("nginx"), inside.open("nginx", version));
     let wanted = Rollout::new(&store, &image, inside.options(version));
     let mut unit = Unit::new("nginx");
+    // One after the other: by the service manager, and by our own refresh and a signal.
+    if version.is_multiple_of(2) {
+        unit.refresh = directly_by(inside, host, "nginx");
+        unit.reload = Reload::Signal(Signal::Hup);
+    }
     let mut command = Command::new("nginx");
     command.args(["-t", "-q"]);
     unit.checks.push(Check::Command(command, Where::Service));
@@ -117,6 +124,7 @@ fn no_request_fails_while_versions_are_rolled_out() {
     on_machine("nginx::no_request_fails_while_versions_are_rolled_out", prepare, |inside| {
         let limit = Rlimit { current: Some(16384), maximum: Some(16384) };
         rustix::process::setrlimit(Resource::Nofile, limit).unwrap();
+        let host = Host::open("/").unwrap();
         run("systemctl", &["start", "nginx"]);
         let before = manager::unit_state("nginx.service", Duration::from_secs(30)).unwrap();
         let current = Current {
@@ -136,12 +144,12 @@ fn no_request_fails_while_versions_are_rolled_out() {
             let mut least = CLIENTS;
             for version in 2..=VERSIONS {
                 current.begun.store(version, Ordering::SeqCst);
-                let outcome = roll(inside, version);
+                let outcome = roll(inside, &host, version);
                 assert!(outcome.is_complete(), "{version}: {outcome:?}");
                 current.over.store(version, Ordering::SeqCst);
                 least = least.min(current.in_flight.load(Ordering::SeqCst));
             }
-            let outcome = roll(inside, BROKEN);
+            let outcome = roll(inside, &host, BROKEN);
             let failure = outcome.failure.unwrap();
             assert_eq!((failure.step, failure.code), (Step::Check, "rollout-check"), "{failure:?}");
             assert!(failure.message.contains("nginx.conf"), "{failure:?}");

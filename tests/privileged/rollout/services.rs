@@ -5,13 +5,13 @@ use std::num::NonZeroUsize;
 use std::process::Command;
 use std::time::Duration;
 
-use confext_core::manager;
 use confext_core::rollout::{
     Check, Event, Inside as Where, Outcome, Refresh, Reload, Rollout, Runs, Signal, State, Step, Unit,
     rollout,
 };
+use confext_core::{Host, manager};
 
-use crate::machine::{Inside, extensions, on_machine, run};
+use crate::machine::{Inside, directly_by, extensions, on_machine, run};
 
 const WAIT: Duration = Duration::from_secs(30);
 
@@ -82,16 +82,17 @@ fn a_service_runs_the_new_version_or_the_one_before() {
             fs::copy("app_1.raw", "/var/lib/confexts/app.raw.v/app_1.raw").unwrap();
             run("systemctl", &["start", name]);
             let before = manager::unit_state(&manager::unit_name(name), WAIT).unwrap();
-            service(inside, name);
+            in_turn(inside, name);
             let after = manager::unit_state(&manager::unit_name(name), WAIT).unwrap();
             assert_eq!(after, before, "it is still the same process");
             run("systemctl", &["stop", name]);
         }
         refused(inside);
+        directly(inside);
     });
 }
 
-fn service(inside: &Inside, name: &str) {
+fn in_turn(inside: &Inside, name: &str) {
     // The service sees the version that is checked, and has read it.
     let read = format!(
         "grep -qx \"version $CONFEXT_VERSION\" /etc/app.conf && \
@@ -125,6 +126,28 @@ fn service(inside: &Inside, name: &str) {
     assert!(left.first().is_some_and(|best| best == "4"), "{name}: {left:?}");
     let in_use = outcome.pruned.unwrap().in_use.len();
     assert_eq!(left.len(), 1 + in_use, "{name}: {left:?}");
+}
+
+/// A service that only knows a signal sees a version by our own refresh.
+fn directly(inside: &Inside) {
+    fs::remove_dir_all("/var/lib/confexts/app.raw.v").unwrap();
+    fs::create_dir("/var/lib/confexts/app.raw.v").unwrap();
+    fs::copy("app_1.raw", "/var/lib/confexts/app.raw.v/app_1.raw").unwrap();
+    run("systemctl", &["restart", "fixed"]);
+    let host = Host::open("/").unwrap();
+    let unit = |script: &str| {
+        let mut unit = checked("fixed", script);
+        unit.refresh = directly_by(inside, &host, "app");
+        unit.reload = Reload::Signal(Signal::Hup);
+        unit
+    };
+    let read = "until grep -qx \"version $CONFEXT_VERSION\" /run/fixed.read; do sleep 0.01; done";
+    let (outcome, _) = roll(inside, 2, &mut unit(read), 5);
+    assert!(outcome.is_complete(), "{outcome:?}");
+    let (outcome, _) = roll(inside, 3, &mut unit(&format!("{read}; [ $CONFEXT_VERSION != 3 ]")), 5);
+    assert_eq!((outcome.runs, &outcome.not_done[..]), (Runs::Previous, &[][..]), "{outcome:?}");
+    let sees = format!("/proc/{}/root/etc/app.conf", main_pid("fixed"));
+    assert_eq!(fs::read_to_string(sees).unwrap(), "version 2\n");
 }
 
 fn main_pid(name: &str) -> u32 {
