@@ -1,8 +1,8 @@
 //! What is at a hierarchy in the mount namespace of a process: its own overlay, what is below that, and the mounts on it
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -120,8 +120,7 @@ fn look_inside(process: &Process, class: Class, hierarchy: &'static str) -> Resu
     process.enter()?;
     let (top, seen) = see(&home, process, hierarchy)?;
     let failed = |operation| move |error| Error::os(operation, format!("/{hierarchy}"), error);
-    let copies = seen.mounts.iter().map(|found| submounts::copy_of(top.as_fd(), found));
-    let submounts = copies.collect::<Result<Vec<_>>>()?;
+    let submounts = copies(&home.table()?, &seen, (top.as_fd(), &seen.mount))?;
     if seen.own.is_empty() {
         let base = sys::clone_tree(top.as_fd(), c"", Depth::Single).map_err(failed("copy"))?;
         make_private(base.as_fd()).map_err(failed("make private"))?;
@@ -142,6 +141,41 @@ fn look_inside(process: &Process, class: Class, hierarchy: &'static str) -> Resu
     let (base, hidden) = peel(&home, &around, &seen)?;
     let base_id = identity(base.as_fd()).map_err(failed("stat"))?;
     Ok(View { seen, record, submounts, base, base_id, hidden })
+}
+
+/// Copies of the mounts on a mount, each with all that is on it. One that shows the hierarchy's own directory, as
+/// `ReadOnlyPaths=` makes them, is to show that of the new overlay: it comes by itself, and then what is on it.
+fn copies(
+    table: &[MountInfo],
+    seen: &Seen,
+    (top, on): (BorrowedFd<'_>, &MountInfo),
+) -> Result<Vec<Submount>> {
+    let mut found = Vec::new();
+    for mount in submounts::among(table.to_vec(), on.id, &seen.place) {
+        let mut copy = submounts::copy_of(top, &mount)?;
+        let place = seen.place.join(mount.path());
+        let here = |info: &&MountInfo| {
+            info.parent == on.id && Path::new(OsStr::from_bytes(&info.mount_point)) == place
+        };
+        let info = table.iter().find(here);
+        let own = info.filter(|info| seen.shows_itself(info, mount.path()));
+        copy.again = own.map(|info| info.attributes & KEPT);
+        found.push(copy);
+        if let Some(own) = own {
+            found.extend(copies(table, seen, (top, own))?);
+        }
+    }
+    Ok(found)
+}
+
+impl Seen {
+    /// Whether what is mounted at a path below the hierarchy is what the hierarchy itself has there.
+    fn shows_itself(&self, mount: &MountInfo, path: &Path) -> bool {
+        let point = Path::new(OsStr::from_bytes(&self.mount.mount_point));
+        let Ok(inside) = self.place.strip_prefix(point) else { return false };
+        let root = Path::new(OsStr::from_bytes(&self.mount.root)).join(inside).join(path);
+        mount.device == self.mount.device && Path::new(OsStr::from_bytes(&mount.root)) == root
+    }
 }
 
 /// Opens the hierarchy, in the namespace of the process, and reads what the table says of it.

@@ -25,6 +25,8 @@ pub(crate) struct Submount {
     pub(crate) path: PathBuf,
     /// A detached, private copy.
     pub(crate) tree: OwnedFd,
+    /// It shows the hierarchy's own directory, with these attributes: the new one's is to be shown, and not the old one's.
+    pub(crate) again: Option<MountAttrFlags>,
 }
 
 /// A mount directly below a hierarchy.
@@ -63,7 +65,7 @@ pub(crate) fn copy_of(directory: BorrowedFd<'_>, found: &Found) -> Result<Submou
     let tree =
         place.and_then(|place| sys::clone_tree(place.as_fd(), c"", Depth::Recursive)).map_err(failed)?;
     make_private(tree.as_fd()).map_err(failed)?;
-    Ok(Submount { path, tree })
+    Ok(Submount { path, tree, again: None })
 }
 
 /// Without this the copy would stay a peer of the original, and what is unmounted there would vanish here.
@@ -131,21 +133,38 @@ fn is_metadata(path: &Path, info: &MountInfo) -> bool {
 pub(crate) fn attach(tree: BorrowedFd<'_>, submounts: &[Submount]) -> Result<()> {
     for submount in submounts {
         let path = submount.path.as_path();
-        sys::move_mount(submount.tree.as_fd(), tree, path, Place::OnTop).map_err(|error| {
-            match error.kind() {
-                std::io::ErrorKind::NotFound
-                | std::io::ErrorKind::NotADirectory
-                | std::io::ErrorKind::InvalidInput => Error::conflict(
-                    "submount-point",
-                    path.display().to_string(),
-                    "an extension that has something else there",
-                    "a place for the mount that is there now",
-                ),
-                _ => Error::os("move_mount", path.display().to_string(), error),
-            }
+        let again = submount.again.and_then(|attributes| bind_again(tree, path, attributes).ok());
+        let copy = again.as_ref().unwrap_or(&submount.tree);
+        sys::move_mount(copy.as_fd(), tree, path, Place::OnTop).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound
+            | std::io::ErrorKind::NotADirectory
+            | std::io::ErrorKind::InvalidInput => Error::conflict(
+                "submount-point",
+                path.display().to_string(),
+                "an extension that has something else there",
+                "a place for the mount that is there now",
+            ),
+            _ => Error::os("move_mount", path.display().to_string(), error),
         })?;
     }
     Ok(())
+}
+
+/// A copy of a directory in the tree itself. Before Linux 6.15 a tree that is not in place cannot be copied.
+fn bind_again(tree: BorrowedFd<'_>, path: &Path, attributes: MountAttrFlags) -> std::io::Result<OwnedFd> {
+    let copy = sys::clone_tree(tree, path, Depth::Single)?;
+    make_private(copy.as_fd())?;
+    // The ways of keeping access times exclude each other.
+    let clear = MountAttrFlags::MOUNT_ATTR_RDONLY
+        | MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC
+        | MountAttrFlags::MOUNT_ATTR_NOSYMFOLLOW
+        | MountAttrFlags::MOUNT_ATTR_NODIRATIME
+        | MountAttrFlags::MOUNT_ATTR__ATIME;
+    let change = AttributeChange { clear, ..AttributeChange::set(attributes) };
+    sys::set_attributes(copy.as_fd(), &change, Depth::Single)?;
+    Ok(copy)
 }
 
 /// What to change below a hierarchy once its stack is gone.

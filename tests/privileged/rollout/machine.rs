@@ -56,8 +56,15 @@ impl Outside {
 
     /// A signed image with one file.
     pub fn image(&self, name: &str, version: u32, path: &str, content: &str) {
+        self.image_of(name, version, &[(path, content)]);
+    }
+
+    /// A signed image with these files.
+    pub fn image_of(&self, name: &str, version: u32, files: &[(&str, &str)]) {
         let mut tree = Tree::new();
-        tree.add_file(path, content.as_bytes(), Meta::new(0o644)).unwrap();
+        for (path, content) in files {
+            tree.add_file(path, content.as_bytes(), Meta::new(0o644)).unwrap();
+        }
         let file = self.dir.path().join(format!("{name}_{version}.raw"));
         let builder = Builder::new(Class::Confext, name).tree(tree).release(ReleaseFields::any());
         builder.build_file(&file, Some(&self.key)).unwrap();

@@ -1,0 +1,259 @@
+//! Services of systemd, refreshed here and reloaded there, in both orders: the sandbox stays, the same content comes out
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use confext_core::Host;
+use confext_core::service::{self, Changed, Found, main_process};
+use confext_core::stack::Outcome;
+use confext_ddi::unit::{Entry, Extensions};
+
+use crate::machine::{Outside, on_machine, run};
+
+const WAIT: Duration = Duration::from_secs(30);
+
+/// Below `/etc` of the sandboxed service, and what systemd mounts there.
+const SANDBOX: &str = "ProtectSystem=strict\nInaccessiblePaths=/etc/secret /etc/hidden.conf\nReadOnlyPaths=/etc/ro\n\
+    BindPaths=/srv/bound:/etc/bound\nBindReadOnlyPaths=/srv/file:/etc/file\nTemporaryFileSystem=/etc/empty\n\
+    NoExecPaths=/etc/run /etc\n";
+
+fn unit(settings: &str, images: &str) -> String {
+    format!(
+        "[Service]\nType=notify-reload\nNotifyAccess=all\nExtensionImages={images}\n\
+         ExtensionImagePolicy=root=unprotected+absent\n{settings}\n\
+         ExecStart=/bin/bash -c 'trap \"systemd-notify --reloading; systemd-notify --ready\" HUP; \
+         systemd-notify --ready; while :; do sleep 1000 & wait $$!; done'\n"
+    )
+}
+
+fn prepare(outside: &Outside) {
+    for version in 1..=6 {
+        let version_text = version.to_string();
+        outside.image_of("app", version, &[("etc/app.conf", &*version_text), ("etc/ro/app", &*version_text)]);
+        outside.image("top", version, "etc/app.conf", &format!("top {version}"));
+    }
+    outside.installed("app", 1);
+    outside.installed("top", 1);
+    for (path, content) in [
+        ("etc/secret/key", "key"),
+        ("etc/hidden.conf", "hidden"),
+        ("etc/ro/f", "ro"),
+        ("etc/run/f", "run"),
+        ("etc/bound/own", "own"),
+        ("etc/file", "own"),
+        ("etc/empty/f", "not seen"),
+        ("srv/bound/f", "bound"),
+        ("srv/file", "bound"),
+        ("srv/root/etc/os-release", "ID=other\nVERSION_ID=9\n"),
+        ("srv/root/etc/app.conf", "root"),
+    ] {
+        outside.file(path, content);
+    }
+    let app = "/var/lib/confexts/app.raw.v";
+    let both = format!("{app} /var/lib/confexts/top.raw.v");
+    let root = "RootDirectory=/srv/root\nBindReadOnlyPaths=/usr/bin /usr/lib -/usr/lib64\nMountAPIVFS=yes";
+    for (name, settings, images) in
+        [("box", SANDBOX, app), ("plain", "", app), ("both", "", &*both), ("root", root, app)]
+    {
+        let mut text = unit(settings, images);
+        if name == "root" {
+            text = text.replace("Type=notify-reload\nNotifyAccess=all\n", "Type=exec\n");
+            text =
+                text[..text.find("ExecStart=").unwrap()].to_owned() + "ExecStart=/usr/bin/sleep infinity\n";
+        }
+        outside.file(&format!("etc/systemd/system/{name}.service"), &text);
+    }
+}
+
+/// Has the vendor's signatures count.
+fn trust() {
+    fs::create_dir_all("/etc/verity.d").unwrap();
+    fs::copy("vendor.crt", "/etc/verity.d/vendor.crt").unwrap();
+}
+
+/// Puts another version in the place of the one that is there.
+fn put(name: &str, version: u32) {
+    let store = format!("/var/lib/confexts/{name}.raw.v");
+    let new = format!("{store}/{name}_{version}.raw");
+    fs::copy(format!("{name}_{version}.raw"), format!("{store}/.new")).unwrap();
+    fs::rename(format!("{store}/.new"), &new).unwrap();
+    for entry in fs::read_dir(&store).unwrap() {
+        let path = entry.unwrap().path();
+        if path != Path::new(&new) {
+            fs::remove_file(path).unwrap();
+        }
+    }
+}
+
+fn refresh(unit: &str, names: &[&str]) -> Changed {
+    let mut extensions = Extensions::default();
+    let entry = |name: &&str| Entry::image(format!("/var/lib/confexts/{name}.raw.v"));
+    extensions.images = names.iter().map(entry).collect();
+    let host = Host::open("/").unwrap();
+    let process = main_process(&format!("{unit}.service"), WAIT).unwrap();
+    let options = service::Options::new(confext_core::Options::default());
+    let report = service::refresh(&host, &process, &extensions, &options);
+    let report = report.unwrap_or_else(|error| panic!("{unit}: {}", error.explain()));
+    report.hierarchies.into_iter().next().unwrap()
+}
+
+fn seen(unit: &str, path: &str) -> Option<String> {
+    let pid = main_process(&format!("{unit}.service"), WAIT).unwrap().pid();
+    fs::read_to_string(format!("/proc/{pid}/root/{path}")).ok()
+}
+
+/// Mount point, attributes and type of what is mounted at and below `/etc`.
+fn mounts(unit: &str) -> Vec<String> {
+    let pid = main_process(&format!("{unit}.service"), WAIT).unwrap().pid();
+    let text = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap();
+    let fields = |line: &str| {
+        let (front, back) = line.split_once(" - ")?;
+        let front: Vec<_> = front.split(' ').collect();
+        let kind = back.split(' ').next()?;
+        Path::new(front[4])
+            .starts_with("/etc")
+            .then(|| format!("{} {} {kind} {}", front[4], front[5], front[3]))
+    };
+    let mut found: Vec<String> = text.lines().filter_map(fields).collect();
+    found.sort();
+    found
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_service_of_systemd_is_refreshed_and_reloaded() {
+    on_machine("systemd::a_service_of_systemd_is_refreshed_and_reloaded", prepare, |_| {
+        trust();
+        sandboxed();
+        in_turns();
+        ordered();
+        of_another_root();
+    });
+}
+
+fn sandboxed() {
+    run("systemctl", &["start", "box"]);
+    assert_eq!(seen("box", "etc/app.conf").as_deref(), Some("1"));
+    let before = mounts("box");
+    assert_eq!(before.len(), 8, "{before:#?}");
+    let check = |version: &str| {
+        assert_eq!(seen("box", "etc/app.conf").as_deref(), Some(version));
+        assert_eq!(seen("box", "etc/secret/key"), None);
+        assert_eq!(seen("box", "etc/bound/f").as_deref(), Some("bound"));
+        assert_eq!(seen("box", "etc/file").as_deref(), Some("bound"));
+        assert_eq!(seen("box", "etc/empty/f"), None);
+        assert_eq!(seen("box", "etc/ro/f").as_deref(), Some("ro"));
+        // It is the new directory that cannot be written to.
+        assert_eq!(seen("box", "etc/ro/app").as_deref(), Some(version));
+    };
+    check("1");
+    for version in 2..=3 {
+        put("app", version);
+        let changed = refresh("box", &["app"]);
+        assert_eq!(changed.found, if version == 2 { Found::Systemd } else { Found::Own });
+        assert!(matches!(changed.outcome, Outcome::Refreshed { .. }), "{changed:?}");
+        check(&version.to_string());
+        assert_eq!(mounts("box"), before);
+    }
+    assert!(matches!(refresh("box", &["app"]).outcome, Outcome::Unchanged { .. }));
+    // Without extensions the sandbox is still there.
+    refresh("box", &[]);
+    assert_eq!((seen("box", "etc/app.conf"), mounts("box")), (None, before));
+    run("systemctl", &["stop", "box"]);
+}
+
+/// Ours, then systemd's, then ours.
+fn in_turns() {
+    put("app", 1);
+    run("systemctl", &["start", "plain"]);
+    for (version, ours) in [(2, true), (3, false), (4, true), (5, true), (6, false)] {
+        put("app", version);
+        if ours {
+            let changed = refresh("plain", &["app"]);
+            assert!(matches!(changed.outcome, Outcome::Refreshed { .. }), "{changed:?}");
+        } else {
+            run("systemctl", &["reload", "plain"]);
+        }
+        assert_eq!(seen("plain", "etc/app.conf").as_deref(), Some(&*version.to_string()));
+        assert_eq!(seen("plain", "etc/secret/key").as_deref(), Some("key"));
+        let stacks = mounts("plain").iter().filter(|line| line.starts_with("/etc ")).count();
+        assert_eq!(stacks, 1, "{:?}", mounts("plain"));
+    }
+    run("systemctl", &["stop", "plain"]);
+}
+
+/// What is on top at the start is on top after a refresh.
+fn ordered() {
+    run("systemctl", &["start", "both"]);
+    assert_eq!(seen("both", "etc/app.conf").as_deref(), Some("top 1"));
+    put("app", 5);
+    put("top", 2);
+    refresh("both", &["app", "top"]);
+    assert_eq!(seen("both", "etc/app.conf").as_deref(), Some("top 2"));
+    put("top", 3);
+    run("systemctl", &["reload", "both"]);
+    refresh("both", &["app", "top"]);
+    assert_eq!(seen("both", "etc/app.conf").as_deref(), Some("top 3"));
+    run("systemctl", &["stop", "both"]);
+}
+
+fn of_another_root() {
+    put("app", 1);
+    for name in ["usr/bin", "usr/lib", "usr/lib64", "run", "proc", "sys", "dev", "tmp", "var/lib"] {
+        fs::create_dir_all(format!("/srv/root/{name}")).unwrap();
+    }
+    for name in ["bin", "lib", "lib64", "sbin"] {
+        std::os::unix::fs::symlink(format!("usr/{name}"), format!("/srv/root/{name}")).unwrap();
+    }
+    run("systemctl", &["start", "root"]);
+    assert_eq!(seen("root", "etc/app.conf").as_deref(), Some("1"));
+    for version in 2..=3 {
+        put("app", version);
+        refresh("root", &["app"]);
+        assert_eq!(seen("root", "etc/app.conf").as_deref(), Some(&*version.to_string()));
+        assert!(seen("root", "etc/os-release").unwrap().contains("ID=other"));
+    }
+    refresh("root", &[]);
+    assert_eq!(seen("root", "etc/app.conf").as_deref(), Some("root"));
+    run("systemctl", &["stop", "root"]);
+}
+
+/// How long a refresh takes, and what systemd's adds to a reload, for the same image. Prints figures, and asserts none:
+/// `tests/bench/service.sh` runs it.
+#[test]
+#[ignore = "needs root"]
+fn times() {
+    on_machine("systemd::times", prepare, |_| {
+        const ROUNDS: usize = 20;
+        trust();
+        let median = |mut times: Vec<Duration>| {
+            times.sort();
+            times[times.len() / 2]
+        };
+        run("systemctl", &["start", "box"]);
+        let rounds = |change: &dyn Fn()| {
+            let times = (0..ROUNDS).map(|round| {
+                put("app", if round % 2 == 0 { 2 } else { 1 });
+                let started = Instant::now();
+                change();
+                started.elapsed()
+            });
+            median(times.collect())
+        };
+        let ours = rounds(&|| assert!(matches!(refresh("box", &["app"]).outcome, Outcome::Refreshed { .. })));
+        run("systemctl", &["restart", "box"]);
+        let theirs = rounds(&|| drop(run("systemctl", &["reload", "box"])));
+        let settings = "[Service]\nRefreshOnReload=no\n";
+        fs::create_dir_all("/run/systemd/system/box.service.d").unwrap();
+        fs::write("/run/systemd/system/box.service.d/no.conf", settings).unwrap();
+        run("systemctl", &["daemon-reload"]);
+        run("systemctl", &["restart", "box"]);
+        let without = rounds(&|| drop(run("systemctl", &["reload", "box"])));
+        let added = theirs.saturating_sub(without);
+        let ratio = ours.as_secs_f64() / added.as_secs_f64();
+        println!(
+            "refresh: {ours:.1?}; systemctl reload: {theirs:.1?}, of which the refresh adds {added:.1?}; ratio {ratio:.2}"
+        );
+    });
+}
