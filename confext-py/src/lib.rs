@@ -34,6 +34,7 @@ mod record;
 mod report;
 mod rollout;
 mod rule;
+mod running;
 mod settings;
 mod sign;
 mod source;
@@ -110,6 +111,8 @@ mod _confext {
     use crate::rollout::{RolloutEvent, RolloutFailure, RolloutOutcome, rollout};
     #[pymodule_export]
     use crate::rule::Rule;
+    #[pymodule_export]
+    use crate::running::Running;
     #[pymodule_export]
     use crate::settings::{Setting, Settings};
     #[pymodule_export]

@@ -1,12 +1,11 @@
 //! `Stack`: extensions merged for one command only.
 
 use std::ffi::OsString;
-use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
-use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use confext_core::exec::{self, Root};
+use confext_core::exec::{Root, Running as CoreRunning};
+use confext_core::stack::Manner;
 use confext_core::{Host as CoreHost, Stack as CoreStack};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -18,6 +17,7 @@ use crate::host::Host;
 use crate::layer::Layer;
 use crate::plan::Plan;
 use crate::record::Tuple;
+use crate::running::{Collected, Launch, Pipes, Running, Stream};
 
 /// Extensions of a host, assembled and not put in place: for a command that sees them merged, and nobody else.
 #[pyclass(frozen, module = "confext")]
@@ -25,6 +25,7 @@ pub(crate) struct Stack {
     host: Arc<CoreHost>,
     layers: Tuple<Layer>,
     plan: Plan,
+    manner: Manner,
     /// `None` once it was run or closed.
     stack: Mutex<Option<CoreStack>>,
 }
@@ -41,6 +42,7 @@ impl Stack {
             host: host.host(),
             layers: stack.layers().iter().collect(),
             plan: stack.plan().into(),
+            manner: stack.manner().clone(),
             stack: Mutex::new(Some(stack)),
         })
     }
@@ -57,9 +59,29 @@ impl Stack {
         self.plan.clone()
     }
 
+    /// How it is made: `mounts` of images; or, for an ordinary user, files in memory under an `overlay` or in a `tree`.
+    #[getter]
+    fn manner(&self) -> &'static str {
+        match self.manner {
+            Manner::Mounts => "mounts",
+            Manner::Overlay => "overlay",
+            _ => "tree",
+        }
+    }
+
+    /// Why it is a tree.
+    #[getter]
+    fn manner_reason(&self) -> Option<&str> {
+        match &self.manner {
+            Manner::Tree { because } => Some(because),
+            _ => None,
+        }
+    }
+
     /// Run a command that sees the host's root with the stack in place, in a mount namespace of its own.
     ///
-    /// Returns a `subprocess.CompletedProcess`. The mounts go with the command's last process: a stack runs once.
+    /// Returns a `subprocess.CompletedProcess`. The mounts go with the command's last process: a stack runs once. When the
+    /// wait is interrupted, the command is killed.
     #[pyo3(signature = (arguments, *, capture_output=false, cwd=None, env=None))]
     #[expect(clippy::too_many_arguments, reason = "Python calls it with names")]
     fn run<'py>(
@@ -70,33 +92,37 @@ impl Stack {
         cwd: Option<PathBuf>,
         env: Option<Mapping<OsString, OsString>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let Some((program, rest)) = arguments.split_first() else {
-            return Err(PyValueError::new_err("arguments: found none, expected a program"));
-        };
-        let mut command = Command::new(program);
-        command.args(rest);
-        if capture_output {
-            command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        }
-        if let Some(cwd) = cwd {
-            command.current_dir(cwd);
-        }
-        if let Some(env) = env {
-            command.env_clear().envs(env.0);
-        }
-        let stack = self.take().ok_or_else(|| PyValueError::new_err("the stack was run or closed before"))?;
-        let root = match self.host.path() {
-            path if path == std::path::Path::new("/") => Root::Host,
-            path => Root::Directory(path.to_path_buf()),
-        };
-        let output = detached(py, move || exec::run(&root, stack.into_placements(), command))?;
-        let (stdout, stderr) = match capture_output {
-            true => (Some(output.stdout), Some(output.stderr)),
-            false => (None, None),
-        };
+        let output = if capture_output { Stream::Pipe } else { Stream::Inherit };
+        let launch = Launch { arguments, cwd, env, streams: [Stream::Inherit, output, output] };
+        let (running, pipes) = self.launch(py, &launch)?;
+        let running = launch.handle(py, running, Pipes::default())?;
+        let collected = Collected::begin(pipes);
+        let status = running.finish(py)?;
+        let [stdout, stderr] = collected.end(py)?;
         let completed = py.import("subprocess")?.getattr("CompletedProcess")?;
-        let arguments: Vec<OsString> = arguments.into_iter().map(PathBuf::into_os_string).collect();
-        completed.call1((arguments, return_code(output.status), stdout, stderr))
+        completed.call1((running.args(), status, stdout, stderr))
+    }
+
+    /// Start a command that sees the host's root with the stack in place, and return while it runs.
+    ///
+    /// The streams are those of the caller, or `subprocess.PIPE`, `subprocess.DEVNULL`, and for standard error
+    /// `subprocess.STDOUT`.
+    #[pyo3(signature = (arguments, *, stdin=None, stdout=None, stderr=None, cwd=None, env=None))]
+    #[expect(clippy::too_many_arguments, reason = "Python calls it with names")]
+    fn start(
+        &self,
+        py: Python<'_>,
+        arguments: Vec<PathBuf>,
+        stdin: Option<Stream>,
+        stdout: Option<Stream>,
+        stderr: Option<Stream>,
+        cwd: Option<PathBuf>,
+        env: Option<Mapping<OsString, OsString>>,
+    ) -> PyResult<Running> {
+        let streams = [stdin, stdout, stderr].map(|stream| stream.unwrap_or(Stream::Inherit));
+        let launch = Launch { arguments, cwd, env, streams };
+        let (running, pipes) = self.launch(py, &launch)?;
+        launch.handle(py, running, pipes)
     }
 
     /// Take the mounts away. Nothing happens when it was run.
@@ -119,10 +145,16 @@ impl Stack {
     fn take(&self) -> Option<CoreStack> {
         self.stack.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
-}
 
-/// As `subprocess` tells it: a signal is a negative number.
-fn return_code(status: ExitStatus) -> i32 {
-    let signal = || status.signal().map(i32::wrapping_neg);
-    status.code().or_else(signal).unwrap_or(i32::MIN)
+    /// The stack, which is used up.
+    pub(crate) fn take_one(&self) -> PyResult<CoreStack> {
+        self.take().ok_or_else(|| PyValueError::new_err("the stack was run or closed before"))
+    }
+
+    fn launch(&self, py: Python<'_>, launch: &Launch) -> PyResult<(CoreRunning, Pipes)> {
+        let (command, pipes) = launch.command()?;
+        let (root, stack) = (Root::of(self.host.path()), self.take_one()?);
+        let running = detached(py, move || CoreRunning::start(&root, stack.into_placements(), command))?;
+        Ok((running, pipes))
+    }
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -283,6 +284,60 @@ def test_a_command_sees_what_nobody_else_sees(root: Path, host: confext.Host, pu
         with pytest.raises(ValueError, match="run or closed"):
             stack.run(command)
     assert not (root / "etc/app.conf").exists()
+
+
+def test_a_running_command_is_given_another_stack(host: confext.Host, put: Any, programs: None) -> None:
+    put(1)
+    stack = confext.Stack(host)
+    assert (stack.manner, stack.manner_reason) == ("mounts", None)
+    script = "while read -r line; do cat /etc/app.conf; done; exit 4"
+    with stack.start(["/bin/sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
+        assert running.stdin is not None and running.stdout is not None and running.stderr is None
+        assert running.args[0] == "/bin/sh" and Path(f"/proc/{running.pid}").exists()
+
+        def ask() -> bytes:
+            assert running.stdin is not None and running.stdout is not None
+            running.stdin.write(b"\n")
+            running.stdin.flush()
+            return running.stdout.readline()
+
+        assert ask() == b"version = 1\n"
+        assert running.poll() is None and running.returncode is None
+        put(2)
+        new = confext.Stack(host)
+        running.refresh(new)
+        assert ask() == b"version = 2\n"
+        with pytest.raises(ValueError, match="run or closed"):
+            running.refresh(new)
+    assert running.wait() == running.returncode == 4
+    with pytest.raises(confext.ConflictError) as caught:
+        running.refresh(confext.Stack(host))
+    assert caught.value.code == "not-running"
+
+
+def test_a_running_command_is_waited_for_and_ended(host: confext.Host, put: Any, programs: None) -> None:
+    put(1)
+    sleep = ["/bin/sleep", "1000"]
+    running = confext.Stack(host).start(sleep)
+    with pytest.raises(subprocess.TimeoutExpired):
+        running.wait(timeout=0.01)
+    running.terminate()
+    assert running.wait() == -signal.SIGTERM
+    running.kill()
+    with pytest.raises(ZeroDivisionError), confext.Stack(host).start(sleep) as running:
+        raise ZeroDivisionError
+    assert running.returncode == -signal.SIGKILL
+    # An interrupt ends the wait, and the command with it.
+    threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        confext.Stack(host).run(sleep)
+    done = confext.Stack(host).start(
+        ["/bin/sh", "-c", "echo out; echo err >&2"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    assert done.stdout is not None
+    assert (done.stdout.read(), done.wait()) == (b"out\nerr\n", 0)
+    with pytest.raises(TypeError, match="subprocess.PIPE"):
+        confext.Stack(host).start(sleep, stdin="here")  # type: ignore[arg-type]
 
 
 def test_how_a_command_ends_is_told_as_subprocess_does(host: confext.Host, put: Any, programs: None) -> None:

@@ -105,7 +105,9 @@ impl Running {
     /// `os`.
     pub fn wait(&mut self) -> Result<ExitStatus> {
         let name = self.name.as_str();
-        self.child.wait().map_err(|source| Error::os("wait for", name, source))
+        let status = self.child.wait().map_err(|source| Error::os("wait for", name, source))?;
+        self.let_go();
+        Ok(status)
     }
 
     /// How it ended; `None` while it runs.
@@ -115,7 +117,17 @@ impl Running {
     /// `os`.
     pub fn try_wait(&mut self) -> Result<Option<ExitStatus>> {
         let name = self.name.as_str();
-        self.child.try_wait().map_err(|source| Error::os("wait for", name, source))
+        let status = self.child.try_wait().map_err(|source| Error::os("wait for", name, source))?;
+        if status.is_some() {
+            self.let_go();
+        }
+        Ok(status)
+    }
+
+    /// Whoever still has this value keeps no mount and no device.
+    fn let_go(&mut self) {
+        self.placed.clear();
+        self.place = Where::Mounts(None);
     }
 
     /// Waits for its end, but not longer than this; `None` when it still runs.

@@ -431,6 +431,19 @@ fn run_exits_as_its_command_does() {
     assert_eq!(run(&["/no/such/program"]).status, 127);
     assert_eq!(run(&["/etc/app/app.conf"]).status, 126);
     assert_eq!(confext(["run", "--", "true"]).status, 125, "nobody trusts the vendor");
+    // What ends the program is passed on, and the command has the last word.
+    let script = "trap 'exit 9' TERM; echo ready; while :; do sleep 0.01; done";
+    let mut running = std::process::Command::new(env!("CARGO_BIN_EXE_confext"))
+        .args(["run", flag, certificate, "--", "sh", "-c", script])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(running.stdout.take().unwrap()), &mut line)
+        .unwrap();
+    let pid = rustix::process::Pid::from_child(&running);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert_eq!((line.as_str(), running.wait().unwrap().code()), ("ready\n", Some(9)));
 }
 
 #[test]

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from io import BufferedReader
 from os import PathLike
 from types import TracebackType
-from typing import ClassVar, Final, Literal, Protocol, TypeAlias, final
+from typing import BinaryIO, ClassVar, Final, Literal, Protocol, TypeAlias, final
 from uuid import UUID
 
 from typing_extensions import disjoint_base
@@ -2204,6 +2204,14 @@ class Stack:
     def plan(self) -> Plan:
         """What it changes, path by path."""
 
+    @property
+    def manner(self) -> str:
+        """How it is made: `mounts` of images; or, for an ordinary user, files in memory under an `overlay` or in a `tree`."""
+
+    @property
+    def manner_reason(self) -> str | None:
+        """Why it is a tree."""
+
     def run(
         self,
         arguments: Sequence[_Path],
@@ -2214,13 +2222,89 @@ class Stack:
     ) -> subprocess.CompletedProcess[bytes]:
         """Run a command that sees the host's root with the stack in place, in a mount namespace of its own.
 
-        The mounts go with the command's last process: a stack runs once.
+        The mounts go with the command's last process: a stack runs once. When the wait is interrupted, the command is
+        killed.
+        """
+
+    def start(
+        self,
+        arguments: Sequence[_Path],
+        *,
+        stdin: int | None = None,
+        stdout: int | None = None,
+        stderr: int | None = None,
+        cwd: _Path | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> Running:
+        """Start a command that sees the host's root with the stack in place, and return while it runs.
+
+        The streams are those of the caller, or `subprocess.PIPE`, `subprocess.DEVNULL`, and for standard error
+        `subprocess.STDOUT`.
         """
 
     def close(self) -> None:
         """Take the mounts away. Nothing happens when it was run."""
 
     def __enter__(self) -> Stack: ...
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None: ...
+
+@final
+class Running:
+    """A command that was started with a stack.
+
+    As a context manager it is waited for at the end, after its pipes were closed; when an exception ends the block, it
+    is killed first.
+    """
+
+    @property
+    def args(self) -> list[str]:
+        """The command and its arguments."""
+
+    @property
+    def pid(self) -> int:
+        """Its process number."""
+
+    @property
+    def returncode(self) -> int | None:
+        """How it ended, as `subprocess` tells it; `None` while it runs."""
+
+    @property
+    def stdin(self) -> BinaryIO | None:
+        """What it reads, where that is a pipe."""
+
+    @property
+    def stdout(self) -> BinaryIO | None:
+        """What it prints, where that is a pipe."""
+
+    @property
+    def stderr(self) -> BinaryIO | None:
+        """What it prints on standard error, where that is a pipe."""
+
+    def poll(self) -> int | None:
+        """How it ended; `None` while it runs."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end; `subprocess.TimeoutExpired` after that many seconds."""
+
+    def send_signal(self, signal: int) -> None:
+        """Send it a signal; nothing happens when it has ended."""
+
+    def terminate(self) -> None:
+        """Send it `SIGTERM`."""
+
+    def kill(self) -> None:
+        """Send it `SIGKILL`."""
+
+    def refresh(self, stack: Stack) -> None:
+        """Put another stack in the place of the one it sees, while it runs; that stack is used up."""
+
+    def __enter__(self) -> Running: ...
     def __exit__(
         self,
         exception_type: type[BaseException] | None,
