@@ -8,6 +8,7 @@ mod extract;
 mod failure;
 mod fec;
 mod files;
+mod generator;
 mod host;
 mod image;
 mod inspect;
@@ -102,6 +103,7 @@ enum Verb {
     Report(report::Arguments),
     Run(run::Arguments),
     Service(service::Arguments),
+    Generator(generator::Arguments),
 }
 
 /// Runs the command and returns its exit status.
@@ -160,6 +162,7 @@ impl Verb {
             Self::Report(arguments) => report::run(arguments, output),
             Self::Run(arguments) => return run::run(arguments),
             Self::Service(arguments) => service::run(arguments, output),
+            Self::Generator(arguments) => return generator::run(arguments, output),
         }
         .map(|()| 0)
     }

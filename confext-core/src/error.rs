@@ -321,6 +321,12 @@ pub const CONFLICTS: &[(&str, &str)] = &[
     ("process-changed", "try again; the process went to another namespace or root meanwhile"),
     ("stack-changed", "try again; something else changed the mounts of the service meanwhile"),
     ("no-answer", "look for a file system of the service that hangs, or pass a longer wait"),
+    // unit
+    ("unit-missing", "check the name (systemctl status), and whose root is looked into"),
+    ("unit-masked", "unmask the unit, or ask for another one"),
+    ("drop-in-name", "choose a name of letters, digits and dashes that ends in .conf"),
+    ("drop-in-text", "report it with the settings; nothing was written"),
+    ("generator-path", "see what is at the path; it is neither replaced nor removed"),
     // rollout
     ("rollout-outranked", "publish it under a higher version, or call the one that is used bad"),
     ("rollout-service", "look at the service (systemctl status), and start it first if it does not run"),

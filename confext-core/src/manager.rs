@@ -194,6 +194,6 @@ fn tell(_: &Work, _: Duration) -> Result<Vec<Done>> {
 }
 
 #[cfg(not(feature = "manager"))]
-fn without() -> Error {
+pub(crate) fn without() -> Error {
     Error::Missing { what: "D-Bus", why: "this library was built without its feature `manager`".to_owned() }
 }

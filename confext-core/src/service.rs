@@ -5,6 +5,20 @@
 //!  Extensions  Prepared
 //! ```
 
+mod place;
+
+mod dropin;
+
+pub mod confext_d;
+
+mod find;
+
+mod settings;
+
+mod loaded;
+
+pub mod generator;
+
 pub mod stack;
 
 mod process;
@@ -23,9 +37,12 @@ pub mod trace;
 
 mod root;
 
+pub use dropin::{DropIn, Lifetime, text};
+pub use place::Wrote;
 pub use process::Process;
 pub use refresh::{Hierarchies, Options, Report, Status, main_process, refresh, status};
 pub use root::root_of;
+pub use settings::{Running, Unit};
 pub use swap::{Changed, Found, How, Wanted, When, exchange};
 
 #[cfg(test)]

@@ -107,6 +107,15 @@ impl Entry {
         Self { if_missing: IfMissing::Skip, ..self }
     }
 
+    /// The same with mount options. The one about release files is taken out of them, and counts as
+    /// [`Strictness::Relaxed`].
+    #[must_use]
+    pub fn with_options(self, options: Vec<(Designator, String)>) -> Self {
+        let mut entry = Self { options, ..self };
+        parse::relax(&mut entry);
+        entry
+    }
+
     fn new(path: String, kind: EntryKind) -> Self {
         let (if_missing, strictness) = (IfMissing::Refuse, Strictness::Strict);
         Self { path, kind, if_missing, options: Vec::new(), strictness }

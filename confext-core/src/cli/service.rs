@@ -1,11 +1,14 @@
 //! `service`: the extensions of single services
 
+mod drop_in;
 mod refresh;
+mod show;
 mod status;
 
 use clap::{Args, Subcommand};
 
 use super::failure::Failure;
+use super::generator;
 use super::output::Output;
 
 /// The extensions of single services, which only they see.
@@ -20,11 +23,19 @@ pub(super) struct Arguments {
 enum Verb {
     Refresh(Box<refresh::Arguments>),
     Status(status::Arguments),
+    Show(show::Arguments),
+    DropIn(Box<drop_in::Arguments>),
+    InstallGenerator(generator::InstallArguments),
+    UninstallGenerator(generator::UninstallArguments),
 }
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
     match &arguments.verb {
         Verb::Refresh(arguments) => refresh::run(arguments, output),
         Verb::Status(arguments) => status::run(arguments, output),
+        Verb::Show(arguments) => show::run(arguments, output),
+        Verb::DropIn(arguments) => drop_in::run(arguments, output),
+        Verb::InstallGenerator(arguments) => generator::install(arguments, output),
+        Verb::UninstallGenerator(arguments) => generator::uninstall(arguments, output),
     }
 }

@@ -21,6 +21,7 @@ mod pages;
 mod partition;
 mod policy;
 mod rollout;
+mod service;
 mod sign;
 mod text;
 mod trust_and_store;

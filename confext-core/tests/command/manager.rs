@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::fixture::Scratch;
+use crate::fixture::{Scratch, confext};
 
 /// A directory with the command, for a machine whose service manager is systemd's.
 pub struct Machine {
@@ -149,4 +149,55 @@ fn a_unit_that_fails_undoes_nothing() {
     assert!(machine.document("other")["told"].is_null() && machine.document("back")["told"].is_null());
     assert_eq!(machine.document("alone")["told"]["failure"]["code"], "manager-unreachable");
     assert_eq!(machine.document("alone")["outcome"], "unmerged");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn extensions_beside_a_unit_are_there_at_its_start_and_new_ones_at_its_reload() {
+    let machine = Machine::new();
+    let unit =
+        "[Service]\nType=exec\nExecStart=sleep infinity\nExtensionImagePolicy=root=unprotected+absent\n";
+    machine.scratch.file("work/root/etc/systemd/system/app.service", unit);
+    let versions = "work/root/etc/systemd/system/app.service.confext.d/app.raw.v";
+    for version in [1, 2] {
+        let release = format!("tree-{version}/etc/extension-release.d/extension-release.app");
+        machine.scratch.file(&release, "ID=_any\n");
+        machine.scratch.file(&format!("tree-{version}/etc/app/version"), format!("{version}\n"));
+        let place = if version == 1 { versions } else { "work" };
+        std::fs::create_dir_all(machine.scratch.path(place)).unwrap();
+        let image = machine.scratch.path(&format!("{place}/app_{version}.raw"));
+        let tree = machine.scratch.path(&format!("tree-{version}"));
+        let options = ["build", "--class", "confext", "--name", "app", "--unsigned", "--source"];
+        let paths = [tree.to_str().unwrap(), "--output", image.to_str().unwrap()];
+        confext(options.iter().chain(&paths)).ok();
+    }
+    machine.run(
+        r#"
+        seen() { nsenter --target "$(systemctl show -P MainPID app.service)" --mount cat /etc/app/version || :; }
+        systemctl start app.service
+        expect "nobody knows of it" "$(seen 2>/dev/null)" ""
+        systemctl stop app.service
+        cp confext /usr/local/bin/confext
+        call installed 0 service install-generator --program /usr/local/bin/confext
+        systemctl daemon-reload
+        systemctl start app.service
+        expect started "$(seen)" 1
+        before=$(systemctl show -P MainPID app.service)
+        cp app_2.raw /etc/systemd/system/app.service.confext.d/app.raw.v/
+        systemctl reload app.service
+        expect reloaded "$(seen)" 2
+        expect "the same process" "$(systemctl show -P MainPID app.service)" "$before"
+        call read 0 service show app
+        call live 0 service show app --live
+        call gone 0 service uninstall-generator
+        systemctl daemon-reload
+        expect "no drop-in" "$(systemctl show -P DropInPaths app.service)" ""
+        "#,
+    );
+    let (read, live) = (machine.document("read"), machine.document("live"));
+    for key in ["images", "directories", "policy"] {
+        assert_eq!(read["service"]["extensions"][key], live["service"]["extensions"][key], "{key}");
+    }
+    assert_eq!((&read["files"], &read["name"]), (&live["files"], &live["name"]));
+    assert_eq!(live["running"]["active"], "active");
 }

@@ -9,8 +9,26 @@ use crate::fixture::{Scratch, command, confext};
 fn help_names_every_verb_and_status() {
     let help = confext(["--help"]).ok();
     let verbs = [
-        "build", "inspect", "verify", "ls", "cat", "fec", "repair", "list", "plan", "policy", "merge",
-        "refresh", "unmerge", "status", "store", "rollout", "trace", "run",
+        "build",
+        "inspect",
+        "verify",
+        "ls",
+        "cat",
+        "fec",
+        "repair",
+        "list",
+        "plan",
+        "policy",
+        "merge",
+        "refresh",
+        "unmerge",
+        "status",
+        "store",
+        "rollout",
+        "trace",
+        "run",
+        "service",
+        "generator",
     ];
     for word in verbs.into_iter().chain(["Exit status:", "--json"]) {
         assert!(help.text().contains(word), "{word}:\n{}", help.text());

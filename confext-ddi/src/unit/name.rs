@@ -91,22 +91,29 @@ impl Name {
         Self(format!("{}@{instance}.{}", self.prefix(), self.kind()))
     }
 
-    /// Names of drop-in directories of all that share a prefix with it: `foo-.service` of `foo-bar.service`, the longest
-    /// first; last `service`, of all services.
+    /// The names that drop-in directories of it have, without `.d`, the most important first: of `foo-bar@x.service` these are
+    /// `foo-bar@x.service`, `foo-bar@.service`, `foo-.service`, `foo-@x.service`, `foo-@.service`. Those of its type, like
+    /// `service`, come after all of them.
     #[must_use]
-    pub fn shared(&self) -> Vec<String> {
+    pub fn drop_in_names(&self) -> Vec<String> {
         let mut names = Vec::new();
-        let mut prefix = self.prefix();
-        let suffix = match self.instance() {
-            Some(_) => format!("@.{}", self.kind()),
-            None => format!(".{}", self.kind()),
-        };
-        while let Some((shorter, _)) = prefix.trim_end_matches('-').rsplit_once('-') {
-            names.push(format!("{shorter}-{suffix}"));
-            prefix = shorter;
-        }
-        names.push(self.kind().to_owned());
+        self.add_drop_in_names(&mut names);
+        let mut seen = std::collections::BTreeSet::new();
+        names.retain(|name| seen.insert(name.clone()));
         names
+    }
+
+    fn add_drop_in_names(&self, names: &mut Vec<String>) {
+        names.push(self.0.clone());
+        if let Some(template) = self.template() {
+            template.add_drop_in_names(names);
+        }
+        // A dash at the end is passed over, once.
+        let prefix = self.prefix();
+        let Some((shorter, _)) = prefix.strip_suffix('-').unwrap_or(prefix).rsplit_once('-') else { return };
+        let instance = self.instance().filter(|instance| !instance.is_empty());
+        let instance = instance.map_or_else(String::new, |instance| format!("@{instance}"));
+        Self(format!("{shorter}-{instance}.{}", self.kind())).add_drop_in_names(names);
     }
 }
 
@@ -149,10 +156,21 @@ mod tests {
         assert_eq!(name.template().unwrap().as_str(), "a-b-c@.service");
         assert!(name.template().unwrap().is_template() && !name.is_template());
         assert_eq!(name.template().unwrap().with_instance("q").as_str(), "a-b-c@q.service");
-        assert_eq!(name.shared(), ["a-b-@.service", "a-@.service", "service"]);
+        assert_eq!(
+            Name::parse("a-b@x.service").unwrap().drop_in_names(),
+            ["a-b@x.service", "a-b@.service", "a-.service", "a-@x.service", "a-@.service"]
+        );
+        assert_eq!(
+            Name::parse("a-b-c").unwrap().drop_in_names(),
+            ["a-b-c.service", "a-b-.service", "a-.service"]
+        );
+        assert_eq!(
+            Name::parse("a--b").unwrap().drop_in_names(),
+            ["a--b.service", "a--.service", "a-.service"]
+        );
         let plain = Name::parse("nginx").unwrap();
         assert_eq!((plain.as_str(), plain.instance(), plain.template()), ("nginx.service", None, None));
-        assert_eq!(plain.shared(), ["service"]);
+        assert_eq!(plain.drop_in_names(), ["nginx.service"]);
         assert_eq!(unescaped("x-y\\x2dz").unwrap(), "x/y-z");
         assert_eq!(
             (unescaped("a\\x0"), unescaped("a\\x00"), unescaped("a\\y"), unescaped("\\xff")),

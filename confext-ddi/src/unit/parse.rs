@@ -238,7 +238,7 @@ impl Context<'_> {
 }
 
 /// Takes the option about release files out of the others.
-fn relax(entry: &mut Entry) {
+pub(super) fn relax(entry: &mut Entry) {
     for (designator, text) in &mut entry.options {
         if !matches!(designator, Designator::Root | Designator::Usr)
             || !text.split(',').any(|word| word == RELAXED)
