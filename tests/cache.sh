@@ -15,7 +15,7 @@ fi
 PEER_ROOT=$CACHE/sid-3      # Debian unstable: systemd 262 or later, and a kernel for the virtual machine
 STABLE_ROOT=$CACHE/trixie-2 # Debian 13: systemd 257
 KERNELS=$CACHE/kernels-1    # Older kernels for the virtual machine, each a directory named by its series
-VENV=$CACHE/venv-1          # Python tools: maturin, pytest, hypothesis, mypy
+VENV=$CACHE/venv-2          # Python tools: maturin, pytest, hypothesis, mypy, jsonschema
 BROWSER_ROOT=$CACHE/browser-1 # Debian 13 with a headless Chromium
 
 # Debian keeps system tools where a user's PATH may not look.

@@ -13,7 +13,7 @@
 #            systemd 257                                                         (debootstrap)
 #   vm       an emulator that boots the peer's kernel, and the kernels of Debian
 #            13 and 12: tests/vm/run.sh                                          (apt)
-#   python   a virtual environment with maturin, pytest, hypothesis and mypy     (pip)
+#   python   a virtual environment with maturin, pytest, hypothesis, mypy and jsonschema  (pip)
 #   browser  a root file system with a headless Chromium, for tests/browser.sh   (debootstrap)
 #   all      everything above
 #
@@ -26,7 +26,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 . ./cache.sh
 
 DEFAULT_MIRROR=http://deb.debian.org/debian
-PYTHON_TOOLS=('maturin==1.16.*' 'pytest==9.2.*' 'hypothesis==6.*' 'mypy==2.4.*')
+PYTHON_TOOLS=('maturin==1.16.*' 'pytest==9.2.*' 'hypothesis==6.*' 'mypy==2.4.*' 'jsonschema==4.*' 'types-jsonschema==4.*')
 PEER_PACKAGES=(
     systemd systemd-container systemd-repart # systemd-confext, -analyze; -dissect; -repart
     cryptsetup-bin dmsetup                   # veritysetup
@@ -114,6 +114,9 @@ step_tools() {
     want setfacl acl
     want openssl openssl
     want flock util-linux
+    want groff groff-base
+    want zsh zsh
+    want fish fish
     install_missing tools
 }
 

@@ -3,11 +3,14 @@
 mod build;
 mod diff;
 mod doctor;
+mod examples;
+mod exit;
 mod explain;
 mod extract;
 mod failure;
 mod fec;
 mod files;
+mod generate;
 mod generator;
 mod host;
 mod image;
@@ -26,6 +29,7 @@ mod repair;
 mod report;
 mod rollout;
 mod run;
+mod schema;
 mod service;
 mod sign;
 mod source;
@@ -39,28 +43,19 @@ mod verify;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{CommandFactory, FromArgMatches as _, Parser, Subcommand};
 use confext_ddi::release::Class;
 
 use failure::Failure;
 use output::Output;
 
-const AFTER_HELP: &str = "\
-Exit status:
-  0  done
-  1  an image is corrupt, unverified or refused, or has not what was asked for
-  2  the command line is wrong
-  3  the host, a file or the kernel stands against it
-  4  merged, but the service manager does not do what it was told (--reload); rolled out, but not all was done
-  5  not rolled out: what was used before runs again
-  6  not rolled out, and it is not known what runs
-  run exits with the status of its command, and 125 to 127 when confext itself fails.
-
-With --json every verb prints one JSON document, rollout one a line; an error is {\"error\": {\"code\": …, \"message\": …, \"hint\": …}}.";
+/// The name of the program.
+const NAME: &str = "confext";
 
 /// Build, verify, attach, stack and trace Discoverable Disk Images used as extension images.
 #[derive(Debug, Parser)]
-#[command(name = "confext", version, after_help = AFTER_HELP, disable_help_subcommand = true)]
+#[command(name = "confext", version, disable_help_subcommand = true)]
 struct Command {
     /// Prints one JSON document instead of text, also for an error.
     #[arg(long, global = true)]
@@ -104,6 +99,9 @@ enum Verb {
     Run(run::Arguments),
     Service(service::Arguments),
     Generator(generator::Arguments),
+    Schema(schema::Arguments),
+    Completions(generate::CompletionArguments),
+    Man(generate::ManArguments),
 }
 
 /// Runs the command and returns its exit status.
@@ -116,7 +114,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// As [`main`], for callers that end the process themselves.
 pub fn exit_status(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    let command = match Command::try_parse_from(&arguments) {
+    let parsed = command().try_get_matches_from(&arguments);
+    let command = match parsed.and_then(|matches| Command::from_arg_matches(&matches)) {
         Ok(command) => command,
         Err(error) => return failure::syntax(&error, &arguments),
     };
@@ -163,15 +162,28 @@ impl Verb {
             Self::Run(arguments) => return run::run(arguments),
             Self::Service(arguments) => service::run(arguments, output),
             Self::Generator(arguments) => return generator::run(arguments, output),
+            Self::Schema(arguments) => schema::run(arguments, output),
+            Self::Completions(arguments) => generate::completions(arguments, output),
+            Self::Man(arguments) => generate::man(arguments, output),
         }
         .map(|()| 0)
     }
 }
 
-/// The argument `--class`.
-fn class(text: &str) -> Result<Class, String> {
-    [Class::Confext, Class::Sysext]
-        .into_iter()
-        .find(|class| class.as_str() == text)
-        .ok_or_else(|| "expected confext or sysext".to_owned())
+/// The arguments of the command, with its examples and exit statuses.
+fn command() -> clap::Command {
+    let after = format!(
+        "Exit status:\n{}\nWith --json every verb prints one JSON document, also for an error; rollout one a line. See confext schema.",
+        exit::text()
+    );
+    examples::add(<Command as CommandFactory>::command().after_help(after))
 }
+
+/// The argument `--class`.
+fn class() -> impl TypedValueParser<Value = Class> {
+    let names = PossibleValuesParser::new([Class::Confext, Class::Sysext].map(Class::as_str));
+    names.map(|name| if name == Class::Sysext.as_str() { Class::Sysext } else { Class::Confext })
+}
+
+#[cfg(test)]
+mod tests;

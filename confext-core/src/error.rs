@@ -177,6 +177,8 @@ pub fn all_codes() -> impl Iterator<Item = (&'static str, &'static str)> {
 
 /// Every code an [`Error::Conflict`] carries, with its advice.
 pub const CONFLICTS: &[(&str, &str)] = &[
+    // the command
+    ("no-schema", "name a verb, like verify or store publish; confext schema without one prints all"),
     // discover
     ("not-an-image", "move it out of the extension directory if it does not belong there"),
     ("unfinished-download", "wait for the download to finish, or remove its remains"),

@@ -7,7 +7,8 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use serde::Serialize;
 
-use super::failure::{Failure, HOST};
+use super::exit::{DONE, HOST};
+use super::failure::Failure;
 use super::host;
 use super::output::{Output, View};
 use super::text::Clean;
@@ -36,7 +37,7 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<u8, Failure>
     let report = doctor::report(&host, SystemTime::now());
     let met = |id: &str| report.items.iter().any(|item| item.id == id && item.state.is_usable());
     let unmet: Vec<String> = arguments.require.iter().filter(|id| !met(id)).cloned().collect();
-    let status = if unmet.is_empty() { 0 } else { HOST };
+    let status = if unmet.is_empty() { DONE } else { HOST };
     output.answer(&Answer { root: host.path().display().to_string(), report, unmet })?;
     Ok(status)
 }

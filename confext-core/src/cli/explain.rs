@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use clap::Args;
 use serde::Serialize;
 
+use super::exit::{DONE, IMAGE};
 use super::failure::Failure;
 use super::host;
 use super::list::version;
@@ -28,15 +29,12 @@ pub(super) struct Arguments {
     name: String,
 }
 
-/// The exit status for a name that would not be used.
-const NOT_USED: u8 = 1;
-
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<u8, Failure> {
     let (host, class, options) = arguments.preview.open()?;
     let explanation = explain(&host, class, &arguments.name, &options)?;
     let used = explanation.verdict == Verdict::Used;
     output.answer(&Answer { root: host.path().display().to_string(), explanation })?;
-    Ok(if used { 0 } else { NOT_USED })
+    Ok(if used { DONE } else { IMAGE })
 }
 
 #[derive(Serialize)]

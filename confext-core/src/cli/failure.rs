@@ -8,6 +8,7 @@ use clap::error::ErrorKind;
 use confext_ddi::verity::{Fault, Report};
 use serde::Serialize;
 
+use super::exit::{HOST, IMAGE, USAGE};
 use super::output::{self, Output};
 use super::text::Clean;
 use crate::error::Error;
@@ -34,11 +35,6 @@ pub(super) enum Failure {
     /// The result could not be printed.
     Output(io::Error),
 }
-
-// Exit statuses, as the help text has them.
-const IMAGE: u8 = 1;
-const USAGE: u8 = 2;
-pub(super) const HOST: u8 = 3;
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {

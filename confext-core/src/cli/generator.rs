@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 
-use super::failure::{Failure, HOST};
+use super::exit::{DONE, HOST};
+use super::failure::Failure;
 use super::host;
 use super::output::{Output, View};
 use super::text::Clean;
@@ -84,7 +85,7 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<u8, Failure>
         }
     }
     output.summary(&answer)?;
-    Ok(if done.failed.is_empty() { 0 } else { HOST })
+    Ok(if done.failed.is_empty() { DONE } else { HOST })
 }
 
 pub(super) fn install(arguments: &InstallArguments, output: &Output) -> Result<(), Failure> {

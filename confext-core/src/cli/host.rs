@@ -55,7 +55,7 @@ fn mutability(text: &str) -> Result<Mutability, String> {
 #[group(skip)]
 pub(super) struct ClassArgument {
     /// Which extensions: confext (/etc) or sysext (/usr and /opt).
-    #[arg(long, default_value = "confext", value_parser = super::class)]
+    #[arg(long, default_value = "confext", value_parser = super::class())]
     pub(super) class: Class,
 }
 
@@ -93,7 +93,7 @@ pub(super) struct ChoiceArguments {
     #[arg(long, value_enum, default_value_t = Bad::Refuse)]
     on_bad: Bad,
     /// Merges nothing without this extension, whatever keeps it from being used; `confext:NAME` and `sysext:NAME` where
-    /// only one of two classes must have it. Can be given more than once.
+    /// only one of two classes must have it. Can be given again.
     #[arg(long, value_name = "NAME")]
     require: Vec<String>,
     /// An objection of `plan` that is none, like `type-change`: of all extensions, or as NAME:KIND of one. Can be given

@@ -112,7 +112,7 @@ pub(super) struct Gate {
 #[group(skip)]
 pub(super) struct Role {
     /// With --key-rules: as which extension the image is to be used, confext or sysext.
-    #[arg(long, value_name = "CLASS", default_value = "confext", requires = "key_rules", value_parser = super::class)]
+    #[arg(long, value_name = "CLASS", default_value = "confext", requires = "key_rules", value_parser = super::class())]
     class: Class,
     /// With --key-rules: the extension's name; without it, that of the file without version and ending.
     #[arg(long, value_name = "NAME", requires = "key_rules")]

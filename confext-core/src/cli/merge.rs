@@ -8,6 +8,7 @@ use confext_ddi::release::Class;
 use rustix::process::{Resource, Rlimit};
 use serde::Serialize;
 
+use super::exit::{DONE, NOT_ALL};
 use super::failure::Failure;
 use super::host::{self, Classes};
 use super::list::{version, write_refused};
@@ -82,9 +83,6 @@ impl ChangeArguments {
 
 /// As long as systemctl waits for an answer.
 const WAIT: Duration = Duration::from_secs(90);
-/// The exit status when all is merged, and the service manager does not do what it was told.
-const NOT_TOLD: u8 = 4;
-
 pub(super) fn merge(arguments: &MergeArguments, output: &Output) -> Result<u8, Failure> {
     let open = |class| arguments.after.apply(arguments.merge.open(class)?);
     run(Verb::Merge, arguments.classes.class, open, output)
@@ -116,7 +114,7 @@ fn run(
     let wanted: Vec<(Class, &Options)> = each.iter().map(|(class, (_, options))| (*class, options)).collect();
     let reports = stack::apply(host, verb, &wanted)?;
     let failed = reports.iter().filter_map(|report| report.told.as_ref()).any(|told| told.failure.is_some());
-    let status = if failed { NOT_TOLD } else { 0 };
+    let status = if failed { NOT_ALL } else { DONE };
     if classes == Classes::Both {
         output.summary(&Reports { reports })?;
     } else {

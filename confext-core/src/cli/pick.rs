@@ -31,7 +31,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "V")]
     version: Option<String>,
     /// Only this architecture, like `arm64`, instead of those this machine runs.
-    #[arg(long, value_name = "A", value_parser = architecture)]
+    #[arg(long, value_name = "ARCHITECTURE", value_parser = architecture)]
     architecture: Option<Architecture>,
 }
 

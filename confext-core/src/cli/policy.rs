@@ -24,12 +24,12 @@ pub(super) struct Arguments {
 enum Action {
     /// Shows what a policy says of each partition, and its shortest form.
     Show {
-        /// signed, verity, unprotected, a preset of systemd like @sysext, or an image policy.
+        /// The policy: signed, verity, unprotected, a preset of systemd like @sysext, or an image policy.
         policy: String,
     },
     /// Says what the author of a policy may not have meant; the exit status is 1 if there is a warning.
     Lint {
-        /// signed, verity, unprotected, a preset of systemd like @sysext, or an image policy.
+        /// The policy: signed, verity, unprotected, a preset of systemd like @sysext, or an image policy.
         policy: String,
     },
     /// Combines policies into the one that admits what all of them admit.

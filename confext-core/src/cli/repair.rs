@@ -9,6 +9,7 @@ use confext_ddi::parity::{self, Repaired};
 use confext_ddi::verity::fec::{Area, Roots};
 use serde::Serialize;
 
+use super::exit::{DONE, IMAGE};
 use super::failure::Failure;
 use super::output::{Output, View};
 use super::text::Clean;
@@ -40,9 +41,6 @@ pub(super) struct Arguments {
     open: open::Arguments,
 }
 
-/// As the help text has it: an image is corrupt.
-const NOT_WHOLE: u8 = 1;
-
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<u8, Failure> {
     let image = arguments.open.open_any(&arguments.image)?;
     let fec = image_file::open(&arguments.fec)?;
@@ -62,7 +60,7 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<u8, Failure>
     } else {
         output.answer(&outcome)?
     }
-    Ok(if whole { 0 } else { NOT_WHOLE })
+    Ok(if whole { DONE } else { IMAGE })
 }
 
 fn root_hash(text: &str) -> Result<RootHash, String> {

@@ -12,6 +12,7 @@ use clap::{Args, ValueEnum};
 use confext_ddi::dps::Architecture;
 use serde::Serialize;
 
+use super::exit::{BACK, NOT_ALL, UNKNOWN};
 use super::failure::Failure;
 use super::output::{self, Output};
 use super::text::Clean;
@@ -41,7 +42,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "V")]
     version: Option<String>,
     /// The architecture that is written into its name; none without it.
-    #[arg(long, value_name = "A", value_parser = image::architecture)]
+    #[arg(long, value_name = "ARCHITECTURE", value_parser = image::architecture)]
     architecture: Option<Architecture>,
     /// How often it may be tried, by one rollout after the other, each of which ended in the middle; at least 2.
     #[arg(long, value_name = "N", default_value_t = 3)]
@@ -113,13 +114,6 @@ fn seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     seconds.ok_or_else(|| "expected seconds from 0".to_owned())
 }
-
-/// The exit status when the version runs, and not all that belongs to it was done.
-const NOT_ALL: u8 = 4;
-/// When what was used before runs again.
-const BACK: u8 = 5;
-/// When it is not known what runs.
-const UNKNOWN: u8 = 6;
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<u8, Failure> {
     let host = arguments.host.open()?;

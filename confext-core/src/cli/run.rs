@@ -8,6 +8,7 @@ use std::process::{Command, ExitStatus};
 use clap::Args;
 use rustix::event::{PollFd, PollFlags};
 
+use super::exit::{RUN_FAILED, RUN_NOT_FOUND, RUN_NOT_STARTED};
 use super::failure::Failure;
 use super::host;
 use crate::error::{Error, Result};
@@ -29,10 +30,6 @@ pub(super) struct Arguments {
     command: Vec<OsString>,
 }
 
-// As env and shells have them.
-const FAILED: u8 = 125;
-const NOT_STARTED: u8 = 126;
-const NOT_FOUND: u8 = 127;
 const BY_SIGNAL: i32 = 128;
 
 /// What ends a program, or tells it something: the command is told, and decides.
@@ -54,7 +51,7 @@ pub(super) fn run(arguments: &Arguments) -> std::result::Result<u8, Failure> {
     command.args(rest);
     // What came meanwhile was for this program.
     if let Some(arrived) = signals.next().map_err(|error| Error::os("read", "signals", error))? {
-        return Ok(by_signal(arrived.signal.as_raw()).unwrap_or(FAILED));
+        return Ok(by_signal(arrived.signal.as_raw()).unwrap_or(RUN_FAILED));
     }
     signals.spare(&mut command);
     let mut running = Running::start(&Root::of(host.path()), stack.into_placements(), command)?;
@@ -89,7 +86,7 @@ fn note(text: &str) {
 
 fn status(status: ExitStatus) -> u8 {
     let code = status.code().and_then(|code| u8::try_from(code).ok());
-    code.or_else(|| status.signal().and_then(by_signal)).unwrap_or(FAILED)
+    code.or_else(|| status.signal().and_then(by_signal)).unwrap_or(RUN_FAILED)
 }
 
 fn by_signal(number: i32) -> Option<u8> {
@@ -100,9 +97,9 @@ fn by_signal(number: i32) -> Option<u8> {
 pub(super) fn failed(failure: &Failure) -> u8 {
     match failure {
         Failure::Library(Error::Os { operation: "start", source, .. }) => match source.kind() {
-            ErrorKind::NotFound => NOT_FOUND,
-            _ => NOT_STARTED,
+            ErrorKind::NotFound => RUN_NOT_FOUND,
+            _ => RUN_NOT_STARTED,
         },
-        _ => FAILED,
+        _ => RUN_FAILED,
     }
 }

@@ -32,8 +32,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE", group = "what", requires = "certificate")]
     key: Option<PathBuf>,
     /// Puts this signature in: PKCS#7 (DER), or as the key made it (RSA PKCS#1 1.5, ECDSA).
-    #[arg(long, value_name = "FILE", group = "what", requires = "certificate")]
-    attach: Option<PathBuf>,
+    #[arg(long, alias = "attach", value_name = "FILE", group = "what", requires = "certificate")]
+    signature: Option<PathBuf>,
     /// Writes the bytes that a signature is made over to this new file; nothing is signed.
     #[arg(long, value_name = "FILE", group = "what", conflicts_with_all = ["certificate", "add"])]
     to_sign: Option<PathBuf>,
@@ -44,7 +44,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     add: bool,
     /// The digest of the signature, or, with --to-sign, the digest to write instead of the content.
-    #[arg(long, value_name = "NAME", value_parser = digest, conflicts_with = "attach")]
+    #[arg(long, value_name = "NAME", value_parser = digest, conflicts_with = "signature")]
     digest: Option<DigestAlgorithm>,
     #[command(flatten)]
     open: open::Arguments,
@@ -72,13 +72,13 @@ impl Arguments {
         let Some(certificate) = &self.certificate else {
             return Err(confext_ddi::Error::from(confext_ddi::error::Refused::SignerMissing).into());
         };
-        match (&self.key, &self.attach) {
+        match (&self.key, &self.signature) {
             (Some(key), _) => {
                 let pair = key_pair(key, certificate)?;
                 Ok(Box::new(self.digest.into_iter().fold(pair, KeyPair::digest)))
             }
-            (None, Some(attach)) => {
-                let signature = read("--attach", attach)?;
+            (None, Some(signature)) => {
+                let signature = read("--signature", signature)?;
                 let certificate = Certificate::from_pem(&read("--certificate", certificate)?)
                     .map_err(|error| argument("--certificate", error.into()))?;
                 Ok(Box::new(RemoteKey::new(certificate, move |_: &ToSign, _| Ok(signature.clone()))))

@@ -19,7 +19,7 @@ use crate::state::{self, Execution, HierarchyState, Mutable, Status, Writes};
 #[group(skip)]
 pub(super) struct Arguments {
     /// Which extensions: confext (/etc) or sysext (/usr and /opt). Without it, both.
-    #[arg(long, value_parser = super::class)]
+    #[arg(long, value_parser = super::class())]
     class: Option<Class>,
     #[command(flatten)]
     host: host::Arguments,

@@ -77,7 +77,7 @@ struct PublishArguments {
     #[arg(long, value_name = "V")]
     version: String,
     /// The architecture that is written into its name; none without it.
-    #[arg(long, value_name = "A", value_parser = image::architecture)]
+    #[arg(long, value_name = "ARCHITECTURE", value_parser = image::architecture)]
     architecture: Option<Architecture>,
     /// How often it may be tried before other versions are preferred; without it attempts are not counted.
     #[arg(long, value_name = "N")]

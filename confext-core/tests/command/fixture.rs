@@ -8,17 +8,21 @@ use std::time::SystemTime;
 use confext_ddi::signature::{KeyPair, Time};
 use serde_json::Value;
 
+use crate::schema;
+
 /// What a call came to.
 #[derive(Debug)]
 pub struct Call {
+    pub arguments: Vec<String>,
     pub status: i32,
     pub stdout: Vec<u8>,
     pub stderr: String,
 }
 
 impl Call {
-    fn new(output: Output) -> Self {
+    fn new(arguments: Vec<String>, output: Output) -> Self {
         Self {
+            arguments,
             status: output.status.code().expect("not killed by a signal"),
             stdout: output.stdout,
             stderr: String::from_utf8(output.stderr).expect("messages are UTF-8"),
@@ -30,10 +34,14 @@ impl Call {
         std::str::from_utf8(&self.stdout).expect("text is UTF-8")
     }
 
-    /// Standard output as one JSON document; nothing is on standard error.
+    /// Standard output as one JSON document, as the schema has it; nothing is on standard error.
+    #[track_caller]
     pub fn json(&self) -> Value {
         assert_eq!(self.stderr, "", "{self:?}");
-        serde_json::from_slice(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+        let document =
+            serde_json::from_slice(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"));
+        schema::check(&self.arguments, &document);
+        document
     }
 
     /// The same call, which must have done what was asked.
@@ -51,7 +59,9 @@ pub fn command() -> Command {
 }
 
 pub fn confext<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Call {
-    Call::new(command().args(arguments).output().expect("the command starts"))
+    let arguments: Vec<_> = arguments.into_iter().map(|argument| argument.as_ref().to_owned()).collect();
+    let output = command().args(&arguments).output().expect("the command starts");
+    Call::new(arguments.iter().map(|argument| argument.to_string_lossy().into_owned()).collect(), output)
 }
 
 /// A pair of key and certificate as files.

@@ -85,7 +85,7 @@ fn what_does_not_check_is_not_put_in() {
     let before = std::fs::read(&image).unwrap();
     let signature = scratch.file("signature", [7; 256]);
     let certificate = ["--certificate", text(&scratch.vendor.certificate)];
-    let attach = [&["--attach", text(&signature)][..], &certificate].concat();
+    let attach = [&["--signature", text(&signature)][..], &certificate].concat();
     let refused = sign(&image, &attach);
     assert_eq!((refused.status, code(&refused).as_str()), (1, "signature-not-of-key"));
     let mixed = ["--key", text(&other.key), "--certificate", text(&scratch.vendor.certificate)];

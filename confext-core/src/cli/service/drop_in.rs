@@ -27,16 +27,16 @@ pub(super) struct Arguments {
     /// The name of the drop-in's file.
     #[arg(long, value_name = "FILE", default_value = "50-confext.conf")]
     name: String,
-    /// An item of `ExtensionImages=`, as units write it. Can be given more than once; the last one is on top.
+    /// An item of `ExtensionImages=`, as units write it. Can be given again; the last one is on top.
     #[arg(long, value_name = "ITEM", allow_hyphen_values = true)]
     image: Vec<String>,
-    /// An item of `ExtensionDirectories=`. Can be given more than once; directories are over images.
+    /// An item of `ExtensionDirectories=`. Can be given again; directories are over images.
     #[arg(long, value_name = "ITEM", allow_hyphen_values = true)]
     directory: Vec<String>,
-    /// `ExtensionImagePolicy=`.
+    /// What the images must have: `ExtensionImagePolicy=`.
     #[arg(long, value_name = "POLICY", value_parser = policy)]
     policy: Option<Policy>,
-    /// `RefreshOnReload=`.
+    /// What a reload refreshes: `RefreshOnReload=`.
     #[arg(long, value_name = "WORDS")]
     refresh_on_reload: Option<String>,
     /// Until the machine stops, not until it is removed.

@@ -26,10 +26,10 @@ use crate::stack::Outcome;
 pub(super) struct Arguments {
     #[command(flatten)]
     which: Which,
-    /// An image, as ExtensionImages= has it: [-]PATH, and :OPTIONS behind it. Can be given more than once; the last is on top.
+    /// An image, as ExtensionImages= has it: [-]PATH, and :OPTIONS behind it. Can be given again; the last is on top.
     #[arg(long, value_name = "ITEM")]
     image: Vec<String>,
-    /// A directory, as ExtensionDirectories= has it: [-]PATH. Can be given more than once; directories are above images.
+    /// A directory, as ExtensionDirectories= has it: [-]PATH. Can be given again; directories are above images.
     #[arg(long, value_name = "ITEM")]
     directory: Vec<String>,
     /// Refreshes /usr and /opt as well.
