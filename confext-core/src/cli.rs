@@ -160,7 +160,7 @@ impl Verb {
             Self::Doctor(arguments) => return doctor::run(arguments, output),
             Self::Report(arguments) => report::run(arguments, output),
             Self::Run(arguments) => return run::run(arguments),
-            Self::Service(arguments) => service::run(arguments, output),
+            Self::Service(arguments) => return service::run(arguments, output),
             Self::Generator(arguments) => return generator::run(arguments, output),
             Self::Schema(arguments) => schema::run(arguments, output),
             Self::Completions(arguments) => generate::completions(arguments, output),

@@ -407,6 +407,18 @@ impl Host {
         classes.iter().map(of).collect()
     }
 
+    /// The same for what is of no class: nothing is read of the configuration.
+    pub(crate) fn with_any<T: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&Root, &Options) -> Result<T, Error> + Send,
+    ) -> PyResult<T> {
+        detached(py, || {
+            let options = self.conditions.options(&self.host, None, Replace::default())?;
+            work(&self.host, &options)
+        })
+    }
+
     pub(crate) fn host(&self) -> Arc<Root> {
         Arc::clone(&self.host)
     }

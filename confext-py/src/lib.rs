@@ -35,6 +35,7 @@ mod report;
 mod rollout;
 mod rule;
 mod running;
+mod service;
 mod settings;
 mod sign;
 mod source;
@@ -113,6 +114,8 @@ mod _confext {
     use crate::rule::Rule;
     #[pymodule_export]
     use crate::running::Running;
+    #[pymodule_export]
+    use crate::service::{ServiceExplanation, ServicePlan, service_explain, service_plan, service_trace};
     #[pymodule_export]
     use crate::settings::{Setting, Settings};
     #[pymodule_export]

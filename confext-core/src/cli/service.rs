@@ -1,9 +1,13 @@
 //! `service`: the extensions of single services
 
+mod asked;
 mod drop_in;
+mod explain;
+mod plan;
 mod refresh;
 mod show;
 mod status;
+mod trace;
 
 use clap::{Args, Subcommand};
 
@@ -21,6 +25,9 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Plan(Box<plan::Arguments>),
+    Explain(Box<explain::Arguments>),
+    Trace(Box<trace::Arguments>),
     Refresh(Box<refresh::Arguments>),
     Status(status::Arguments),
     Show(show::Arguments),
@@ -29,8 +36,11 @@ enum Verb {
     UninstallGenerator(generator::UninstallArguments),
 }
 
-pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
+pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<u8, Failure> {
     match &arguments.verb {
+        Verb::Explain(arguments) => return explain::run(arguments, output),
+        Verb::Plan(arguments) => plan::run(arguments, output),
+        Verb::Trace(arguments) => trace::run(arguments, output),
         Verb::Refresh(arguments) => refresh::run(arguments, output),
         Verb::Status(arguments) => status::run(arguments, output),
         Verb::Show(arguments) => show::run(arguments, output),
@@ -38,4 +48,5 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure>
         Verb::InstallGenerator(arguments) => generator::install(arguments, output),
         Verb::UninstallGenerator(arguments) => generator::uninstall(arguments, output),
     }
+    .map(|()| 0)
 }

@@ -1,4 +1,4 @@
-//! `service` and `generator`: settings of units below a root, and drop-ins that say them
+//! `service` and `generator`: settings of units below a root, drop-ins that say them, and what comes of them
 
 use serde_json::json;
 
@@ -95,5 +95,43 @@ fn the_generator_writes_drop_ins_and_is_installed() {
         let answer = confext(["service"].iter().chain(verb).chain(&["--root", root, "--json"])).ok().json();
         assert_eq!(answer["done"], done, "{verb:?}");
         Documented::read("service install-generator").check(&[answer]);
+    }
+}
+
+#[test]
+fn a_unit_is_asked_about() {
+    let scratch = Scratch::new();
+    let (any, release) = ("ID=_any\n", "etc/extension-release.d/extension-release");
+    scratch.file("host/etc/os-release", "ID=debian\n");
+    for name in ["a", "b"] {
+        scratch.file(&format!("host/srv/{name}/{release}.{name}"), any);
+        scratch.file(&format!("host/srv/{name}/etc/x"), name);
+    }
+    scratch.file("host/etc/systemd/system/app.service", "[Service]\nExtensionDirectories=/srv/a\n");
+    let drop_in = "[Service]\nExtensionDirectories=/srv/b -/srv/none\n";
+    scratch.file("host/etc/systemd/system/app.service.d/more.conf", drop_in);
+    let root = scratch.path("host");
+    let root = root.to_str().unwrap();
+    let ask = |verb: &'static str, more: &[&str]| {
+        let arguments = ["--json", "service", verb, "--root", root, "--policy", "unprotected", "app.service"];
+        confext(arguments.iter().chain(more))
+    };
+    let plan = ask("plan", &[]).ok().json();
+    assert_eq!(plan["plans"][0]["hierarchies"][0]["layers"], serde_json::json!(["a", "b"]));
+    assert_eq!(plan["refused"][0]["code"], "extension-missing");
+    let explained = ask("explain", &["b"]).ok().json();
+    assert_eq!(
+        (&explained["listed"][0]["reason"], &explained["listed"][0]["position"]),
+        (&"used".into(), &2.into())
+    );
+    assert_eq!(ask("explain", &["c"]).status, 1);
+    let origin = ask("trace", &["/etc/x"]).ok().json();
+    assert_eq!((&origin["source"]["image"], &origin["view"]), (&"/srv/b".into(), &"planned".into()));
+    // Directories cannot be signed, and nobody says that they count.
+    let strict = confext(["--json", "service", "explain", "--root", root, "app.service"]);
+    assert_eq!((strict.status, &strict.json()["refusal"]["code"]), (1, &"policy".into()));
+    for verb in ["plan", "explain"] {
+        let text = confext(["service", verb, "--root", root, "--policy", "unprotected", "app.service"]).ok();
+        assert!(text.text().contains("/srv/none"), "{}", text.text());
     }
 }

@@ -91,6 +91,8 @@ from ._confext import (
     Running,
     Searched,
     Setting,
+    ServiceExplanation,
+    ServicePlan,
     Settings,
     Shadow,
     Shadowed,
@@ -150,6 +152,7 @@ from ._errors import (
     UnverifiedError,
 )
 from ._policy import Use
+from . import service
 
 __all__ = [
     "Admitted",
@@ -241,6 +244,8 @@ __all__ = [
     "Running",
     "Searched",
     "Setting",
+    "ServiceExplanation",
+    "ServicePlan",
     "Settings",
     "Shadow",
     "Shadowed",
@@ -283,6 +288,7 @@ __all__ = [
     "repair",
     "report",
     "rollout",
+    "service",
     "sign",
     "to_sign",
     "verify",

@@ -1792,6 +1792,55 @@ class Voa:
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
+def service_plan(host: Host, unit: str, *, root: _Path | None = None) -> ServicePlan:
+    """What the extensions of a service would change in its view if it were started now.
+
+    Changes nothing and needs no privilege. `root` is the root directory of the service, instead of the one that its unit
+    says. Raises for what keeps the unit or the root from being read; what is wrong with an extension is part of the answer.
+    """
+
+def service_explain(host: Host, unit: str, *, root: _Path | None = None) -> ServiceExplanation:
+    """What becomes of each extension that a unit lists: used, and where in the stack, or why not.
+
+    The arguments are those of `service_plan`.
+    """
+
+def service_trace(host: Host, unit: str, path: _Path, *, pid: int | None = None) -> Origin:
+    """Where a path in the view of a service comes from, and who signed it.
+
+    In the view of its process `pid`, which takes root; without it, as it would be if the service were started now.
+    """
+
+@final
+class ServicePlan:
+    """What the extensions of a service change, and which are not used."""
+
+    __match_args__ = ("plans", "refusal", "refused", "policy")
+    #: A plan for each class that has files.
+    plans: Final[tuple[Plan, ...]]
+    #: Why the service would not have these extensions: the first reason.
+    refusal: Final[Refusal | None]
+    #: What is not used, and why.
+    refused: Final[tuple[Rejection, ...]]
+    #: The policy that images are admitted under.
+    policy: Final[str]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class ServiceExplanation:
+    """What becomes of each extension that a unit lists, bottom first."""
+
+    __match_args__ = ("listed", "refusal", "policy")
+    #: What the unit lists: `entry` is its path.
+    listed: Final[tuple[Explained, ...]]
+    #: Why the service would not have these extensions: the first reason.
+    refusal: Final[Refusal | None]
+    #: The policy that images are admitted under.
+    policy: Final[str]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
 def doctor(root: _Path = "/") -> DoctorReport:
     """Look at what this machine and this process can do; nothing is changed, and no module of the kernel is loaded.
 

@@ -1,0 +1,54 @@
+//! `service plan`: what the extensions of a service change in its view, path by path
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::super::failure::Failure;
+use super::super::list::write_refused;
+use super::super::output::{Output, View};
+use super::super::plan::write_changes;
+use super::super::text::Clean;
+use super::asked;
+use crate::service::stack::{self, Preview};
+
+/// Shows what the extensions of a service change in its view, path by path, and what speaks against it. Changes nothing.
+#[derive(Debug, Args)]
+#[group(skip)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    service: asked::Arguments,
+    /// The root directory of the service, instead of the one that its unit says.
+    #[arg(long, value_name = "DIR")]
+    service_root: Option<PathBuf>,
+}
+
+pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
+    let asked = arguments.service.open(arguments.service_root.as_ref())?;
+    let preview = stack::plan(&asked.host, &asked.root, &asked.extensions, &asked.options)?;
+    output.answer(&Answer { unit: arguments.service.unit.clone(), preview })
+}
+
+#[derive(Serialize)]
+struct Answer {
+    unit: String,
+    #[serde(flatten)]
+    preview: Preview,
+}
+
+impl View for Answer {
+    fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        if self.preview.plans.is_empty() {
+            writeln!(out, "{}: no extension has files for it", Clean(&self.unit))?;
+        }
+        for plan in &self.preview.plans {
+            write_changes(plan, out)?;
+        }
+        if let Some(refusal) = &self.preview.refusal {
+            writeln!(out, "the service would not have these extensions: [{}]", refusal.code)?;
+        }
+        write_refused(self.preview.refused.iter().filter(|bad| bad.code != "version-outranked"), out)
+    }
+}

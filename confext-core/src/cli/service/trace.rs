@@ -1,0 +1,46 @@
+//! `service trace`: where a path in the view of a service comes from, and who signed it
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::super::failure::Failure;
+use super::super::output::Output;
+use super::asked;
+use crate::service::trace;
+
+/// Says where a path comes from in the view of a service, and who signed it.
+///
+/// Without --pid it is about what the service would see if it were started now. With it, about what the process sees: of a stack
+/// that systemd made, which extension a layer is is the word of the unit's settings, and is said to be so.
+#[derive(Debug, Args)]
+#[group(skip)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    service: asked::Arguments,
+    /// The root directory of the service, instead of the one that its unit says.
+    #[arg(long, value_name = "DIR")]
+    service_root: Option<PathBuf>,
+    /// A process of the service.
+    #[arg(long, value_name = "PID", conflicts_with = "service_root")]
+    pid: Option<u32>,
+    /// The path, as the service sees it.
+    #[arg(value_name = "PATH")]
+    path: PathBuf,
+}
+
+pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
+    let origin = match arguments.pid {
+        None => {
+            let asked = arguments.service.open(arguments.service_root.as_ref())?;
+            let tracer = trace::plan(&asked.host, &asked.root, &asked.extensions, &asked.options)?;
+            tracer.trace(&arguments.path)?
+        }
+        Some(pid) => {
+            let (asked, process) = arguments.service.open_process(pid)?;
+            let view = (&process, &asked.root);
+            trace::live(&asked.host, view, &asked.extensions, &asked.options)?.trace(&arguments.path)?
+        }
+    };
+    output.answer(&origin)
+}

@@ -1,0 +1,17 @@
+"""The extensions of single services: which a unit lists, what becomes of them, and where a file of a service comes from.
+
+    host = confext.Host("/")
+    confext.service.plan(host, "nginx.service")                            # what would change, path by path
+    confext.service.explain(host, "nginx.service")                         # used, or why not
+    confext.service.trace(host, "nginx.service", "/etc/nginx/nginx.conf")  # which image, which signer
+"""
+
+from ._confext import (
+    ServiceExplanation,
+    ServicePlan,
+    service_explain as explain,
+    service_plan as plan,
+    service_trace as trace,
+)
+
+__all__ = ["ServiceExplanation", "ServicePlan", "explain", "plan", "trace"]
