@@ -249,7 +249,7 @@ pub struct Report {
 }
 
 impl Stack {
-    /// Assembles the stack of a class without putting it in place, for [`exec::Running`](crate::exec::Running) or a
+    /// Assembles the stack of a class without putting it in place, for [`exec::Running`] or a
     /// namespace of the caller's. A stack that is merged on the host is not part of it.
     ///
     /// Who may not mount images gets the same stack in namespaces of his own: every file is read through the hash tree of

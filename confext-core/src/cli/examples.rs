@@ -144,10 +144,34 @@ const EXAMPLES: &[(&[&str], &[Example])] = &[
     (&["service"], &[("What a service sees of extensions", "confext service status nginx.service")]),
     (
         &["service", "refresh"],
-        &[(
-            "A service sees the newest version",
-            "confext service refresh nginx.service --image /etc/site.raw.v/site___.raw",
-        )],
+        &[
+            (
+                "A service sees the newest versions of what its unit lists",
+                "confext service refresh nginx.service",
+            ),
+            (
+                "Any process sees an image",
+                "confext service refresh --pid 4711 --image /etc/site.raw.v/site___.raw",
+            ),
+        ],
+    ),
+    (
+        &["service", "plan"],
+        &[("What a service would see at its next start", "confext service plan nginx.service")],
+    ),
+    (
+        &["service", "explain"],
+        &[("Why an extension is not used", "confext service explain nginx.service site")],
+    ),
+    (
+        &["service", "trace"],
+        &[
+            ("Where a file would come from", "confext service trace nginx.service /etc/nginx/nginx.conf"),
+            (
+                "Where one comes from that a process sees",
+                "confext service trace nginx.service /etc/nginx/nginx.conf --pid 4711",
+            ),
+        ],
     ),
     (
         &["service", "show"],

@@ -19,10 +19,13 @@ use super::text::Clean;
 use super::{host, image, trust};
 use crate::error::Error;
 use crate::image_file;
+use crate::manager;
 use crate::publish::{self, Options, Store};
 use crate::rollout::{
-    self, Check, Event, Inside, MainProcess, Outcome, Reload, Rollout, Runs, Signal, State, Step, Unit,
+    self, Check, Direct, Event, Inside, MainProcess, Outcome, Refresh, Reload, Rollout, Runs, Signal, State,
+    Step, Unit,
 };
+use crate::service;
 use crate::sys;
 
 /// Rolls a version of an image out to a service: published, refreshed, reloaded, checked; or everything as before.
@@ -62,6 +65,10 @@ pub(super) struct Arguments {
 #[derive(Debug, Args)]
 #[group(skip)]
 struct Steps {
+    /// Who has the unit see new versions: the service manager as part of its reload, or this command in the mount namespace of its
+    /// main process, where what is mounted below /etc stays. Default: the manager with --reload job, and else this command.
+    #[arg(long, value_name = "WHO")]
+    refresh: Option<Who>,
     /// How the unit is told: by a job of the service manager, by a signal to its main process, or not at all.
     #[arg(long, value_name = "HOW", default_value = "job")]
     reload: How,
@@ -90,6 +97,12 @@ struct Steps {
     /// How long to wait for another rollout of the unit.
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
     wait: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Who {
+    Manager,
+    Direct,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -140,9 +153,15 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<u8, Failure>
         rollout.in_use = publish::in_use(&host)?;
     }
     rollout.cancelled = &interrupted;
-    let mut service = steps.unit(&arguments.unit);
+    let mut unit = steps.unit(&arguments.unit);
+    if steps.refreshed_by() == Who::Direct {
+        let extensions =
+            service::Unit::live(&manager::unit_name(&arguments.unit), steps.wait)?.service.extensions;
+        let options = service::Options::new(arguments.trust.options(&host, None)?);
+        unit.refresh = Refresh::Direct(Box::new(Direct { host: &host, extensions, options }));
+    }
     let mut printed = Ok(());
-    let outcome = rollout::rollout(&rollout, &mut service, &mut |event| {
+    let outcome = rollout::rollout(&rollout, &mut unit, &mut |event| {
         // Who does not listen any more does not stop it.
         if printed.is_ok() {
             printed = told(&event, output);
@@ -177,7 +196,12 @@ impl Arguments {
 }
 
 impl Steps {
-    fn unit(&self, name: &str) -> Unit<'static> {
+    fn refreshed_by(&self) -> Who {
+        let fitting = if self.reload == How::Job { Who::Manager } else { Who::Direct };
+        self.refresh.unwrap_or(fitting)
+    }
+
+    fn unit<'a>(&self, name: &str) -> Unit<'a> {
         let mut unit = Unit::new(name);
         unit.reload = match self.reload {
             How::Job => Reload::Job,

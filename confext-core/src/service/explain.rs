@@ -1,4 +1,4 @@
-//! [`explain`]: what becomes of each extension that a unit lists, and why
+//! [`explain()`]: what becomes of each extension that a unit lists, and why
 
 use std::path::PathBuf;
 

@@ -16,7 +16,7 @@ fn lines(machine: &Machine, name: &str) -> Vec<Value> {
 fn versions_are_rolled_out_and_back() {
     let machine = Machine::new();
     let scratch = &machine.scratch;
-    for version in 1..=4 {
+    for version in 1..=5 {
         scratch.file("tree-1/etc/app/app.conf", format!("version {version}\n"));
         let image = scratch.signed("app.raw");
         std::fs::rename(image, scratch.path(&format!("work/app_{version}.raw"))).unwrap();
@@ -46,12 +46,17 @@ fn versions_are_rolled_out_and_back() {
         roll interrupted 5 4 --check '[ $CONFEXT_VERSION != 4 ] || { echo $PPID >/run/checking; sleep 60; }'
         test ! -e $store/app_4.raw
         expect "sees" "$(cat /proc/$pid/root/etc/app/app.conf)" "version 2"
-        call signal 3 rollout app app_4.raw --store $store --certificate vendor.crt --reload signal
+        call signal 3 rollout app app_4.raw --store $store --certificate vendor.crt --refresh manager --reload signal
         systemctl stop app
         call stopped 3 rollout app app_4.raw --store $store --certificate vendor.crt
         ./confext rollout app app_4.raw --version 5 --store $store --certificate vendor.crt >out/text 2>&1 && exit 1
         systemctl start app
         ./confext rollout app app_4.raw --store $store --certificate vendor.crt >out/text
+        pid=$(systemctl show -P MainPID app)
+        roll direct 0 5 --reload none --check "$sees" --check-inside
+        expect "sees" "$(cat /proc/$pid/root/etc/app/app.conf)" "version 5"
+        call renamed 0 service refresh app --certificate vendor.crt
+        call refreshed 0 service refresh app --certificate vendor.crt
         "#,
     );
     let [first, second, broken, interrupted] =
@@ -77,6 +82,12 @@ fn versions_are_rolled_out_and_back() {
         let printed = machine.output(name);
         let documents = serde_json::Deserializer::from_str(&printed).into_iter::<Value>();
         assert_eq!(documents.last().unwrap().unwrap()["error"]["code"], code, "{printed}");
+    }
+    assert_eq!(last(&lines(&machine, "direct"))["runs"], "new");
+    // What the rollout has put there is what the unit lists, by another name since it is good.
+    for (name, outcome) in [("renamed", "refreshed"), ("refreshed", "unchanged")] {
+        let report: Value = serde_json::from_str(&machine.output(name)).unwrap();
+        assert_eq!(report["hierarchies"][0]["outcome"], outcome, "{report}");
     }
     let text = machine.output("text");
     assert!(text.ends_with("version 4 runs\n") && text.contains("  reload    4\n"), "{text}");

@@ -16,11 +16,11 @@ use super::super::output::{Output, View};
 use super::super::text::Clean;
 use crate::discover::Severity;
 use crate::manager;
-use crate::service::{self, Changed, Found, Hierarchies, Process, Report, When};
+use crate::service::{self, Changed, Found, Hierarchies, Process, Report, Unit, When};
 use crate::stack::Outcome;
 
-/// Has a running service, or any process with a mount namespace of its own, see these extensions, without a restart. What is
-/// mounted below /etc there stays as it is. On failure it sees what it saw.
+/// Has a running service see the extensions that its unit lists, or any process with a mount namespace of its own those that are
+/// named, without a restart. What is mounted below /etc there stays as it is. On failure it sees what it saw.
 #[derive(Debug, Args)]
 #[group(skip)]
 pub(super) struct Arguments {
@@ -77,7 +77,12 @@ impl Which {
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
     let (host, admission) = arguments.merge.open(Class::Confext)?;
-    let extensions = extensions(arguments, &admission.limits)?;
+    let extensions = match &arguments.which.unit {
+        Some(unit) if arguments.image.is_empty() && arguments.directory.is_empty() => {
+            Unit::live(&manager::unit_name(unit), WAIT)?.service.extensions
+        }
+        _ => extensions(arguments, &admission.limits)?,
+    };
     let process = arguments.which.open()?;
     let mut options = service::Options::new(admission);
     if arguments.sysexts {
