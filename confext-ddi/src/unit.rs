@@ -46,6 +46,13 @@ pub struct Extensions {
 }
 
 impl Extensions {
+    /// These images and these directories, and nothing else said.
+    #[must_use]
+    pub fn of(images: impl IntoIterator<Item = Entry>, directories: impl IntoIterator<Item = Entry>) -> Self {
+        let (images, directories) = (images.into_iter().collect(), directories.into_iter().collect());
+        Self { images, directories, ..Self::default() }
+    }
+
     /// All of them, the lowest first: the images as listed, then the directories as listed. What comes later hides what
     /// comes earlier.
     ///

@@ -498,7 +498,7 @@ impl Conditions {
     }
 }
 
-fn seconds(argument: &str, number: f64) -> PyResult<Duration> {
+pub(crate) fn seconds(argument: &str, number: f64) -> PyResult<Duration> {
     Duration::try_from_secs_f64(number).map_err(|error| PyValueError::new_err(format!("{argument}: {error}")))
 }
 

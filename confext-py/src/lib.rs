@@ -115,7 +115,10 @@ mod _confext {
     #[pymodule_export]
     use crate::running::Running;
     #[pymodule_export]
-    use crate::service::{ServiceExplanation, ServicePlan, service_explain, service_plan, service_trace};
+    use crate::service::{
+        ServiceExplanation, ServicePlan, ServiceReport, ServiceView, service_explain, service_plan,
+        service_refresh, service_trace,
+    };
     #[pymodule_export]
     use crate::settings::{Setting, Settings};
     #[pymodule_export]

@@ -9,7 +9,7 @@ use crate::record::{Tuple, record};
 record! {
     /// A difference between a merged stack and what a refresh merges.
     Change {
-        /// `added`, `removed`, `replaced`, `rechecked`, `attached`, `checks`, `policy`, `execution`, `mutability`, `hierarchy`, `interrupted`, `unknown` or `asked`.
+        /// `added`, `removed`, `replaced`, `rechecked`, `attached`, `checks`, `policy`, `execution`, `mutability`, `hierarchy`, `below`, `interrupted`, `unknown` or `asked`.
         kind: &'static str,
         /// The extension, or the hierarchy.
         name: Option<String>,
@@ -64,13 +64,7 @@ record! {
 
 impl From<&stack::Report> for Report {
     fn from(report: &stack::Report) -> Self {
-        let (outcome, because, decided_by): (_, &[Changed], &[stack::Test]) = match &report.outcome {
-            Outcome::Merged => ("merged", &[], &[]),
-            Outcome::Refreshed { because } => ("refreshed", because, &[]),
-            Outcome::Unchanged { decided_by } => ("unchanged", &[], decided_by),
-            Outcome::Unmerged => ("unmerged", &[], &[]),
-            Outcome::Nothing => ("nothing", &[], &[]),
-        };
+        let (outcome, because, decided_by) = reasons(&report.outcome);
         Self {
             class_: report.class.as_str(),
             outcome,
@@ -85,6 +79,17 @@ impl From<&stack::Report> for Report {
             left_behind: report.left_behind.iter().cloned().collect(),
             told: report.told.as_ref().map(Told::from),
         }
+    }
+}
+
+/// An outcome as one word, why something was done, and why nothing was.
+pub(crate) fn reasons(outcome: &Outcome) -> (&'static str, &[Changed], &[stack::Test]) {
+    match outcome {
+        Outcome::Merged => ("merged", &[], &[]),
+        Outcome::Refreshed { because } => ("refreshed", because, &[]),
+        Outcome::Unchanged { decided_by } => ("unchanged", &[], decided_by),
+        Outcome::Unmerged => ("unmerged", &[], &[]),
+        Outcome::Nothing => ("nothing", &[], &[]),
     }
 }
 

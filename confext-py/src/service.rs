@@ -5,14 +5,17 @@ use std::path::PathBuf;
 use confext_core::error::Error;
 use confext_core::service::{self, Process, Unit, stack};
 use confext_core::{Host as Root, Options};
+use confext_ddi::unit::{Entry, Extensions};
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::explain::Explained;
-use crate::host::Host;
-use crate::layer::Rejection;
+use crate::host::{Host, seconds};
+use crate::layer::{Layer, Rejection};
 use crate::origin::Origin;
 use crate::plan::{Plan, Refusal};
 use crate::record::{Tuple, record};
+use crate::report::{Change, Decision, reasons};
 
 record! {
     /// What the extensions of a service change, and which are not used.
@@ -37,6 +40,69 @@ record! {
         refusal: Option<Refusal>,
         /// The policy that images are admitted under.
         policy: String,
+    }
+}
+
+record! {
+    /// What became of one directory in the view of a service.
+    ServiceView {
+        /// `etc`, `usr` or `opt`.
+        hierarchy: &'static str,
+        /// `merged`, `refreshed`, `unchanged`, `unmerged` or `nothing`.
+        outcome: &'static str,
+        /// Why what was there was no longer right, when it was refreshed.
+        because: Tuple<Change>,
+        /// Why it is still right, when it is unchanged.
+        decided_by: Tuple<Decision>,
+        /// What was there: `nothing`, `own`, `systemd` or `interrupted`.
+        found: &'static str,
+        /// What it is made of now, bottom first.
+        layers: Tuple<Layer>,
+        /// The mounts on it that were carried over.
+        carried: Tuple<String>,
+        /// What the mount forbids: `ro`, `nosuid`, `nodev`, `noexec`, `nosymfollow`.
+        attributes: Tuple<&'static str>,
+    }
+}
+
+record! {
+    /// What became of the view of a service.
+    ServiceReport {
+        /// The number of its process.
+        pid: u32,
+        /// Each directory that was looked at.
+        hierarchies: Tuple<ServiceView>,
+        /// What is not used, and why.
+        refused: Tuple<Rejection>,
+        /// The policy of images.
+        policy: String,
+    }
+}
+
+impl From<&service::Report> for ServiceReport {
+    fn from(report: &service::Report) -> Self {
+        Self {
+            pid: report.pid,
+            hierarchies: report.hierarchies.iter().collect(),
+            refused: report.refused.iter().collect(),
+            policy: report.policy.clone(),
+        }
+    }
+}
+
+impl From<&service::Changed> for ServiceView {
+    fn from(changed: &service::Changed) -> Self {
+        let (outcome, because, decided_by) = reasons(&changed.outcome);
+        Self {
+            hierarchy: changed.hierarchy,
+            outcome,
+            because: because.iter().collect(),
+            decided_by: decided_by.iter().collect(),
+            found: changed.found.as_str(),
+            layers: changed.layers.iter().collect(),
+            carried: changed.carried.iter().map(|path| path.display().to_string()).collect(),
+            attributes: changed.attributes.iter().copied().collect(),
+        }
     }
 }
 
@@ -128,4 +194,71 @@ pub(crate) fn service_trace(
             }
         }
     })
+}
+
+/// Has a running service see the extensions that its unit lists, as the service manager has loaded it; or the process `pid`, or
+/// the service, `images` and `directories`, which count instead. Nothing is restarted, and what is mounted below `/etc` there stays.
+///
+/// With `sysexts` also `/usr` and `/opt`. With `force` what is right already is exchanged. `timeout` is for the service manager,
+/// and for file systems of the service, each of the two times they are looked at. On failure the service sees what it saw.
+#[pyfunction]
+#[pyo3(signature = (host, unit=None, *, pid=None, images=None, directories=None, sysexts=false, force=false, timeout=10.0))]
+#[expect(clippy::too_many_arguments, reason = "Python calls it with names")]
+pub(crate) fn service_refresh(
+    py: Python<'_>,
+    host: &Host,
+    unit: Option<&str>,
+    pid: Option<u32>,
+    images: Option<Vec<PathBuf>>,
+    directories: Option<Vec<PathBuf>>,
+    sysexts: bool,
+    force: bool,
+    timeout: f64,
+) -> PyResult<ServiceReport> {
+    let timeout = seconds("timeout", timeout)?;
+    let named = images.is_some() || directories.is_some();
+    let which = match (unit, pid, named) {
+        (Some(unit), None, _) => Which::Unit(unit),
+        (None, Some(pid), true) => Which::Process(pid),
+        (None, Some(_), false) => {
+            return Err(PyTypeError::new_err("pid needs images or directories; none at all is images=[]"));
+        }
+        _ => return Err(PyTypeError::new_err("either unit or pid")),
+    };
+    let listed = if named {
+        let images = entries(images, Entry::image)?;
+        Some(Extensions::of(images, entries(directories, Entry::directory)?))
+    } else {
+        None
+    };
+    host.with_any(py, |host, admission| {
+        let (process, extensions) = match (which, listed) {
+            (Which::Process(pid), listed) => (Process::open(pid)?, listed.unwrap_or_default()),
+            (Which::Unit(unit), Some(listed)) => (service::main_process(unit, timeout)?, listed),
+            (Which::Unit(unit), None) => {
+                let extensions = Unit::live(unit, timeout)?.service.extensions;
+                (service::main_process(unit, timeout)?, extensions)
+            }
+        };
+        let mut options = service::Options::new(admission.clone());
+        options.wait = timeout;
+        options.hierarchies = if sysexts { service::Hierarchies::All } else { service::Hierarchies::Etc };
+        options.when = if force { service::When::Always } else { service::When::Different };
+        Ok(ServiceReport::from(&service::refresh(host, &process, &extensions, &options)?))
+    })
+}
+
+/// Settings of units are text.
+fn entries(paths: Option<Vec<PathBuf>>, entry: fn(String) -> Entry) -> PyResult<Vec<Entry>> {
+    let text = |path: PathBuf| {
+        let text = path.into_os_string().into_string();
+        text.map(entry).map_err(|path| PyValueError::new_err(format!("no unit can name {}", path.display())))
+    };
+    paths.unwrap_or_default().into_iter().map(text).collect()
+}
+
+/// Whose view is refreshed.
+enum Which<'a> {
+    Unit(&'a str),
+    Process(u32),
 }

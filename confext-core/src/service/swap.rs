@@ -109,6 +109,19 @@ pub enum Found {
     Interrupted,
 }
 
+impl Found {
+    /// `nothing`, `own`, `systemd` or `interrupted`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Own => "own",
+            Self::Systemd => "systemd",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
 impl View {
     pub(super) fn found(&self) -> Found {
         match (self.seen.own.len(), &self.record) {

@@ -91,6 +91,10 @@ __all__ = [
     "Rule",
     "Running",
     "Searched",
+    "ServiceExplanation",
+    "ServicePlan",
+    "ServiceReport",
+    "ServiceView",
     "Setting",
     "Settings",
     "Shadow",
@@ -132,6 +136,10 @@ __all__ = [
     "repair",
     "report",
     "rollout",
+    "service_explain",
+    "service_plan",
+    "service_refresh",
+    "service_trace",
     "sign",
     "to_sign",
     "verify",
@@ -1811,6 +1819,76 @@ def service_trace(host: Host, unit: str, path: _Path, *, pid: int | None = None)
     In the view of its process `pid`, which takes root; without it, as it would be if the service were started now.
     """
 
+def service_refresh(
+    host: Host,
+    unit: str | None = None,
+    *,
+    pid: int | None = None,
+    images: Sequence[_Path] | None = None,
+    directories: Sequence[_Path] | None = None,
+    sysexts: bool = False,
+    force: bool = False,
+    timeout: float = 10.0,
+) -> ServiceReport:
+    """Have a running service see the extensions that its unit lists, as the service manager has loaded it.
+
+    Nothing is restarted, and what is mounted below `/etc` there stays as it is. `images` and `directories` count instead of
+    what the unit lists; with them, `pid` can name any process that has a mount namespace of its own. With `sysexts` also
+    `/usr` and `/opt`; with `force` what is right already is exchanged, too. `timeout`, in seconds, is for the service manager,
+    and for file systems of the service, each of the two times they are looked at.
+
+    Takes root. Raises when an extension cannot be used or the service does not answer; it sees what it saw then.
+    """
+
+@final
+class ServiceView:
+    """What became of one directory in the view of a service."""
+
+    __match_args__ = (
+        "hierarchy",
+        "outcome",
+        "because",
+        "decided_by",
+        "found",
+        "layers",
+        "carried",
+        "attributes",
+    )
+    #: `etc`, `usr` or `opt`.
+    hierarchy: Final[Literal["etc", "usr", "opt"]]
+    #: `merged`, `refreshed`, `unchanged`, `unmerged` or `nothing`.
+    outcome: Final[Literal["merged", "refreshed", "unchanged", "unmerged", "nothing"]]
+    #: Why what was there was no longer right, when it was refreshed.
+    because: Final[tuple[Change, ...]]
+    #: Why it is still right, when it is unchanged.
+    decided_by: Final[tuple[Decision, ...]]
+    #: What was there: `nothing`, `own`, `systemd` or `interrupted`.
+    found: Final[Literal["nothing", "own", "systemd", "interrupted"]]
+    #: What it is made of now, bottom first.
+    layers: Final[tuple[Layer, ...]]
+    #: The mounts on it that were carried over.
+    carried: Final[tuple[str, ...]]
+    #: What the mount forbids: `ro`, `nosuid`, `nodev`, `noexec`, `nosymfollow`.
+    attributes: Final[tuple[str, ...]]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class ServiceReport:
+    """What became of the view of a service."""
+
+    __match_args__ = ("pid", "hierarchies", "refused", "policy")
+    #: The number of its process.
+    pid: Final[int]
+    #: Each directory that was looked at.
+    hierarchies: Final[tuple[ServiceView, ...]]
+    #: What is not used, and why.
+    refused: Final[tuple[Rejection, ...]]
+    #: The policy of images.
+    policy: Final[str]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
 @final
 class ServicePlan:
     """What the extensions of a service change, and which are not used."""
@@ -2944,7 +3022,7 @@ class Change:
     """A difference between a merged stack and what a refresh merges."""
 
     __match_args__ = ("kind", "name", "test", "found", "expected")
-    #: `added`, `removed`, `replaced`, `rechecked`, `attached`, `checks`, `policy`, `execution`, `mutability`, `hierarchy`,
+    #: `added`, `removed`, `replaced`, `rechecked`, `attached`, `checks`, `policy`, `execution`, `mutability`, `hierarchy`, `below`,
     #: `interrupted`, `unknown` or `asked`.
     kind: Final[
         Literal[
@@ -2958,6 +3036,7 @@ class Change:
             "execution",
             "mutability",
             "hierarchy",
+            "below",
             "interrupted",
             "unknown",
             "asked",

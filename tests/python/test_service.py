@@ -1,0 +1,102 @@
+"""The extensions of one service: planned from its unit's files, and seen by a process without a restart."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import confext
+import pytest
+from conftest import Make
+
+
+@pytest.fixture
+def host(root: Path, vendor: confext.KeyPair) -> confext.Host:
+    return confext.Host(root, certificates=vendor.certificate)
+
+
+@pytest.fixture
+def unit(root: Path, make: Make) -> str:
+    """A unit below the root directory with two versions of an image."""
+    for version in (1, 2):
+        entries = {"etc/app.conf": f"version = {version}\n".encode()}
+        make(entries, path=root / f"run/confexts/app.raw.v/app_{version}.raw")
+    unit = root / "etc/systemd/system/app.service"
+    unit.parent.mkdir(parents=True)
+    unit.write_text("[Service]\nExtensionImages=/run/confexts/app.raw.v\n")
+    return "app.service"
+
+
+@pytest.fixture
+def process(root: Path) -> Iterator[int]:
+    """A process with a mount namespace of its own, whose root is the root directory."""
+    script = 'exec chroot "$0" sh -c "echo; exec cat"'
+    command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, str(root)]
+    for name in ("usr", "bin", "lib", "lib64"):
+        (root / name).mkdir(exist_ok=True)
+        if os.path.lexists(f"/{name}"):
+            script = f'mount --rbind "/{name}" "$0/{name}"; ' + script
+    command[-2] = script
+    running = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert running.stdin is not None and running.stdout is not None
+    assert running.stdout.readline() == b"\n", "it did not come up"
+    try:
+        yield running.pid
+    finally:
+        running.stdin.close()
+        running.wait(10)
+        running.stdout.close()
+
+
+def test_what_a_unit_lists_is_planned_and_explained(host: confext.Host, unit: str) -> None:
+    plan = confext.service.plan(host, unit)
+    assert plan.refusal is None
+    assert [(one.class_, one.hierarchies[0].changes[0].path) for one in plan.plans] == [("confext", "app.conf")]
+    assert [one.code for one in plan.refused] == ["version-outranked"]
+    listed = confext.service.explain(host, unit).listed
+    assert [(one.reason, one.version) for one in listed] == [("used", "2")]
+    origin = confext.service.trace(host, unit, "/etc/app.conf")
+    assert origin.source is not None
+    assert (origin.view, origin.source.image) == ("planned", "/run/confexts/app.raw.v/app_2.raw")
+    with pytest.raises(confext.Error) as caught:
+        confext.service.plan(host, "none.service")
+    assert caught.value.code == "unit-missing"
+
+
+def test_a_process_sees_a_version_and_then_another(
+    root: Path, host: confext.Host, unit: str, process: int, vendor: confext.KeyPair
+) -> None:
+    def seen() -> str:
+        return Path(f"/proc/{process}/root/etc/app.conf").read_text()
+
+    store = Path("/run/confexts/app.raw.v")
+    report = confext.service.refresh(host, pid=process, images=[store / "app_1.raw"])
+    (view,) = report.hierarchies
+    assert (report.pid, view.hierarchy, view.outcome, view.found) == (process, "etc", "merged", "nothing")
+    assert "ro" in view.attributes and seen() == "version = 1\n"
+    assert not (root / "etc/app.conf").exists(), "nobody else sees it"
+
+    (view,) = confext.service.refresh(host, pid=process, images=[store]).hierarchies
+    assert (view.outcome, view.found, seen()) == ("refreshed", "own", "version = 2\n")
+    assert [(one.kind, one.name) for one in view.because] == [("removed", "app_1"), ("added", "app")]
+    (view,) = confext.service.refresh(host, pid=process, images=[store]).hierarchies
+    assert (view.outcome, [one.test for one in view.decided_by]) == ("unchanged", ["root-hash"])
+    origin = confext.service.trace(host, unit, "/etc/app.conf", pid=process)
+    assert origin.source is not None and origin.source.evidence.signer is not None
+    assert (origin.source.known_from, origin.source.evidence.signer.fingerprint) == ("record", vendor.fingerprint)
+
+    strange = confext.Host(root, certificates=[])
+    with pytest.raises(confext.Error):
+        confext.service.refresh(strange, pid=process, images=[store], force=True)
+    assert seen() == "version = 2\n"
+
+
+def test_what_is_asked_for_is_said(host: confext.Host) -> None:
+    for arguments in ({}, {"unit": "a", "pid": 1}, {"pid": 1}):
+        with pytest.raises(TypeError):
+            confext.service.refresh(host, **arguments)  # type: ignore[arg-type]
+    with pytest.raises(confext.Error) as caught:
+        confext.service.refresh(host, pid=os.getpid(), images=[])
+    assert caught.value.code == "process-namespace"
