@@ -7,7 +7,7 @@ use std::sync::Arc;
 use confext_ddi::dps::Designator;
 use confext_ddi::error::Refused;
 use confext_ddi::fs::FileSystem as _;
-use confext_ddi::image;
+use confext_ddi::image::{self, Image};
 use confext_ddi::policy::{Admitted, Evidence, Policy, Protection};
 use confext_ddi::release::{Class, Strictness};
 use confext_ddi::signature::Verifier;
@@ -22,6 +22,11 @@ use crate::identity::{self, Seen};
 use crate::sidecars;
 use crate::state::Identity;
 use crate::sys::Statx;
+
+/// The code of an extension that was replaced while it was looked at.
+const CHANGED: &str = "candidate-changed";
+/// How often an image is opened that is replaced each time.
+const ATTEMPTS: u32 = 5;
 
 /// What every extension of a run is compared with.
 pub struct Gate<'a> {
@@ -93,6 +98,21 @@ impl<'a> Gate<'a> {
 
     /// The same, on terms of its own.
     pub(crate) fn admit_on(&self, candidate: Candidate, terms: Terms<'_>) -> Result<Extension, LeftOut> {
+        let (fd, seen, stat) = self.open_candidate(&candidate)?;
+        let extension = match candidate.kind {
+            Kind::Directory => self.admit_directory(candidate, fd, (seen, terms))?,
+            Kind::Raw | Kind::Block => {
+                let (image, seen, stat) = self.open_image(&candidate, (fd, seen, stat))?;
+                self.admit_image(candidate, image, (seen, &stat), terms)?
+            }
+        };
+        if let Body::Directory(place) = &extension.body {
+            place.directory.rest();
+        }
+        Ok(extension)
+    }
+
+    fn open_candidate(&self, candidate: &Candidate) -> Result<(OwnedFd, Seen, Statx)> {
         let os = |operation, error| Error::os(operation, self.host.display(&candidate.path), error);
         let fd = self.host.open_file(&candidate.path).map_err(|error| os("open", error))?;
         let (seen, stat) = Seen::of(fd.as_fd(), candidate.kind).map_err(|error| os("stat", error))?;
@@ -105,16 +125,29 @@ impl<'a> Gate<'a> {
         if found != expected {
             let target = self.host.display(&candidate.path);
             let (found, expected) = (format!("{found:?}"), format!("{expected:?}, as at discovery"));
-            return Err(Error::conflict("candidate-changed", target, found, expected).into());
+            return Err(Error::conflict(CHANGED, target, found, expected));
         }
-        let extension = match candidate.kind {
-            Kind::Directory => self.admit_directory(candidate, fd, (seen, terms))?,
-            Kind::Raw | Kind::Block => self.admit_image(candidate, fd.into(), (seen, &stat), terms)?,
-        };
-        if let Body::Directory(place) = &extension.body {
-            place.directory.rest();
+        Ok((fd, seen, stat))
+    }
+
+    /// An image that is replaced while it is opened is opened again: its sidecars may be those of the new one.
+    fn open_image(
+        &self,
+        candidate: &Candidate,
+        mut opened: (OwnedFd, Seen, Statx),
+    ) -> Result<(Image<File>, Seen, Statx)> {
+        let mut options = image::Options::default().limits(self.options.limits.clone());
+        options.architecture = self.host.architecture();
+        let mut attempt: u32 = 1;
+        loop {
+            let (fd, seen, stat) = opened;
+            match sidecars::open_below(self.host, &candidate.path, fd.into(), &options) {
+                Err(error) if error.code() == CHANGED && attempt < ATTEMPTS => {}
+                image => return Ok((image?, seen, stat)),
+            }
+            opened = self.open_candidate(candidate)?;
+            attempt = attempt.saturating_add(1);
         }
-        Ok(extension)
     }
 
     fn admit_directory(
@@ -158,13 +191,10 @@ impl<'a> Gate<'a> {
     fn admit_image(
         &self,
         candidate: Candidate,
-        file: File,
+        image: Image<File>,
         (seen, stat): (Seen, &Statx),
         terms: Terms<'_>,
     ) -> Result<Extension, LeftOut> {
-        let mut open = image::Options::default().limits(self.options.limits.clone());
-        open.architecture = self.host.architecture();
-        let image = sidecars::open_below(self.host, &candidate.path, file, &open)?;
         let in_image = |error| in_image(&candidate, error);
         let admitted = terms.policy.judge(image, self.verifier.as_deref()).map_err(in_image)?;
         let (admitted, matched, fit) = self.fit_image(&candidate, admitted, terms)?;

@@ -8,6 +8,7 @@ mod systemd;
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use confext_core::service::{self, Found, Hierarchies, How, Process, When};
 use confext_core::stack::{Change, Outcome};
@@ -192,7 +193,11 @@ fn processes_that_are_not_changed() {
         let layers = Layers::new();
         let a = layers.path("a");
         let code = |result: Result<_, confext_core::Error>| result.err().map(|error| error.code());
-        assert_eq!(code(Process::open(std::process::id()).map(drop)), Some("process-namespace"));
+        // Where this thread is; the first thread of this process may be elsewhere.
+        let mut beside = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        assert_eq!(code(Process::open(beside.id()).map(drop)), Some("process-namespace"));
+        drop(beside.stdin.take());
+        assert!(beside.wait().unwrap().success());
         assert_eq!(code(Process::open(1).map(drop)), Some("process-namespace"));
         assert_eq!(code(Process::open(0).map(drop)), Some("process-gone"));
         assert_eq!(code(Process::open(u32::MAX).map(drop)), Some("process-gone"));
