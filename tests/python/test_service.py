@@ -96,7 +96,7 @@ def test_a_process_sees_a_version_and_then_another(
 def test_what_is_asked_for_is_said(host: confext.Host) -> None:
     for arguments in ({}, {"unit": "a", "pid": 1}, {"pid": 1}):
         with pytest.raises(TypeError):
-            confext.service.refresh(host, **arguments)  # type: ignore[arg-type]
+            confext.service.refresh(host, **arguments)
     with pytest.raises(confext.Error) as caught:
         confext.service.refresh(host, pid=os.getpid(), images=[])
     assert caught.value.code == "process-namespace"
