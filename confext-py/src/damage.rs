@@ -28,7 +28,7 @@ record! {
         size: u64,
     }
     {
-        /// Only values: `pickle` makes them, too.
+        /// Only values.
         #[new]
         #[expect(clippy::too_many_arguments, reason = "its fields")]
         fn new(
@@ -42,11 +42,6 @@ record! {
         ) -> PyResult<Self> {
             let (area, fault) = (choice("area", area, &AREAS)?, choice("fault", fault, &FAULTS)?);
             Ok(Self { area, level, fault, first_block, blocks, offset, size })
-        }
-
-        /// For `pickle` and `copy`.
-        fn __getnewargs__(&self) -> (&'static str, Option<u32>, &'static str, u64, u64, u64, u64) {
-            (self.area, self.level, self.fault, self.first_block, self.blocks, self.offset, self.size)
         }
     }
 }
@@ -66,7 +61,7 @@ record! {
         unchecked_blocks: u64,
     }
     {
-        /// Only values: `pickle` makes them, too.
+        /// Only values.
         #[new]
         fn new(
             ranges: Vec<PyRef<'_, DamagedRange>>,
@@ -83,12 +78,6 @@ record! {
         #[getter]
         fn whole(&self) -> bool {
             self.changed_data_blocks == 0 && self.changed_hash_blocks == 0
-        }
-
-        /// For `pickle` and `copy`.
-        fn __getnewargs__(&self) -> (Tuple<DamagedRange>, u64, u64, u64, u64) {
-            let Self { ranges, omitted, changed_data_blocks, changed_hash_blocks, unchecked_blocks } = self;
-            (ranges.clone(), *omitted, *changed_data_blocks, *changed_hash_blocks, *unchecked_blocks)
         }
     }
 }

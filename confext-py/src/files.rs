@@ -11,11 +11,12 @@ use confext_ddi::manifest::{self, Dialect, Entry, Kind};
 use pyo3::IntoPyObjectExt as _;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyRange;
+use pyo3::types::{PyBytes, PyRange, PyTuple};
 
 use crate::argument::{choice, text};
 use crate::contents::{Files, kind};
 use crate::error::detached;
+use crate::kept::{FromPython, Reduced};
 use crate::record::{Tuple, record};
 use crate::source::bounds;
 
@@ -145,6 +146,20 @@ impl Manifest {
     fn __repr__(&self) -> String {
         format!("<confext.Manifest of {} files>", self.0.entries().len())
     }
+
+    /// For `pickle` and `copy`: as JSON.
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Reduced<'py>> {
+        let py = slf.py();
+        let restore = py.import("confext._values")?.getattr("restore")?;
+        let json = PyBytes::new(py, &slf.get().to_json(py)?);
+        Ok((restore, (slf.get_type(), PyTuple::new(py, [json])?)))
+    }
+
+    /// For `pickle` and `copy`.
+    #[staticmethod]
+    fn _restore(py: Python<'_>, fields: (Vec<u8>,)) -> PyResult<Self> {
+        Self::parse(py, fields.0)
+    }
 }
 
 /// A value of an attribute, as Python has it.
@@ -166,8 +181,20 @@ impl<'py> IntoPyObject<'py> for Value {
             Self::Number(number) => number.into_bound_py_any(py),
             Self::Pair(pair) => pair.into_bound_py_any(py),
             Self::Text(text) => text.into_bound_py_any(py),
-            Self::Bytes(bytes) => pyo3::types::PyBytes::new(py, &bytes).into_bound_py_any(py),
+            Self::Bytes(bytes) => PyBytes::new(py, &bytes).into_bound_py_any(py),
         }
+    }
+}
+
+impl FromPython for Value {
+    fn from_python(object: &Bound<'_, PyAny>) -> PyResult<Self> {
+        if let Ok(bytes) = object.cast::<PyBytes>() {
+            return Ok(Self::Bytes(bytes.as_bytes().to_vec()));
+        }
+        if let Ok(number) = object.extract() {
+            return Ok(Self::Number(number));
+        }
+        object.extract().map(Self::Pair).or_else(|_| object.extract().map(Self::Text))
     }
 }
 

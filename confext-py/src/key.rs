@@ -6,9 +6,11 @@ use pyo3::prelude::*;
 
 use crate::argument::Moment;
 use crate::error::detached;
+use crate::kept::{Reduced, reduce};
 
 /// A private key and its certificate, both in PEM form.
-#[pyclass(frozen, module = "confext")]
+#[pyclass(frozen, eq, hash, module = "confext")]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct KeyPair {
     key: Vec<u8>,
     certificate: Vec<u8>,
@@ -38,6 +40,18 @@ impl KeyPair {
     /// Without the key: what is shown ends up in logs.
     fn __repr__(&self) -> String {
         format!("<confext.KeyPair fingerprint='{}'>", self.fingerprint)
+    }
+
+    /// For `pickle` and `copy`: with the private key.
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Reduced<'py>> {
+        reduce(slf.as_any(), &["key", "certificate", "fingerprint"])
+    }
+
+    /// For `pickle` and `copy`.
+    #[staticmethod]
+    fn _restore(fields: (Vec<u8>, Vec<u8>, String)) -> Self {
+        let (key, certificate, fingerprint) = fields;
+        Self { key, certificate, fingerprint }
     }
 }
 

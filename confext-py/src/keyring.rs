@@ -26,6 +26,11 @@ impl Keyring {
             None => "Keyring()".to_owned(),
         }
     }
+
+    /// For `pickle` and `copy`.
+    fn __getnewargs__(&self) -> (Option<String>,) {
+        (self.name.clone(),)
+    }
 }
 
 impl Keyring {
@@ -53,6 +58,11 @@ impl Voa {
 
     fn __repr__(&self) -> String {
         format!("Voa({:?})", self.context)
+    }
+
+    /// For `pickle` and `copy`.
+    fn __getnewargs__(&self) -> (String,) {
+        (self.context.clone(),)
     }
 }
 

@@ -17,6 +17,7 @@ mod files;
 mod filter;
 mod host;
 mod image;
+mod kept;
 mod key;
 mod key_rules;
 mod keyring;

@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use crate::attached::Attached;
 use crate::contents::kind;
 use crate::evidence::Evidence;
+use crate::kept::FromPython;
 use crate::layer::{self, LayerPartition};
 use crate::record::{Tuple, record};
 use crate::status::Doubt;
@@ -110,6 +111,12 @@ impl<'py> IntoPyObject<'py> for Target {
 
     fn into_pyobject(self, py: Python<'py>) -> PyResult<Self::Output> {
         (*self.0).into_pyobject(py)
+    }
+}
+
+impl FromPython for Target {
+    fn from_python(object: &Bound<'_, PyAny>) -> PyResult<Self> {
+        Origin::from_python(object).map(|origin| Self(Box::new(origin)))
     }
 }
 

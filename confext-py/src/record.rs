@@ -31,7 +31,26 @@ macro_rules! record {
                 $crate::record::repr(slf.as_any(), stringify!($name), &[$( stringify!($field) ),*])
             }
 
+            /// For `pickle` and `copy`.
+            fn __reduce__<'py>(slf: &pyo3::Bound<'py, Self>) -> pyo3::PyResult<$crate::kept::Reduced<'py>> {
+                $crate::kept::reduce(slf.as_any(), &[$( stringify!($field) ),*])
+            }
+
+            /// For `pickle` and `copy`: the value with these fields.
+            #[staticmethod]
+            fn _restore(fields: &pyo3::Bound<'_, pyo3::types::PyTuple>) -> pyo3::PyResult<Self> {
+                #[allow(unused_mut, unused_variables, reason = "there are records without fields")]
+                let mut fields = $crate::kept::Fields::new(fields, stringify!($name), &[$( stringify!($field) ),*])?;
+                Ok(Self { $( $field: fields.next()?, )* })
+            }
+
             $( $($methods)* )?
+        }
+
+        impl $crate::kept::FromPython for $name {
+            fn from_python(object: &pyo3::Bound<'_, pyo3::PyAny>) -> pyo3::PyResult<Self> {
+                Ok(object.cast::<Self>()?.get().clone())
+            }
         }
     };
 }

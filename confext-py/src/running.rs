@@ -110,6 +110,11 @@ impl Running {
         detached(py, || self.lock().refresh(stack.into_placements()))
     }
 
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        let arguments = self.arguments.clone().into_pyobject(py)?.repr()?;
+        Ok(format!("<confext.Running {} {arguments}>", self.pid))
+    }
+
     fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
         slf
     }

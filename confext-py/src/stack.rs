@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use confext_core::exec::{Root, Running as CoreRunning};
 use confext_core::stack::Manner;
@@ -131,6 +131,14 @@ impl Stack {
         py.detach(|| drop(stack));
     }
 
+    fn __repr__(&self) -> String {
+        let state = match self.lock().is_some() {
+            true => "ready",
+            false => "used up",
+        };
+        format!("<confext.Stack of {} layers, {state}>", self.layers.0.len())
+    }
+
     fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
         slf
     }
@@ -142,8 +150,12 @@ impl Stack {
 }
 
 impl Stack {
+    fn lock(&self) -> MutexGuard<'_, Option<CoreStack>> {
+        self.stack.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn take(&self) -> Option<CoreStack> {
-        self.stack.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.lock().take()
     }
 
     /// The stack, which is used up.

@@ -340,6 +340,9 @@ class KeyPair:
     def fingerprint(self) -> str:
         """SHA-256 of the certificate, in hex."""
 
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
 @final
 class File:
     """A regular file."""
@@ -1492,8 +1495,6 @@ class Damage:
 
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
-    def __getnewargs__(self) -> tuple[tuple[DamagedRange, ...], int, int, int, int]:
-        """For `pickle` and `copy`."""
 
 @final
 class DamagedRange:
@@ -1526,8 +1527,6 @@ class DamagedRange:
     ) -> DamagedRange: ...
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
-    def __getnewargs__(self) -> tuple[str, int | None, str, int, int, int, int]:
-        """For `pickle` and `copy`."""
 
 # ---- parity
 

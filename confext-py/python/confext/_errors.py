@@ -48,6 +48,13 @@ class Error(Exception):
         if hint and hasattr(self, "add_note"):
             self.add_note(f"hint: {hint}")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For `pickle` and `copy`."""
+        return _restore, (type(self), self._arguments(), dict(self.__dict__))
+
+    def _arguments(self) -> tuple[object, ...]:
+        return self.args
+
 
 class CorruptError(Error):
     """The bytes break their specification."""
@@ -131,6 +138,9 @@ class IoError(Error, OSError):
     def __str__(self) -> str:
         return self._message or OSError.__str__(self)
 
+    def _arguments(self) -> tuple[object, ...]:
+        return (self.errno, self.strerror, self.filename)
+
 
 class MissingFileError(IoError, FileNotFoundError):
     """The file or directory is not there: also a `FileNotFoundError`."""
@@ -152,3 +162,12 @@ def io_error(errno: int | None, strerror: str, filename: str | None, **fields: A
     # Without the number that Rust puts behind the text.
     strerror = strerror.removesuffix(f" (os error {errno})")
     return _BY_ERRNO.get(errno, IoError)(errno, strerror, filename, **fields)
+
+
+def _restore(cls: type[Error], arguments: tuple[object, ...], state: dict[str, Any]) -> Error:
+    """The exception that was pickled or copied: its hint is a note once."""
+    error = cls(*arguments)
+    error.__dict__.update(state)
+    if "__notes__" in state:
+        error.__dict__["__notes__"] = list(state["__notes__"])
+    return error
