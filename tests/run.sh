@@ -14,6 +14,7 @@
 #   vm           tests/vm: dm-verity of Debian's kernel; merges on the kernels of Debian 12, 13  (root)
 #   python       the wheel: pytest over tests/python, and its stubs against the module
 #   browser      tests/browser: the page of `confext report` in a headless Chromium              (root)
+#   book         tests/book: every block of README and docs, which print what the pages say      (root)
 #   fuzz         every fuzz target for a short time, from its corpus
 #   examples     every program in examples/                                                     (root)
 #
@@ -32,7 +33,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source-path=SCRIPTDIR
 . tests/cache.sh
 
-TIERS=(fmt shell clippy docs structure unit oracle privileged vm python browser fuzz examples)
+TIERS=(fmt shell clippy docs structure unit oracle privileged vm python browser book fuzz examples)
 # The library packages as everybody uses them. Not the Python module: without an interpreter it cannot be linked.
 PACKAGES=(--workspace --exclude confext-py --features confext-core/cli)
 TARGET=${CARGO_TARGET_DIR:-$PWD/target}
@@ -114,6 +115,13 @@ tier_python() {
 tier_browser() {
     [[ -x $TARGET/python/bin/python ]] || make_wheel
     contained "$TARGET/python/bin/python" -m pytest -p no:cacheprovider tests/browser
+}
+
+tier_book() {
+    [[ -x $TARGET/python/bin/python ]] || make_wheel
+    cargo build "${PACKAGES[@]}" --bins
+    CONFEXT_BIN=$TARGET/debug/confext CONFEXT_PYTHON=$TARGET/python/bin/python contained \
+        "$TARGET/python/bin/python" -m pytest -p no:cacheprovider tests/book
 }
 
 tier_fuzz() {
@@ -292,6 +300,7 @@ set_up() {
         vm) steps+=(build vm) ;;
         python) steps+=(build python) ;;
         browser) steps+=(build python browser) ;;
+        book) steps+=(build tools peer python) ;;
         examples) steps+=(build tools python) ;;
         *) steps+=(build) ;;
         esac
@@ -304,7 +313,7 @@ set_up() {
 
 # The closing lines of each runner, from the log of a tier.
 summary() {
-    grep -E '^ +(Running|Doc-tests) |^test result:|^=+ .* in [0-9.]+s|^Success: |^Found [0-9]+ error|^shellcheck:|^(fuzz|example): .*(ok|FAILED)|^left behind|^[a-z]+:.* not installed|ignored: ' \
+    grep -E '^ +(Running|Doc-tests) |^test result:|^=+ .* in [0-9.]+s|^Success: |^Found [0-9]+ error|^shellcheck:|^(fuzz|example): .*(ok|FAILED)|^book: |^left behind|^[a-z]+:.* not installed|ignored: ' \
         "$LOGS/$1.log" | sed 's/^ */    /' || :
 }
 

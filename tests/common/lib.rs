@@ -6,6 +6,7 @@ pub mod faults;
 pub mod images;
 pub mod machine;
 pub mod namespace;
+mod pages;
 pub mod peer;
 #[path = "../../fuzz/src/reseal.rs"]
 pub mod reseal;

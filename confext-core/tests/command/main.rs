@@ -18,7 +18,6 @@ mod generated;
 mod host;
 mod manager;
 mod open;
-mod pages;
 mod partition;
 mod policy;
 mod rollout;

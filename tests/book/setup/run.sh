@@ -1,0 +1,7 @@
+# Before docs/run.md: this machine, which has programs, with an image
+
+# shellcheck shell=bash
+make_key vendor
+write 1/etc/app.conf 'answer = 42'
+mkdir -p /run/confexts
+make_image /run/confexts/app.raw 1

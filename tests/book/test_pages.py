@@ -1,0 +1,220 @@
+"""Every block of README and docs is run, and prints what the page says."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pages
+import pytest
+from conftest import counts
+from pages import FILES, NOT_RUN, PYTHON, ROOT, RUST, SHELL, SYSTEMD, TEXT, Block, all_pages, answers, blocks, read
+from room import USER, Room
+
+SETUP = Path(__file__).parent / "setup"
+COMMON = SETUP.with_name("setup.inc.sh")
+
+# Blocks that cannot be run, each with its reason in the page. To be lowered when there are fewer; not to be raised.
+NOT_RUN_BLOCKS = 9
+
+# Pages for newcomers: nothing is there before their first block.
+FROM_NOTHING = ("docs/tutorial.md", "docs/howto/", "docs/concepts.md")
+
+RUN = (*SHELL, *PYTHON, *FILES)
+
+
+def to_run(page: str) -> list[Block]:
+    return [block for block in blocks(page) if block.language in RUN and not block.not_run and not block.shown_from]
+
+
+@pytest.mark.skipif(os.geteuid() != 0 and os.environ.get("CONFEXT_TEST_REQUIRE") != "1", reason="needs root")
+@pytest.mark.parametrize("page", [page for page in all_pages() if to_run(page)])
+def test_page(page: str, tmp_path_factory: pytest.TempPathFactory, confext: Path, python: Path) -> None:
+    # Each directory above has to be open to others, which pytest's are not.
+    directory = tmp_path_factory.mktemp("book")
+    for above in (directory.parent, directory.parent.parent):
+        above.chmod(0o755)
+    room = Room(directory, systemd=SYSTEMD in read(page).splitlines(), confext=confext, python=python)
+    try:
+        setup = SETUP / f"{Path(page).stem}.sh"
+        if setup.exists():
+            script = "\n".join(("set -eu", COMMON.read_text(), setup.read_text(), f"chown -R {USER}:{USER} ."))
+            status, printed = room.run("root", script)
+            assert status == 0, f"{setup}: {printed}"
+        run(page, room)
+    finally:
+        room.close()
+    counts["pages"] += 1
+
+
+def run(page: str, room: Room) -> None:
+    every = blocks(page)
+    for block, after in zip(every, [*every[1:], None], strict=True):
+        if block not in to_run(page):
+            continue
+        if block.language == "console":
+            for step in block.steps():
+                status, printed = room.run("root" if step.as_root else "user", step.command)
+                found = (*printed.splitlines(), *([f"[{status}]"] if status else []))
+                counts["commands"] += 1
+                both = ("expected:", *step.expected, "found:", *found)
+                assert answers(step.expected, found), "\n".join((f"{page}:{step.line}: {step.command}", *both))
+            continue
+        counts["other blocks"] += 1
+        if block.language == "sh":
+            status, printed = room.run("user", f"set -eu\n{block.text}")
+        elif block.language in FILES:
+            start = f"mkdir -p $(dirname {block.file})\ncat >{block.file} <<'END OF BLOCK'"
+            status, printed = room.run("root", f"{start}\n{block.text}END OF BLOCK")
+        else:
+            status, printed = room.run(block.language, "\n" * block.line + block.text)
+            # What a program prints stands in the text right below it.
+            if status == 0 and block.language == "python":
+                below = after is not None and not after.comment and after.language == "text"
+                shown = tuple(after.lines) if after is not None and below else ()
+                assert answers(shown, tuple(printed.splitlines())), f"{block.where} printed:\n{printed}"
+        assert status == 0, f"{block.where}:\n{printed}"
+
+
+@pytest.mark.parametrize("page", all_pages())
+def test_every_block_is_of_a_kind_that_is_run(page: str) -> None:
+    included = (ROOT / "tests/common/pages.rs").read_text(encoding="utf-8")
+    for block in blocks(page):
+        if block.not_run:
+            continue
+        assert not block.attributes, f"{block.where}: {block.attributes} needs a reason"
+        if block.shown_from:
+            assert (ROOT / block.shown_from).is_file(), block.where
+        elif block.language in RUST:
+            assert f'include_str!("../../{page}")' in included, f"{page} is not in tests/common/pages.rs"
+        elif block.language in TEXT:
+            for line in block.lines:
+                command = re.match(r"[$#] (confext|systemctl|keyctl)\b", line)
+                assert not command, f"{block.where}: a command that is not run: {line}"
+        elif block.language in FILES:
+            assert block.file, block.where
+        else:
+            assert block.language in RUN, f"{block.where}: what is a block of {block.language!r}?"
+
+
+def test_few_blocks_are_not_run() -> None:
+    reasons = {block.where: block.not_run for page in all_pages() for block in blocks(page) if block.not_run}
+    assert all(len(reason or "") > 20 for reason in reasons.values()), "a reason is a sentence"
+    assert len(reasons) == NOT_RUN_BLOCKS, "\n".join(f"{where}: {reason}" for where, reason in reasons.items())
+    # A comment that stands anywhere else does nothing.
+    assert len(reasons) == sum(len(re.findall(f"^{NOT_RUN.pattern}$", read(page), re.MULTILINE)) for page in all_pages())
+
+
+def test_setups_are_of_pages() -> None:
+    stems = {Path(page).stem: page for page in all_pages()}
+    for setup in SETUP.iterdir():
+        assert setup.stem in stems, f"{setup}: of no page"
+        assert not stems[setup.stem].startswith(FROM_NOTHING), f"{setup}: this page starts from nothing"
+
+
+def anchors(page: str) -> set[str]:
+    """What links to a page can name: its headings as GitHub writes them."""
+    text = re.sub(r"^```.*?^```$", "", read(page), flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", [*all_pages(), "SECURITY.md", "CONTRIBUTING.md"])
+def test_links_lead_somewhere(page: str) -> None:
+    text = re.sub(r"^```.*?^```$", "", read(page), flags=re.DOTALL | re.MULTILINE)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"https?:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        leads = (ROOT / page).parent / path if path else ROOT / page
+        assert leads.exists(), f"{page}: {target}"
+        if anchor:
+            assert anchor in anchors(str(leads.resolve().relative_to(ROOT))), f"{page}: {target}"
+
+
+def test_the_contents_list_every_page() -> None:
+    listed = set(re.findall(r"\]\(([^)#]+\.md)\)", read("docs/README.md")))
+    there = {page.removeprefix("docs/") for page in all_pages()} - {"README.md"}
+    assert not there - listed, "pages that are not in docs/README.md"
+
+
+def synopses() -> Iterator[tuple[list[str], str]]:
+    """What command.md says of the arguments of each verb: its words, and the lines up to the next verb."""
+    for block in blocks("docs/command.md"):
+        if block.language == "text" and block.lines[0].startswith("confext "):
+            for lines in re.findall(r"^confext .*\n(?: .*\n)*", block.text, flags=re.MULTILINE):
+                words = re.match(r"confext( [a-z][a-z|-]*)( [a-z][a-z|-]*(?=\s))?", lines)
+                assert words, lines
+                yield [word.split("|")[0] for word in words[0].split()[1:]], lines
+
+
+@pytest.mark.parametrize(("words", "lines"), list(synopses()))
+def test_flags_of_a_synopsis_are_there(words: list[str], lines: str, confext: Path) -> None:
+    helped = subprocess.run([confext, *words, "--help"], capture_output=True, text=True, check=True).stdout
+    for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]+", lines):
+        assert re.search(rf"{flag}\b", helped), f"{words} has no {flag}"
+
+
+@pytest.mark.parametrize(
+    ("expected", "printed", "same"),
+    [
+        ("a", "a", True),
+        ("a", "ab", False),
+        ("a…", "abc", True),
+        ("a…c", "abc", True),
+        ("a…c", "abd", False),
+        ("a…c", "abcd", False),
+        ("a.c", "abc", False),
+        ("a", "a\na", False),
+        ("", "a", False),
+        ("…", "", False),
+        ("…", "a\nb", True),
+        ("…\nb", "a\nb", True),
+        ("…\n…", "a", False),
+    ],
+)
+def test_what_is_expected_is_what_is_there(expected: str, printed: str, same: bool) -> None:
+    assert answers(tuple(expected.splitlines()), tuple(printed.splitlines())) == same
+
+
+def test_a_page_that_lies_is_found(tmp_path: Path, confext: Path, python: Path) -> None:
+    """The runner itself: commands in order, as whoever they say, with their state; and what is wrong is wrong."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    tmp_path.chmod(0o755)
+    tmp_path.parent.chmod(0o755)
+    tmp_path.parent.parent.chmod(0o755)
+    room = Room(tmp_path, systemd=False, confext=confext, python=python)
+    try:
+        assert room.run("user", "id -u; mkdir here; cd here; export THERE=1") == (0, "1000\n")
+        assert room.run("root", "id -u; basename $PWD; echo $THERE; touch /etc/only-here") == (0, "0\nhere\n1\n")
+        assert room.run("user", "touch /etc/by-me")[0] == 1
+        assert room.run("user", "set -eu\nfalse\necho not reached") == (1, "")
+        assert room.run("root", "touch /usr/bin/by-root")[0] == 1
+        assert room.run("python", "x = 1\nprint(x)") == (0, "1\n")
+        assert room.run("pycon", ">>> x\n1\n") == (0, "")
+        assert room.run("pycon", ">>> x\n2\n")[0] == 1
+        assert room.run("python", "raise SystemExit(0)")[0] == 1
+    finally:
+        room.close()
+    assert not Path("/etc/only-here").exists()
+
+
+def test_blocks_are_read_strictly() -> None:
+    text = "<!-- not run: it ends the machine -->\n```sh\nreboot\n```\n\n```console\n$ a \\\n  b\nc\n# d\n```\n"
+    first, second = blocks("page", text)
+    assert first.not_run == "it ends the machine" and second.not_run is None
+    assert [(step.as_root, step.command, step.expected) for step in second.steps()] == [
+        (False, "a \\\n  b", ("c",)),
+        (True, "d", ()),
+    ]
+    for bad in ("```sh\n", " ```sh\n ```\n"):
+        with pytest.raises(AssertionError):
+            blocks("page", bad)
+    with pytest.raises(AssertionError):
+        pages.Block("page", 1, "console", (), "", ["output"]).steps()
+    with pytest.raises(AssertionError):
+        _ = pages.Block("page", 1, "ini", (), "", ["[Service]"]).file
