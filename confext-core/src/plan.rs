@@ -21,8 +21,8 @@ use crate::error::{Error, Result};
 use crate::parallel;
 use crate::state;
 
-pub(crate) use layers::compare;
 pub use layers::{Fate, LayerChange};
+pub(crate) use layers::{compare, without_tries};
 pub use veto::{Allowance, Veto, VetoKind};
 use visible::{Floors, Seen};
 

@@ -1,5 +1,7 @@
 //! [`LayerChange`]: which extensions come, go, stay or are others, compared with what is merged now
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
 use crate::state::Layer;
@@ -46,11 +48,28 @@ impl Fate {
         let test = now.identity.test();
         if now.identity != before.identity {
             Self::Replaced { test }
-        } else if now.checked != before.checked || now.path != before.path {
+        } else if now.checked != before.checked || without_tries(&now.path) != without_tries(&before.path) {
             Self::Rechecked
         } else {
             Self::Kept { test }
         }
+    }
+}
+
+/// A path without the attempts in the name of a version, `+LEFT-DONE`: counting them, and calling a version good, renames a file
+/// and changes nothing of it.
+pub(crate) fn without_tries(path: &str) -> Cow<'_, str> {
+    let Some((directory, name)) = path.rsplit_once('/').filter(|(directory, _)| directory.ends_with(".v"))
+    else {
+        return Cow::Borrowed(path);
+    };
+    let Some((stem, rest)) = name.rsplit_once('+') else { return Cow::Borrowed(path) };
+    let (tries, ending) = rest.split_at(rest.find('.').unwrap_or(rest.len()));
+    let (left, done) = tries.split_once('-').unwrap_or((tries, "0"));
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match is_number(left) && is_number(done) {
+        true => Cow::Owned(format!("{directory}/{stem}{ending}")),
+        false => Cow::Borrowed(path),
     }
 }
 
@@ -85,6 +104,28 @@ pub(crate) fn compare<'a>(
 mod tests {
     use super::*;
     use crate::state::sample::layer;
+
+    #[test]
+    fn attempts_in_a_name_do_not_count() {
+        for (path, same) in [
+            ("/a.raw.v/a_1+3.raw", "/a.raw.v/a_1.raw"),
+            ("/a.raw.v/a_1+2-1.raw", "/a.raw.v/a_1.raw"),
+            ("/a.confext.raw.v/a_1_x86-64+2-1.confext.raw", "/a.confext.raw.v/a_1_x86-64.confext.raw"),
+            ("/a.v/a_1+3-0", "/a.v/a_1"),
+            ("/a.v/a_1+x", "/a.v/a_1+x"),
+            ("/a.v/a_1+3-", "/a.v/a_1+3-"),
+            ("/a.v/a_1+-3", "/a.v/a_1+-3"),
+            ("/a/a_1+3.raw", "/a/a_1+3.raw"),
+            ("a", "a"),
+        ] {
+            assert_eq!(without_tries(path), same, "{path}");
+        }
+        let at = |path: &str| Layer { path: path.to_owned(), ..layer("a", 1) };
+        let (counted, good) = (at("/a.raw.v/a_1+2-1.raw"), at("/a.raw.v/a_1.raw"));
+        assert_eq!(Fate::between(&counted, &good), Fate::Kept { test: "root-hash" });
+        assert_eq!(Fate::between(&counted, &at("/a.raw.v/a_2.raw")), Fate::Rechecked);
+        assert_eq!(Fate::between(&counted, &at("/b/a_1.raw")), Fate::Rechecked);
+    }
 
     #[test]
     fn each_extension_has_one_fate() {

@@ -122,6 +122,7 @@ fn what_an_extension_must_not_bring() {
         ("etc", &["verity.d/x.crt"], "brings-certificates"),
         ("usr", &["local/lib/verity.d/x.crt"], "brings-certificates"),
         ("etc", &[".systemd-confext", ".systemd-confext/dev"], "metadata-directory"),
+        ("etc", &[".confext", ".confext/provenance.json"], "metadata-directory"),
     ];
     for (hierarchy, paths, code) in cases {
         let trees = Trees::new(hierarchy, &["a"]);

@@ -17,8 +17,9 @@ use crate::directory::{self, Directory, lookup};
 use crate::discover::Kind;
 use crate::error::{Error, Result};
 use crate::host::Host;
+use crate::plan::without_tries;
 use crate::state::{Checked, Identity, Layer, Partition};
-use crate::sys::{self, Depth};
+use crate::sys::{self, Depth, OFlags};
 use crate::{identity, sidecars};
 
 /// What it takes to open an extension.
@@ -143,7 +144,9 @@ impl Extended {
 
 /// Opens an extension of which the record says what makes it the same.
 fn open_recorded(layer: &Layer, context: &Context<'_>) -> Result<Opened> {
-    let (place, limits) = (Path::new(&layer.path), &context.options.limits);
+    let (renamed, limits) = (renamed(layer, context), &context.options.limits);
+    let layer = renamed.as_ref().unwrap_or(layer);
+    let place = Path::new(&layer.path);
     let file = open_file(place, context)?;
     let files = match &layer.identity {
         Identity::Directory { .. } | Identity::Content { .. } if layer.kind == Kind::Directory => {
@@ -186,6 +189,23 @@ fn open_recorded(layer: &Layer, context: &Context<'_>) -> Result<Opened> {
         }
     };
     Ok(Opened { source: Arc::new(Source::new(layer.clone(), KnownFrom::Record)), files })
+}
+
+/// Where it is now, when attempts of its version were counted, or it was called good, since it was merged: that renames it.
+fn renamed(layer: &Layer, context: &Context<'_>) -> Option<Layer> {
+    let place = Path::new(&layer.path);
+    let known = without_tries(&layer.path);
+    let directory = place.parent().filter(|directory| directory.extension().is_some_and(|end| end == "v"))?;
+    if context.images.open_path(place, OFlags::NOFOLLOW).is_ok() {
+        return None;
+    }
+    let listed = context.images.open_path(directory, OFlags::DIRECTORY).ok()?;
+    let names = directory::names(listed.as_fd()).ok()?;
+    let mut paths = names
+        .iter()
+        .filter_map(|name| Some(format!("{}/{}", directory.to_str()?, str::from_utf8(name).ok()?)));
+    let path = paths.find(|path| without_tries(path) == known)?;
+    Some(Layer { path, ..layer.clone() })
 }
 
 /// Opens an extension that another program merged: what it wrote down of it must be so, and what protects it is checked
