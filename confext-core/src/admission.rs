@@ -29,7 +29,7 @@ use crate::state::{self, Checked, Identity};
 use crate::trust;
 use crate::units::Request;
 
-pub(crate) use fit::Matcher;
+pub(crate) use fit::{Matcher, release_of};
 pub use gate::Gate;
 pub(crate) use gate::Terms;
 

@@ -317,7 +317,11 @@ pub const CONFLICTS: &[(&str, &str)] = &[
     ("process-namespace", "give the service a mount namespace of its own, or merge on the host"),
     (
         "process-users",
-        "refresh it from inside its user namespace, where nothing is mounted with more rights than it has",
+        "refresh it from the user namespace that its own is inside of, as who may change mounts there",
+    ),
+    (
+        "mounts-locked",
+        "have the container make its mounts below the hierarchy itself, or refresh it before they are made",
     ),
     ("process-shared", "make the mounts of the service private or slave, so that the host keeps its own"),
     ("process-changed", "try again; the process went to another namespace or root meanwhile"),

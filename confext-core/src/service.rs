@@ -27,6 +27,12 @@ mod limited;
 
 mod live;
 
+mod lookups;
+
+mod users;
+
+mod job;
+
 mod swap;
 
 mod refresh;
@@ -38,12 +44,13 @@ pub mod trace;
 mod root;
 
 pub use dropin::{DropIn, Lifetime, text};
+pub use job::Wanted;
 pub use place::Wrote;
 pub use process::Process;
 pub use refresh::{Hierarchies, Options, Report, Status, main_process, refresh, status};
 pub use root::root_of;
 pub use settings::{Running, Unit};
-pub use swap::{Changed, Found, How, Wanted, When, exchange};
+pub use swap::{Changed, Found, How, When, exchange};
 
 #[cfg(test)]
 mod tests;

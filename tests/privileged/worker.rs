@@ -8,12 +8,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use confext_core::publish::{self, Store, Version};
 use confext_core::rollout::{Limit, Rollout, Service, rollout};
-use confext_core::service::{How, Process};
+use confext_core::service::{self, How, Process};
 use confext_core::settings::Mutability;
 use confext_core::stack::Verb;
 use confext_core::{Error, Host, apply};
 use confext_ddi::release::Class;
 use confext_ddi::signature::{Certificates, Time};
+use confext_ddi::unit::{Entry, Extensions};
 use confext_tests::faults;
 use confext_tests::scene::Scene;
 use confext_tests::subject::Opened;
@@ -24,6 +25,8 @@ use confext_tests::subject::Opened;
 ///
 /// `PID service DIRECTORY:…` has a process see directories over its `/etc`.
 ///
+/// `PID service-all ROOT:DIRECTORY:…` refreshes all its hierarchies with directories that are extensions.
+///
 /// `ROOT MODE VERB` does it once, with the calls handed to the parent. `ROOT MODE SECONDS` refreshes for so long.
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
@@ -33,6 +36,9 @@ fn main() {
     }
     if mode == "service" {
         return exchange(root.parse().unwrap(), what);
+    }
+    if mode == "service-all" {
+        return refresh(root.parse().unwrap(), what);
     }
     let options = Scene::options(Mutability::from_name(mode).expect("a mode"));
     let classes = [(Class::Sysext, &options), (Class::Confext, &options)];
@@ -138,6 +144,22 @@ fn exchange(pid: u32, layers: &str) {
     let layers = Opened::new(&layers);
     faults::hand_over_calls();
     match Process::open(pid).and_then(|process| layers.exchange(&process, How::default())) {
+        Ok(_) => faults::say("ok"),
+        Err(error) => faults::say(&format!("error {} {}", error.code(), error.explain())),
+    }
+}
+
+fn refresh(pid: u32, paths: &str) {
+    let (root, listed) = paths.split_once(':').unwrap();
+    let host = Host::open(root).unwrap();
+    let mut extensions = Extensions::default();
+    extensions.directories = listed.split(':').map(Entry::directory).collect();
+    let mut options = service::Options::new(Scene::options(Mutability::No));
+    options.hierarchies = service::Hierarchies::All;
+    faults::hand_over_calls();
+    let refreshed =
+        Process::open(pid).and_then(|process| service::refresh(&host, &process, &extensions, &options));
+    match refreshed {
         Ok(_) => faults::say("ok"),
         Err(error) => faults::say(&format!("error {} {}", error.code(), error.explain())),
     }

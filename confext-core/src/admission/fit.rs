@@ -45,19 +45,28 @@ pub(crate) struct Matcher {
     limits: Limits,
 }
 
+/// What extensions are compared with, where they are.
+pub(crate) fn release_of(root: &Host, options: &Options) -> Result<Option<release::Host>> {
+    match options.host_match {
+        HostMatch::Required => root.release(&options.limits).map(Some),
+        HostMatch::Ignored => Ok(None),
+    }
+}
+
 impl Matcher {
     pub(super) fn new(root: &Host, wanted: Wanted, options: &Options) -> Result<Self> {
-        let host = match options.host_match {
-            HostMatch::Required => Some(root.release(&options.limits)?),
-            HostMatch::Ignored => None,
-        };
+        Ok(Self::of(release_of(root, options)?, wanted, options))
+    }
+
+    /// With what is known of the host.
+    pub(super) fn of(host: Option<release::Host>, wanted: Wanted, options: &Options) -> Self {
         let host = host.map(|mut host| {
             if wanted == Wanted::Any {
                 host.scope = release::Scope::Service;
             }
             host
         });
-        Ok(Self { wanted, host, limits: options.limits.clone() })
+        Self { wanted, host, limits: options.limits.clone() }
     }
 
     pub(super) const fn wanted(&self) -> Wanted {

@@ -9,7 +9,7 @@ use confext_ddi::error::Refused;
 use confext_ddi::fs::FileSystem as _;
 use confext_ddi::image::{self, Image};
 use confext_ddi::policy::{Admitted, Evidence, Policy, Protection};
-use confext_ddi::release::{Class, Strictness};
+use confext_ddi::release::{self, Class, Strictness};
 use confext_ddi::signature::Verifier;
 
 use super::fit::{Fit, Matcher, Wanted};
@@ -78,9 +78,13 @@ impl<'a> Gate<'a> {
     /// # Errors
     ///
     /// As [`Gate::open`].
-    pub(crate) fn of_service(host: &'a Host, root: &Host, options: &'a Options) -> Result<Self> {
+    pub(crate) fn of_service(
+        host: &'a Host,
+        root: Option<release::Host>,
+        options: &'a Options,
+    ) -> Result<Self> {
         let copies = Copies::new(Class::Sysext, &options.limits);
-        let matcher = Matcher::new(root, Wanted::Any, options)?;
+        let matcher = Matcher::of(root, Wanted::Any, options);
         Ok(Self { host, options, verifier: options.trust.open(host)?, matcher, copies })
     }
 

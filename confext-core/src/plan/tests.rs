@@ -113,7 +113,7 @@ fn directories_and_links_of_the_host_keep_their_type() {
 
 #[test]
 fn what_an_extension_must_not_bring() {
-    let cases: [(&str, &[&str], &str); 8] = [
+    let cases: [(&str, &[&str], &str); 9] = [
         ("etc", &["os-release"], "replaces-os-release"),
         ("etc", &["initrd-release"], "replaces-os-release"),
         ("usr", &["lib/os-release"], "replaces-os-release"),

@@ -54,7 +54,7 @@ impl View {
     ///
     /// # Errors
     ///
-    /// `hierarchy-missing`; `stack-covered`; `process-changed`; `process-gone`; `no-answer`; `os`.
+    /// `hierarchy-missing`; `stack-covered`; `process-changed`; `process-gone`; `mounts-locked`; `no-answer`; `os`.
     pub(super) fn look(
         process: &Process,
         class: Class,
@@ -122,7 +122,7 @@ fn look_inside(process: &Process, class: Class, hierarchy: &'static str) -> Resu
     let failed = |operation| move |error| Error::os(operation, format!("/{hierarchy}"), error);
     let submounts = copies(&home.table()?, &seen, (top.as_fd(), &seen.mount))?;
     if seen.own.is_empty() {
-        let base = sys::clone_tree(top.as_fd(), c"", Depth::Single).map_err(failed("copy"))?;
+        let base = bare_copy(process, top.as_fd(), hierarchy)?;
         make_private(base.as_fd()).map_err(failed("make private"))?;
         let base_id = identity(base.as_fd()).map_err(failed("stat"))?;
         let hidden = seen.mounts.clone();
@@ -138,7 +138,7 @@ fn look_inside(process: &Process, class: Class, hierarchy: &'static str) -> Resu
     make_private(around.as_fd()).map_err(failed("make private"))?;
     drop(top);
     home.return_to()?;
-    let (base, hidden) = peel(&home, &around, &seen)?;
+    let (base, hidden) = peel(&home, process, &around, &seen)?;
     let base_id = identity(base.as_fd()).map_err(failed("stat"))?;
     Ok(View { seen, record, submounts, base, base_id, hidden })
 }
@@ -251,7 +251,7 @@ fn is_own(mount: &MountInfo) -> bool {
 }
 
 /// Takes the overlays off a copy, in a mount namespace that nobody else sees, and comes back with what was under them.
-fn peel(home: &Home, around: &OwnedFd, seen: &Seen) -> Result<(OwnedFd, Vec<Found>)> {
+fn peel(home: &Home, process: &Process, around: &OwnedFd, seen: &Seen) -> Result<(OwnedFd, Vec<Found>)> {
     let target = seen.place.display().to_string();
     let target = target.as_str();
     let failed = |operation| move |error| Error::os(operation, target, error);
@@ -276,9 +276,28 @@ fn peel(home: &Home, around: &OwnedFd, seen: &Seen) -> Result<(OwnedFd, Vec<Foun
     let bare = bare().map_err(failed("open a copy of"))?;
     let id: MountId = sys::table_mount_id(bare.as_fd()).map_err(failed("ask about the mount of"))?;
     let hidden = submounts::among(home.table()?, id, &Path::new("/").join(last));
-    let base = sys::clone_tree(bare.as_fd(), c"", Depth::Single).map_err(failed("copy"))?;
+    let base = bare_copy(process, bare.as_fd(), target)?;
     make_private(base.as_fd()).map_err(failed("make private"))?;
     Ok((base, hidden))
+}
+
+/// A copy of a directory without the mounts on it.
+///
+/// # Errors
+///
+/// `mounts-locked` where the kernel gives none: what these mounts hide is not to be seen by who may not unmount them.
+fn bare_copy(process: &Process, directory: BorrowedFd<'_>, hierarchy: &str) -> Result<OwnedFd> {
+    sys::clone_tree(directory, c"", Depth::Single).map_err(|error| {
+        let target = format!("/{} of {}", hierarchy.trim_start_matches('/'), name(process.pid()));
+        match error.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error()) && process.has_own_users()
+        {
+            true => {
+                let found = "mounts on it that its user namespace got from another one and may not unmount";
+                Error::conflict("mounts-locked", target, found, "mounts that were made in it")
+            }
+            false => Error::os("copy", target, error),
+        }
+    })
 }
 
 fn identity(directory: BorrowedFd<'_>) -> std::io::Result<(u32, u32, u64)> {

@@ -36,7 +36,10 @@ struct Held {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Owner {
     Caller,
-    Another,
+    /// One inside the caller's: a container's.
+    Below,
+    /// One that the caller has no rights in.
+    Elsewhere,
 }
 
 impl Process {
@@ -145,18 +148,27 @@ impl Process {
         }
     }
 
-    /// Refuses to change mounts that the root of another user namespace can make writable or executable as it likes. What is
-    /// mounted from here is trusted by the kernel, so it must not show what others have made up.
+    /// Refuses a mount namespace in which the caller has no rights.
     ///
     /// # Errors
     ///
     /// `process-users`.
-    pub(super) fn require_own_users(&self) -> Result<()> {
-        if self.0.owner == Owner::Caller {
+    pub(super) fn require_users(&self) -> Result<()> {
+        if self.0.owner != Owner::Elsewhere {
             return Ok(());
         }
-        let found = "a mount namespace of another user namespace";
-        Err(Error::conflict("process-users", name(self.0.pid), found, "one of the caller's user namespace"))
+        let found = "a mount namespace of a user namespace above the caller's, or beside it";
+        Err(Error::conflict(
+            "process-users",
+            name(self.0.pid),
+            found,
+            "one of the caller's, or one inside it",
+        ))
+    }
+
+    /// Whether its mount namespace belongs to a user namespace inside the caller's. The root of that one may change mounts.
+    pub(super) fn has_own_users(&self) -> bool {
+        self.0.owner == Owner::Below
     }
 
     /// The calling thread goes to its mount namespace, whose root is the thread's then.
@@ -232,9 +244,8 @@ fn owner(namespace: BorrowedFd<'_>) -> io::Result<Owner> {
     let own = rustix::fs::open("/proc/thread-self/ns/user", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     match sys::owner_of(namespace) {
         Ok(owner) if same(owner.as_fd(), own.as_fd())? => Ok(Owner::Caller),
-        Ok(_) => Ok(Owner::Another),
-        // It is above the caller's.
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(Owner::Another),
+        Ok(_) => Ok(Owner::Below),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(Owner::Elsewhere),
         Err(error) => Err(error),
     }
 }

@@ -4,15 +4,17 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use confext_ddi::release::Class;
+use confext_ddi::release::{self, Class};
 use confext_ddi::unit::Extensions;
 use serde::Serialize;
 
+use super::job::Wanted;
+use super::limited::limited;
 use super::live::View;
-use super::process::Process;
-use super::stack::{HIERARCHIES, Prepared, prepare};
-use super::swap::{Changed, Found, How, Wanted, When, exchange_judged};
-use crate::admission;
+use super::process::{Process, name};
+use super::stack::{HIERARCHIES, Prepared, Selected, mount, select_for};
+use super::swap::{Changed, Found, Held, How, When, decide};
+use crate::admission::{self, release_of};
 use crate::discover::Rejection;
 use crate::error::{Error, Result};
 use crate::host::Host;
@@ -51,8 +53,14 @@ pub enum Hierarchies {
     /// `/etc`: its confexts. A program that runs does not see its own files change.
     #[default]
     Etc,
-    /// `/usr` and `/opt` as well, before it: also its sysexts.
+    /// `/usr` and `/opt` as well, before it: also its sysexts. All of them change, or none.
     All,
+}
+
+impl Hierarchies {
+    fn listed(self) -> impl Iterator<Item = (&'static str, Class)> {
+        HIERARCHIES.into_iter().filter(move |(hierarchy, _)| self == Self::All || *hierarchy == "etc")
+    }
 }
 
 /// What became of the view of a service.
@@ -69,68 +77,107 @@ pub struct Report {
     pub refused: Vec<Rejection>,
 }
 
-/// Has a running service see the extensions that its settings name now, in the order they have at a start: found, verified and
-/// assembled on the host, put in place in its own mount namespace by one move. On failure it sees what it saw.
+/// Has a running service see the extensions that its settings name now, in the order they have at a start: found and verified on
+/// the host, and where that is not what it sees already, mounted and assembled there, and put in place in its own mount
+/// namespace by one move. On failure it sees what it saw.
 ///
 /// What is mounted below the hierarchy stays, with what these mounts forbid; what the host has merged stays below. Nothing is
-/// done, and the outcome says so, when the record in the service's view says the same already.
+/// mounted, and the outcome says so, when the record in the service's view says the same already.
 ///
-/// With [`Hierarchies::All`] one hierarchy comes after the other: if a later one fails, an earlier one has changed.
+/// With [`Hierarchies::All`] all hierarchies change, or none: all is assembled first, then every new overlay is put beneath the
+/// one that is there, then those go, one directly after the other.
 ///
 /// # Errors
 ///
-/// As [`prepare`] and [`exchange`](super::exchange()); what a plan says against an extension.
+/// As [`prepare`](super::stack::prepare) and [`exchange`](super::exchange()); what a plan says against an extension; `rollback`
+/// where a part has changed and the way back failed.
 ///
 /// # Needs
 ///
 /// As [`exchange`](super::exchange()).
 pub fn refresh(host: &Host, process: &Process, extensions: &Extensions, options: &Options) -> Result<Report> {
-    let prepared = Arc::new(prepare(host, &process.host()?, extensions, &options.admission)?);
-    let how = How { wait: options.wait, layers: options.admission.layers, when: options.when };
-    let mut hierarchies = Vec::new();
-    for (hierarchy, class) in HIERARCHIES {
-        if options.hierarchies == Hierarchies::Etc && hierarchy != "etc" {
-            continue;
+    // From here on, so that nobody puts something older in place of what is found now.
+    let held = Held::take(process, options.wait)?;
+    let root = release(process, options.wait, &options.admission)?;
+    let selected = select_for(host, root, extensions, &options.admission)?;
+    let (mut views, mut missing) = (Vec::new(), Vec::new());
+    for (hierarchy, class) in options.hierarchies.listed() {
+        match held.look(&[(hierarchy, class)]) {
+            // Not every root has an `/opt`.
+            Err(error) if error.code() == "hierarchy-missing" => missing.push((hierarchy, error)),
+            seen => views.extend(seen?.into_iter().map(|view| (hierarchy, class, view))),
         }
-        if hierarchy != "etc"
-            && prepared.directories_of(hierarchy).is_empty()
-            && !is_there(process, hierarchy)
-        {
-            continue;
-        }
-        let wanted = Wanted {
-            class,
-            hierarchy,
-            directories: prepared.directories_of(hierarchy),
-            mounts: prepared.mounts_of(hierarchy),
-            layers: prepared.layers_of(hierarchy),
-            policy: prepared.policy().to_owned(),
-        };
-        let judged = Arc::clone(&prepared);
-        let allowed = options.admission.allow.clone();
-        let judge = move |base: BorrowedFd<'_>| judge(&judged, class, &allowed, (hierarchy, base));
-        hierarchies.push(exchange_judged(host, process, &wanted, (how, Box::new(judge)))?);
     }
+    if options.when == When::Different
+        && let Some(hierarchies) = unchanged(&selected, &views, &missing, &options.admission)
+    {
+        let Selected { policy, refused, .. } = selected;
+        return Ok(Report { pid: process.pid(), hierarchies, policy, refused });
+    }
+    let prepared = Arc::new(mount(host, selected, &options.admission)?);
+    if let Some((_, error)) =
+        missing.into_iter().find(|(hierarchy, _)| !prepared.layers_of(hierarchy).is_empty())
+    {
+        return Err(error);
+    }
+    let wanted = views.iter().map(|(hierarchy, class, _)| Wanted {
+        class: *class,
+        hierarchy,
+        directories: prepared.directories_of(hierarchy),
+        mounts: prepared.mounts_of(hierarchy),
+        layers: prepared.layers_of(hierarchy),
+        policy: prepared.policy().to_owned(),
+    });
+    let wanted: Vec<_> = wanted.collect();
+    let judged = (Arc::clone(&prepared), options.admission.allow.clone());
+    let how = How { wait: options.wait, layers: options.admission.layers, when: options.when };
+    let judge = move |bases: &[(&'static str, BorrowedFd<'_>)]| judge(&judged, bases);
+    let views = views.into_iter().map(|(_, _, view)| view).collect();
+    let hierarchies = held.exchange(host, (views, &wanted), (how, Box::new(judge)))?;
     let (policy, refused) = (prepared.policy().to_owned(), prepared.refused().to_vec());
     Ok(Report { pid: process.pid(), hierarchies, policy, refused })
 }
 
-/// What speaks against the extensions when the directory is known that they go over.
-fn judge(
-    prepared: &Prepared,
-    class: Class,
-    allowed: &[Allowance],
-    base: (&'static str, BorrowedFd<'_>),
-) -> Result<()> {
-    let plans = prepared.plan(&[base])?;
-    let objection = plans.iter().filter(|plan| plan.class == class).find_map(|plan| plan.objection(allowed));
-    objection.map_or(Ok(()), |veto| Err(veto.to_error()))
+/// What the root of a process says of itself, for extensions to be compared with; where anything is compared.
+pub(super) fn release(
+    process: &Process,
+    wait: Duration,
+    options: &admission::Options,
+) -> Result<Option<release::Host>> {
+    let (of, options) = (process.clone(), options.clone());
+    limited(name(process.pid()), wait, move |_| release_of(&of.host()?, &options))
 }
 
-/// Not every root has an `/opt`.
-fn is_there(process: &Process, hierarchy: &str) -> bool {
-    let flags = crate::sys::OFlags::DIRECTORY;
-    process.host().is_ok_and(|host| host.open_path(std::path::Path::new(hierarchy), flags).is_ok())
+/// The report when everything is there already, as far as that can be told without mounting anything.
+fn unchanged(
+    selected: &Selected,
+    views: &[(&'static str, Class, View)],
+    missing: &[(&'static str, Error)],
+    options: &admission::Options,
+) -> Option<Vec<Changed>> {
+    let listed = |hierarchy| selected.layers_of(hierarchy, options);
+    if !missing.iter().all(|(hierarchy, _)| listed(hierarchy).is_some_and(|layers| layers.is_empty())) {
+        return None;
+    }
+    let right = |(hierarchy, class, view): &(&'static str, Class, View)| {
+        let mut wanted = Wanted::nothing(*class, hierarchy);
+        wanted.layers = listed(hierarchy)?;
+        wanted.policy.clone_from(&selected.policy);
+        let (changed, step) = decide(view, &wanted, When::Different);
+        step.is_none().then_some(changed)
+    };
+    views.iter().map(right).collect()
+}
+
+/// What speaks against the extensions when the directories are known that they go over.
+fn judge(
+    (prepared, allowed): &(Arc<Prepared>, Vec<Allowance>),
+    bases: &[(&'static str, BorrowedFd<'_>)],
+) -> Result<()> {
+    let plans = prepared.plan(bases)?;
+    let is_of = |class: Class| bases.iter().any(|(hierarchy, _)| class.hierarchies().contains(hierarchy));
+    let objection = plans.iter().filter(|plan| is_of(plan.class)).find_map(|plan| plan.objection(allowed));
+    objection.map_or(Ok(()), |veto| Err(veto.to_error()))
 }
 
 /// The main process of a running unit, asked of the service manager.
@@ -184,10 +231,10 @@ pub struct Status {
 pub fn status(process: &Process, wait: Duration) -> Result<Vec<Status>> {
     let mut found = Vec::new();
     for (hierarchy, class) in HIERARCHIES {
-        if !is_there(process, hierarchy) {
-            continue;
-        }
-        let view = View::look(process, class, hierarchy, wait)?;
+        let view = match View::look(process, class, hierarchy, wait) {
+            Err(error) if error.code() == "hierarchy-missing" => continue,
+            view => view?,
+        };
         found.push(Status {
             hierarchy,
             found: view.found(),

@@ -27,6 +27,7 @@ use confext_ddi::release::Class;
 use confext_ddi::unit::{Entry, Extensions};
 
 pub(crate) use planned::bases;
+pub(crate) use select::select_for;
 pub use select::{Member, Preview, Selected, plan, select};
 
 use crate::admission::{LeftOut, Options};
@@ -75,7 +76,16 @@ struct Prepare {
 ///
 /// `CAP_SYS_ADMIN`.
 pub fn prepare(host: &Host, root: &Host, extensions: &Extensions, options: &Options) -> Result<Prepared> {
-    let Selected { extensions, mut refused, policy, matcher } = select(host, root, extensions, options)?;
+    mount(host, select(host, root, extensions, options)?, options)
+}
+
+/// The same, for what was selected.
+///
+/// # Errors
+///
+/// As [`prepare`].
+pub(crate) fn mount(host: &Host, selected: Selected, options: &Options) -> Result<Prepared> {
+    let Selected { extensions, mut refused, policy, matcher } = selected;
     let mut layers = Vec::new();
     for Member { listed, label, extension, .. } in extensions {
         let candidate = extension.candidate().clone();

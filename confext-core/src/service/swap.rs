@@ -1,51 +1,23 @@
 //! One view takes the place of another in the mount namespace of a process: assembled outside, moved in beneath
 
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::fs::File;
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use confext_ddi::release::Class;
 use serde::Serialize;
 
-use super::limited::{Gate, limited};
-use super::live::{Home, Seen, View, refuse_receivers, see};
+use super::job::{self, Job, Step, Wanted};
+use super::limited::limited;
+use super::live::{View, refuse_receivers};
 use super::process::{Process, name};
 use crate::error::{Error, Result};
-use crate::host::{Host, Layering, Layers};
+use crate::host::{Host, Layers};
 use crate::plan::Fate;
 use crate::stack::changes::changes;
-use crate::stack::exchange::LOOKUP;
-use crate::stack::overlay::{self, Parts, Viewer};
-use crate::stack::staging::Staging;
 use crate::stack::{Change, Outcome, Test};
-use crate::state::{self, Execution, FORMAT, Mutable, Record};
-use crate::sys::{self, MountAttrFlags, Place};
-
-/// What a hierarchy of a process is to be made of.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Wanted<'a> {
-    /// The class of all layers.
-    pub class: Class,
-    /// `etc`, `usr` or `opt`.
-    pub hierarchy: &'static str,
-    /// Their directories in detached mounts, bottom first.
-    pub directories: Vec<BorrowedFd<'a>>,
-    /// The roots of these mounts: kernels before Linux 6.15 need them.
-    pub mounts: Vec<BorrowedFd<'a>>,
-    /// What the layers are, bottom first.
-    pub layers: Vec<state::Layer>,
-    /// The policy they were admitted under.
-    pub policy: String,
-}
-
-impl Wanted<'_> {
-    /// Nothing: the process is to see what is there without extensions.
-    #[must_use]
-    pub fn nothing(class: Class, hierarchy: &'static str) -> Self {
-        let (directories, mounts, layers) = (Vec::new(), Vec::new(), Vec::new());
-        Self { class, hierarchy, directories, mounts, layers, policy: String::new() }
-    }
-}
+use crate::state;
+use crate::sys::MountAttrFlags;
 
 /// How it is done.
 #[derive(Debug, Clone, Copy)]
@@ -160,34 +132,99 @@ impl View {
 ///
 /// # Errors
 ///
-/// `process-users`, `process-shared`, `process-gone`, `process-changed`; `locked`; `stack-covered`, `stack-changed`; `no-answer`;
-/// `hierarchy-missing`; `submount-point`; `missing-capability` before Linux 6.5, where an overlay cannot be exchanged; `os`.
+/// `process-users`, `process-shared`, `process-gone`, `process-changed`; `locked`, `mounts-locked`; `stack-covered`,
+/// `stack-changed`; `no-answer`; `hierarchy-missing`; `submount-point`; `missing-capability` before Linux 6.5, where an overlay
+/// cannot be exchanged; `os`.
 ///
 /// # Needs
 ///
 /// `CAP_SYS_ADMIN`, `CAP_SYS_CHROOT`, `/proc`.
 pub fn exchange(host: &Host, process: &Process, wanted: &Wanted<'_>, how: How) -> Result<Changed> {
-    exchange_judged(host, process, wanted, (how, Box::new(|_| Ok(()))))
+    let held = Held::take(process, how.wait)?;
+    let seen = held.look(&[(wanted.hierarchy, wanted.class)])?;
+    let wanted = std::slice::from_ref(wanted);
+    let changed = held.exchange(host, (seen, wanted), (how, Box::new(|_| Ok(()))))?;
+    // One hierarchy in, one out.
+    changed
+        .into_iter()
+        .next()
+        .ok_or_else(|| Error::conflict("hierarchy-missing", "/", "nothing", "a directory"))
 }
 
-/// Says what speaks against the layers over this directory, which is a copy of what is below them.
-pub(super) type Judge = Box<dyn FnOnce(BorrowedFd<'_>) -> Result<()> + Send>;
+/// Says what speaks against the layers over these directories, which are copies of what is below them.
+pub(super) type Judge = Box<dyn FnOnce(&[(&'static str, BorrowedFd<'_>)]) -> Result<()> + Send>;
 
-/// The same, if nothing speaks against it.
-///
-/// # Errors
-///
-/// As [`exchange`]; what `judge` says.
-pub(super) fn exchange_judged(
-    host: &Host,
-    process: &Process,
-    wanted: &Wanted<'_>,
-    (how, judge): (How, Judge),
-) -> Result<Changed> {
-    process.require_own_users()?;
-    let _lock = process.lock(how.wait)?;
-    let view = View::look(process, wanted.class, wanted.hierarchy, how.wait)?;
-    refuse_receivers(process, &view.seen)?;
+/// A process whose mounts nobody else changes here at the same time.
+pub(super) struct Held {
+    process: Process,
+    wait: Duration,
+    _lock: File,
+}
+
+impl Held {
+    /// # Errors
+    ///
+    /// `process-users`; `locked`; `process-gone`.
+    pub(super) fn take(process: &Process, wait: Duration) -> Result<Self> {
+        process.require_users()?;
+        Ok(Self { process: process.clone(), wait, _lock: process.lock(wait)? })
+    }
+
+    /// Looks at hierarchies.
+    ///
+    /// # Errors
+    ///
+    /// As [`View::look`]; `process-shared`.
+    pub(super) fn look(&self, hierarchies: &[(&'static str, Class)]) -> Result<Vec<View>> {
+        let look = |(hierarchy, class): &(&'static str, Class)| {
+            let view = View::look(&self.process, *class, hierarchy, self.wait)?;
+            refuse_receivers(&self.process, &view.seen)?;
+            Ok(view)
+        };
+        hierarchies.iter().map(look).collect()
+    }
+
+    /// Exchanges all of them, or none: `views` are of the hierarchies that are `wanted`, in this order. Everything is assembled
+    /// first; then all new overlays are put in place, each beneath the one that is there, and after that those are detached.
+    ///
+    /// # Errors
+    ///
+    /// As [`exchange`]; what `judge` says; `rollback` when a part is exchanged, and the way back failed.
+    pub(super) fn exchange(
+        &self,
+        host: &Host,
+        (views, wanted): (Vec<View>, &[Wanted<'_>]),
+        (how, judge): (How, Judge),
+    ) -> Result<Vec<Changed>> {
+        let (mut report, mut jobs) = (Vec::new(), Vec::new());
+        for (view, wanted) in views.into_iter().zip(wanted) {
+            let (mut changed, step) = decide(&view, wanted, how.when);
+            if let Some(step) = step {
+                if step == Step::Exchange {
+                    let why = "an overlay in the view of a process cannot be exchanged before Linux 6.5";
+                    host.capabilities().mount_beneath.require("a mount beneath another one", why)?;
+                }
+                let layering = host.capabilities().layering(how.layers)?;
+                let job = Job::new(wanted, (view, step), layering)?;
+                changed.attributes = words(job.attributes());
+                jobs.push(job);
+            }
+            report.push(changed);
+        }
+        if !jobs.is_empty() {
+            let process = self.process.clone();
+            limited(name(process.pid()), self.wait, move |gate| {
+                let bases: Vec<_> = jobs.iter().map(Job::base).collect();
+                judge(&bases)?;
+                job::run(&process, &jobs, gate)
+            })?;
+        }
+        Ok(report)
+    }
+}
+
+/// What is to be done, and what will have been done then.
+pub(super) fn decide(view: &View, wanted: &Wanted<'_>, when: When) -> (Changed, Option<Step>) {
     let mut changed = Changed {
         hierarchy: wanted.hierarchy,
         outcome: Outcome::Nothing,
@@ -196,193 +233,28 @@ pub(super) fn exchange_judged(
         carried: view.seen.mounts.iter().map(|found| found.path().to_owned()).collect(),
         attributes: words(view.attributes()),
     };
-    let empty = wanted.directories.is_empty();
-    if view.seen.own.is_empty() && empty {
-        return Ok(changed);
+    let (bare, empty) = (view.seen.own.is_empty(), wanted.layers.is_empty() && wanted.directories.is_empty());
+    if bare && empty {
+        return (changed, None);
     }
-    let because = if view.seen.own.is_empty() { Vec::new() } else { view.differences(wanted) };
-    if !view.seen.own.is_empty() && because.is_empty() && how.when == When::Different {
+    let because = if bare { Vec::new() } else { view.differences(wanted) };
+    if !bare && because.is_empty() && when == When::Different {
         let test = |layer: &state::Layer| Test { name: layer.name.clone(), test: layer.identity.test() };
         changed.outcome = Outcome::Unchanged { decided_by: wanted.layers.iter().map(test).collect() };
-        return Ok(changed);
+        return (changed, None);
     }
-    let step = match (view.seen.own.is_empty(), empty && view.is_plain()) {
+    let step = match (bare, empty && view.is_plain()) {
         (true, _) => Step::Add,
         (false, true) => Step::Remove,
         (false, false) => Step::Exchange,
     };
-    if step == Step::Exchange {
-        let why = "an overlay in the view of a process cannot be exchanged before Linux 6.5";
-        host.capabilities().mount_beneath.require("a mount beneath another one", why)?;
-    }
     changed.outcome = match step {
         Step::Add => Outcome::Merged,
         _ if empty => Outcome::Unmerged,
         _ if because.is_empty() => Outcome::Refreshed { because: vec![Change::Asked] },
         _ => Outcome::Refreshed { because },
     };
-    let job = Job::new(host, process, wanted, (view, step), how)?;
-    let whose = name(process.pid());
-    let attributes = job.attributes;
-    limited(whose, how.wait, move |gate| {
-        judge(job.view.base.as_fd())?;
-        job.run(gate)
-    })?;
-    changed.attributes = words(attributes);
-    Ok(changed)
-}
-
-/// What is done in the view of the process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
-    /// On what is there.
-    Add,
-    /// Beneath the overlay that is there, which is detached then.
-    Exchange,
-    /// The overlay is detached. Where mounts on it, or what it forbids, would go with it, one without layers takes its place.
-    Remove,
-}
-
-/// All that the thread needs.
-struct Job {
-    process: Process,
-    class: Class,
-    hierarchy: &'static str,
-    step: Step,
-    view: View,
-    directories: Vec<OwnedFd>,
-    mounts: Vec<OwnedFd>,
-    layering: Layering,
-    record: Record,
-    attributes: MountAttrFlags,
-}
-
-impl Job {
-    fn new(
-        host: &Host,
-        process: &Process,
-        wanted: &Wanted<'_>,
-        (view, step): (View, Step),
-        how: How,
-    ) -> Result<Self> {
-        let failed = |error| Error::os("open", "a layer", error);
-        let own = |fds: &[BorrowedFd<'_>]| -> Result<Vec<_>> {
-            fds.iter().map(|fd| fd.try_clone_to_owned().map_err(failed)).collect()
-        };
-        let record = Record {
-            format: FORMAT,
-            class: wanted.class,
-            hierarchy: wanted.hierarchy.to_owned(),
-            merged_at: now(),
-            policy: wanted.policy.clone(),
-            created: false,
-            device: None,
-            layers: wanted.layers.clone(),
-            base: Some(view.base_id),
-            mutable: Mutable::default(),
-            execution: Execution::default(),
-            heard: None,
-        };
-        let attributes = match step {
-            // As it is; a first one is the host's doing, and gives nothing that was not there.
-            Step::Add => {
-                view.attributes()
-                    | MountAttrFlags::MOUNT_ATTR_RDONLY
-                    | MountAttrFlags::MOUNT_ATTR_NODEV
-                    | MountAttrFlags::MOUNT_ATTR_NOSUID
-            }
-            Step::Exchange | Step::Remove => view.attributes(),
-        };
-        Ok(Self {
-            process: process.clone(),
-            class: wanted.class,
-            hierarchy: wanted.hierarchy,
-            step,
-            view,
-            directories: own(&wanted.directories)?,
-            mounts: own(&wanted.mounts)?,
-            layering: host.capabilities().layering(how.layers)?,
-            record,
-            attributes,
-        })
-    }
-
-    fn run(self, gate: &Gate) -> Result<()> {
-        let tree = if self.step == Step::Remove { None } else { Some(self.assemble()?) };
-        let home = Home::remember()?;
-        self.process.enter()?;
-        let top = self.uppermost(&home, gate)?;
-        let failed = |operation| move |error| Error::os(operation, format!("/{}", self.hierarchy), error);
-        let detach = || {
-            if !self.view.seen.mounts.is_empty() {
-                // A lookup may be in the old overlay already, and not yet in a mount on it, which goes at once.
-                std::thread::sleep(LOOKUP);
-            }
-            sys::detach_at(top.as_fd()).or_else(|_| sys::detach_at(top.as_fd())).map_err(failed("umount"))
-        };
-        let put = |place| match &tree {
-            Some(tree) => {
-                sys::move_mount(tree.as_fd(), top.as_fd(), c"", place).map_err(failed("move_mount"))
-            }
-            None => Ok(()),
-        };
-        gate.finish(|| match self.step {
-            Step::Add => put(Place::OnTop),
-            Step::Exchange => put(Place::Beneath).and_then(|()| detach()),
-            Step::Remove => detach(),
-        })
-    }
-
-    fn assemble(&self) -> Result<OwnedFd> {
-        let staging = match self.layering {
-            Layering::Detached => None,
-            Layering::Staged => {
-                let staging = Staging::new()?;
-                let mut mounts: Vec<_> = self.mounts.iter().map(OwnedFd::as_fd).collect();
-                mounts.push(self.view.base.as_fd());
-                staging.adopt(&mounts)?;
-                Some(staging)
-            }
-        };
-        overlay::assemble(&Parts {
-            viewer: Viewer::Service(self.attributes),
-            class: self.class,
-            hierarchy: self.hierarchy,
-            layers: self.directories.iter().map(OwnedFd::as_fd).collect(),
-            base: Some(self.view.base.as_fd()),
-            upper: None,
-            imported: None,
-            submounts: &self.view.submounts,
-            record: &self.record,
-            origin: "",
-            staging: staging.as_ref(),
-        })
-    }
-
-    /// The overlay to exchange, or the directory to mount on. Of several overlays the upper ones are taken away: each is
-    /// complete.
-    fn uppermost(&self, home: &Home, gate: &Gate) -> Result<OwnedFd> {
-        let (mut top, mut seen) = see(home, &self.process, self.hierarchy)?;
-        let changed = |found: &Seen| {
-            let found = format!("mount {} there", found.mount.id.number());
-            Error::conflict("stack-changed", format!("/{}", self.hierarchy), found, "the one seen before")
-        };
-        if seen != self.view.seen {
-            return Err(changed(&seen));
-        }
-        for below in self.view.seen.own.iter().skip(1) {
-            let failed = |error| Error::os("umount", format!("/{}", self.hierarchy), error);
-            gate.pass(|| {
-                std::thread::sleep(LOOKUP);
-                sys::detach_at(top.as_fd()).map_err(failed)
-            })?;
-            (top, seen) = see(home, &self.process, self.hierarchy)?;
-            if seen.mount.id != below.id {
-                return Err(changed(&seen));
-            }
-        }
-        Ok(top)
-    }
+    (changed, Some(step))
 }
 
 pub(super) fn words(attributes: MountAttrFlags) -> Vec<&'static str> {
@@ -396,9 +268,4 @@ pub(super) fn words(attributes: MountAttrFlags) -> Vec<&'static str> {
     .into_iter()
     .filter_map(|(flag, word)| attributes.contains(flag).then_some(word))
     .collect()
-}
-
-/// Seconds since 1970.
-fn now() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

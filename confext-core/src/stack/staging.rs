@@ -178,7 +178,7 @@ fn adopt(points: BorrowedFd<'_>, mount: BorrowedFd<'_>, name: &str) -> Result<()
 }
 
 /// Namespaces belong to threads: nothing changes for the one that calls.
-pub(super) fn on_a_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+pub(crate) fn on_a_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("confext-staging".to_owned()).spawn_scoped(scope, work);
         match thread.map_err(|error| Error::os("start", "a thread", error))?.join() {

@@ -102,6 +102,76 @@ fn the_end_of_the_caller_at_every_call() {
     });
 }
 
+/// With sysexts: both hierarchies change, or none does. Only whoever is killed between the two last calls leaves one of each, and
+/// only where going back is made to fail, too, it is said that both stand.
+#[test]
+#[ignore = "needs root"]
+fn all_hierarchies_or_none() {
+    isolated(|| {
+        let (root, host) = (Root::new(), Root::new());
+        let place = small_root(&root);
+        for version in ["1", "2"] {
+            for (name, path) in [("s", "usr/share/version"), ("a", "etc/version")] {
+                let own = format!("srv/{name}{version}");
+                let kind = if name == "s" { "usr/lib" } else { "etc" };
+                host.file(&format!("{own}/{path}"), version);
+                host.file(
+                    &format!("{own}/{kind}/extension-release.d/extension-release.{name}{version}"),
+                    "ID=_any\n",
+                );
+            }
+        }
+        let setup = format!(
+            "mount --bind /usr {place}/usr; mkdir {place}/etc/sub; mount -t tmpfs sub {place}/etc/sub
+             echo -n kept >{place}/etc/sub/f; exec chroot {place} sh -c 'echo ready; exec cat'"
+        );
+        let subject = Subject::start(PRIVATE, &setup);
+        let listed = |version: &str| format!("/srv/s{version}:/srv/a{version}");
+        let worker = |version: &str| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_confext-test-worker"));
+            let all = format!("{}:{}", host.path("").display(), listed(version));
+            command.args([&subject.pid().to_string(), "service-all", &all]);
+            command
+        };
+        let seen = || ["usr/share/version", "etc/version"].map(|path| subject.read(path).unwrap_or_default());
+        let put = |version: &str| {
+            let (end, made) = faults::run(worker(version), None, Fault::Once);
+            assert_eq!(end, End::Said("ok".into()));
+            assert_eq!(seen(), [version, version]);
+            made
+        };
+        put("1");
+        let calls = put("2");
+        for fault in [Fault::Once, Fault::Always, Fault::Kill] {
+            let (mut none, mut both, mut stand) = (0, 0, 0);
+            // The last ones all: how many come before is not always the same.
+            let chosen = |at: &usize| faults::is_chosen(&calls, *at, 4 * stride()) || at + 12 >= calls.len();
+            for at in (0..calls.len()).filter(chosen) {
+                put("1");
+                match faults::run(worker("2"), Some(at), fault).0 {
+                    End::Said(text) if text == "ok" => both += usize::from(seen() == ["2", "2"]),
+                    End::Said(text) if text.starts_with("error rollback") => stand += 1,
+                    End::Said(text) => {
+                        assert_eq!(seen(), ["1", "1"], "{at}: {text}");
+                        none += 1;
+                    }
+                    End::Killed => match seen() {
+                        view if view == ["1", "1"] => none += 1,
+                        view if view == ["2", "2"] => both += 1,
+                        view => {
+                            assert_eq!(view, ["2", "1"]);
+                            stand += 1;
+                        }
+                    },
+                }
+                assert_eq!(subject.read("etc/sub/f").as_deref(), Some("kept"), "{at}");
+            }
+            println!("{fault:?}: {none} none, {both} both, {stand} one of each");
+            assert!(none > 3 && stand <= 2, "{fault:?}: {none}, {both}, {stand}");
+        }
+    });
+}
+
 /// The host's stack is part of what is below, whatever becomes of it.
 #[test]
 #[ignore = "needs root"]

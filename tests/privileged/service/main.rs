@@ -5,6 +5,7 @@ mod disturbed;
 #[allow(dead_code, reason = "a part of it is for rollouts")]
 mod machine;
 mod systemd;
+mod users;
 
 use std::fs;
 use std::path::PathBuf;
@@ -233,8 +234,6 @@ fn processes_that_are_not_changed() {
         )
         .unwrap();
 
-        let subject = Subject::start(&["--user", "--map-root-user", "--mount"], ":");
-        assert_eq!(code(put(&subject.process())), Some("process-users"));
         // Somebody has mounted something over it.
         let subject = Subject::start(PRIVATE, ETC);
         layers.put(&subject, &["a"]);
@@ -316,6 +315,23 @@ fn what_a_unit_lists_is_refreshed() {
         let report = refresh(&["one", "two"], &options).unwrap();
         assert!(matches!(report.hierarchies[0].outcome, Outcome::Refreshed { .. }), "{report:?}");
         assert_eq!(subject.read("etc/version").as_deref(), Some("3"));
+        // Counting attempts, and calling a version good, renames its file.
+        let counted = "srv/v.raw.v/v_1+2-1.raw";
+        host.image(Class::Confext, counted, &[("etc/version", "v")], Some(&signer));
+        refresh(&["v.raw.v/v___"], &options).unwrap();
+        assert_eq!(subject.read("etc/version").as_deref(), Some("v"));
+        fs::rename(host.path(counted), host.path("srv/v.raw.v/v_1.raw")).unwrap();
+        let report = refresh(&["v.raw.v/v___"], &options).unwrap();
+        assert!(matches!(report.hierarchies[0].outcome, Outcome::Unchanged { .. }), "{report:?}");
+        assert_eq!(report.hierarchies[0].layers[0].path, "/srv/v.raw.v/v_1.raw");
+        let (on, process) = (host.host(), subject.process());
+        let seen = process.host().unwrap();
+        let tracer = service::trace::live(&on, (&process, &seen), &listed(&[]), &options.admission).unwrap();
+        let answer = tracer.trace("/etc/version").unwrap().answer;
+        assert!(
+            matches!(&answer, confext_core::trace::Answer::Layer { source, .. } if source.image == "/srv/v.raw.v/v_1.raw"),
+            "{answer:?}"
+        );
         refresh(&["two", "one"], &options).unwrap();
         assert_eq!(subject.read("etc/version").as_deref(), Some("1"));
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use confext_ddi::fs::FileSystem;
-use confext_ddi::release::{Class, Strictness};
+use confext_ddi::release::{self, Class, Strictness};
 use confext_ddi::settings::Mutability;
 use confext_ddi::unit::{Entry, EntryKind, Extensions, IfMissing};
 use serde::Serialize;
@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::HIERARCHIES;
 use super::find::{Picked, find};
 use super::planned::{self, Planned};
-use crate::admission::{Extension, Gate, LeftOut, Matcher, OnBad, Options, Terms};
+use crate::admission::{Extension, Gate, LeftOut, Matched, Matcher, OnBad, Options, Terms, release_of};
 use crate::directory::lookup;
 use crate::discover::{Candidate, Rejection, Severity};
 use crate::error::{Error, Result};
@@ -72,6 +72,16 @@ impl From<Rejection> for Out {
 /// is no fault, and neither is an image that is listed twice. `mutable-private` for a mode in which a stack can be written
 /// to; what keeps the root from being looked at.
 pub fn select(host: &Host, root: &Host, extensions: &Extensions, options: &Options) -> Result<Selected> {
+    select_for(host, release_of(root, options)?, extensions, options)
+}
+
+/// The same, where it is known already what the root says of itself.
+pub(crate) fn select_for(
+    host: &Host,
+    root: Option<release::Host>,
+    extensions: &Extensions,
+    options: &Options,
+) -> Result<Selected> {
     if options.mutability != Mutability::No {
         let found = format!("mode {}", options.mutability);
         return Err(Error::conflict("mutable-private", "the stack of a service", found, "no"));
@@ -275,6 +285,18 @@ impl Planned for Readable<'_> {
 }
 
 impl Selected {
+    /// The extensions with files in a hierarchy, bottom first, as they would be written down; `None` where only the kernel can
+    /// read them. Nothing is mounted.
+    pub(crate) fn layers_of(&self, hierarchy: &'static str, options: &Options) -> Option<Vec<state::Layer>> {
+        let layer = |member| {
+            let readable = Readable::new(member, options).ok()?;
+            let record = readable.hierarchies.contains(&hierarchy).then(|| member.extension.record());
+            (member.extension.matched() == Matched::Yes).then_some(record)
+        };
+        let layers: Option<Vec<_>> = self.extensions.iter().map(layer).collect();
+        Some(layers?.into_iter().flatten().collect())
+    }
+
     /// What they would change over what the root has now, path by path, and what speaks against it: a plan for each class
     /// that has files. Nothing is mounted.
     ///
