@@ -16,6 +16,7 @@ PEER_ROOT=$CACHE/sid-3      # Debian unstable: systemd 262 or later, and a kerne
 STABLE_ROOT=$CACHE/trixie-2 # Debian 13: systemd 257
 KERNELS=$CACHE/kernels-1    # Older kernels for the virtual machine, each a directory named by its series
 VENV=$CACHE/venv-2          # Python tools: maturin, pytest, hypothesis, mypy, jsonschema
+CARGO_TOOLS=$CACHE/cargo-1  # cargo-deny and cargo-cyclonedx, for tests/release.sh
 BROWSER_ROOT=$CACHE/browser-1 # Debian 13 with a headless Chromium
 
 # Debian keeps system tools where a user's PATH may not look.

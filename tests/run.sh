@@ -16,6 +16,7 @@
 #   browser      tests/browser: the page of `confext report` in a headless Chromium              (root)
 #   book         tests/book: every block of README and docs, which print what the pages say      (root)
 #   fuzz         every fuzz target for a short time, from its corpus
+#   release      what tests/release.sh checks: dependencies, oldest Rust, packages of the crates, bills of materials
 #   examples     every program in examples/                                                     (root)
 #
 # Sets up what the tiers need (setup.sh). The exit status is 0 if every tier passed. Logs stay in target/test-logs.
@@ -33,7 +34,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source-path=SCRIPTDIR
 . tests/cache.sh
 
-TIERS=(fmt shell clippy docs structure unit oracle privileged vm python browser book fuzz examples)
+TIERS=(fmt shell clippy docs structure unit oracle privileged vm python browser book fuzz release examples)
 # The library packages as everybody uses them. Not the Python module: without an interpreter it cannot be linked.
 PACKAGES=(--workspace --exclude confext-py --features confext-core/cli)
 TARGET=${CARGO_TARGET_DIR:-$PWD/target}
@@ -145,6 +146,8 @@ tier_fuzz() {
     pack_for_oss_fuzz "$TARGET/fuzz/$triple/release" || status=1
     return $status
 }
+
+tier_release() { tests/release.sh check; }
 
 tier_examples() {
     local example status=0
@@ -301,6 +304,7 @@ set_up() {
         python) steps+=(build python) ;;
         browser) steps+=(build python browser) ;;
         book) steps+=(build tools peer python) ;;
+        release) steps+=(build release) ;;
         examples) steps+=(build tools python) ;;
         *) steps+=(build) ;;
         esac
@@ -313,7 +317,7 @@ set_up() {
 
 # The closing lines of each runner, from the log of a tier.
 summary() {
-    grep -E '^ +(Running|Doc-tests) |^test result:|^=+ .* in [0-9.]+s|^Success: |^Found [0-9]+ error|^shellcheck:|^(fuzz|example): .*(ok|FAILED)|^book: |^left behind|^[a-z]+:.* not installed|ignored: ' \
+    grep -E '^ +(Running|Doc-tests) |^test result:|^=+ .* in [0-9.]+s|^Success: |^Found [0-9]+ error|^shellcheck:|^(fuzz|example): .*(ok|FAILED)|^book: |^left behind|^[a-z]+:.* not installed|^release: |^(advisories|bans) |ignored: ' \
         "$LOGS/$1.log" | sed 's/^ */    /' || :
 }
 

@@ -15,6 +15,7 @@
 #            13 and 12: tests/vm/run.sh                                          (apt)
 #   python   a virtual environment with maturin, pytest, hypothesis, mypy and jsonschema  (pip)
 #   browser  a root file system with a headless Chromium, for tests/browser.sh   (debootstrap)
+#   release  cargo-deny and cargo-cyclonedx, for tests/release.sh                 (cargo)
 #   all      everything above
 #
 # Made for Debian 12 and later. Elsewhere a step passes if its programs are there, and else says what it misses.
@@ -39,6 +40,9 @@ PEER_PACKAGES=(
 SERVICE_PACKAGES=(
     nginx # a service that people use, for tests of rollouts
 )
+
+# Exactly these: what they accept must not change on a day when nothing here does.
+CARGO_PROGRAMS=(cargo-deny@0.20.2 cargo-cyclonedx@0.5.9)
 
 # What tests/browser.sh needs: the browser without a window, and fonts, or it draws no text.
 BROWSER_PACKAGES=(chromium-headless-shell fonts-dejavu-core fonts-liberation)
@@ -250,6 +254,39 @@ make_browser() {
     say "browser: made: $(cat "$BROWSER_ROOT/etc/confext-browser")"
 }
 
+step_release() {
+    command -v cargo >/dev/null || die "release: needs a Rust toolchain (cargo) in PATH"
+    want cc gcc
+    want flock util-linux
+    want python3 python3
+    install_missing release
+    if have_cargo_programs; then
+        say "release: in $CARGO_TOOLS: ${CARGO_PROGRAMS[*]}"
+        return
+    fi
+    once cargo_programs
+}
+
+have_cargo_programs() {
+    local program
+    for program in "${CARGO_PROGRAMS[@]}"; do
+        [[ -x $CARGO_TOOLS/bin/${program%@*} ]] || return 1
+    done
+}
+
+# Both in one build directory, for what they share, and not optimised: they run for a second.
+make_cargo_programs() {
+    local program build
+    build=$(mktemp -d "${TMPDIR:-/tmp}/confext-cargo.XXXXXX")
+    say "release: building ${CARGO_PROGRAMS[*]}"
+    for program in "${CARGO_PROGRAMS[@]}"; do
+        CARGO_TARGET_DIR=$build CARGO_PROFILE_DEV_DEBUG=false CARGO_INCREMENTAL=0 \
+            cargo install --quiet --locked --debug --root "$CARGO_TOOLS" "$program" >&2 ||
+            { rm -rf "$build"; die "release: cargo could not install $program"; }
+    done
+    rm -rf "$build"
+}
+
 step_peer() {
     peer sid "$PEER_ROOT" 262
     peer trixie "$STABLE_ROOT" 257
@@ -367,14 +404,14 @@ once() {
 
 steps=("$@")
 [[ ${#steps[@]} != 0 ]] || steps=(all)
-[[ ${steps[*]} != all ]] || steps=(build lint tools peer vm python browser)
+[[ ${steps[*]} != all ]] || steps=(build lint tools peer vm python browser release)
 for step in "${steps[@]}"; do
     case $step in
-    build | lint | tools | peer | vm | python | browser)
+    build | lint | tools | peer | vm | python | browser | release)
         "step_$step"
         say "$step: ready"
         ;;
     -h | --help) sed -n '2,/^$/s/^# \{0,1\}//p' "${0##*/}" && exit ;;
-    *) die "no step is called '$step'; there are: build, lint, tools, peer, vm, python, browser, all" ;;
+    *) die "no step is called '$step'; there are: build, lint, tools, peer, vm, python, browser, release, all" ;;
     esac
 done
