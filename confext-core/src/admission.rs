@@ -34,6 +34,20 @@ pub use gate::Gate;
 pub(crate) use gate::Terms;
 
 /// Whose signatures count.
+///
+/// ```
+/// use std::{sync::Arc, time::SystemTime};
+///
+/// use confext_core::{Options, admission::Trust};
+/// use confext_ddi::signature::{Certificates, KeyPair};
+///
+/// let now = SystemTime::now().into();
+/// let mut certificates = Certificates::new(now);
+/// certificates.add_pem(&KeyPair::generate("vendor", now, 30)?.certificate_pem()?)?;
+/// let mut options = Options::default();
+/// options.trust = Trust::Verifier(Arc::new(certificates));
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub enum Trust {
@@ -131,6 +145,19 @@ pub enum Exchange {
 }
 
 /// How to merge.
+///
+/// ```
+/// use confext_core::Options;
+/// use confext_core::admission::OnBad;
+/// use confext_ddi::policy::Policy;
+///
+/// // Signed EROFS images only; a bad one is left out, but never "base".
+/// let mut options = Options::default();
+/// options.policy = Policy::parse("root=signed+absent+erofs")?;
+/// options.on_bad = OnBad::Skip;
+/// options.required.insert("base".to_owned());
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Options {

@@ -21,6 +21,16 @@ use crate::host::{Ability, Host};
 use machine::Machine;
 
 /// What a machine can do.
+///
+/// ```
+/// use confext_core::{Host, doctor};
+///
+/// let report = doctor::report(&Host::open("/")?, std::time::SystemTime::now());
+/// for item in &report.items {
+///     println!("{}: {}", item.id, item.state.as_str());
+/// }
+/// # Ok::<(), confext_core::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Report {

@@ -8,6 +8,13 @@ use confext_ddi::error::{Fault, Refused};
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What went wrong on the host side.
+///
+/// ```
+/// use confext_core::Host;
+///
+/// let error = Host::open("/nowhere").unwrap_err();
+/// println!("[{}] {error}; {}", error.code(), error.hint());
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

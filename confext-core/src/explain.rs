@@ -18,6 +18,21 @@ use crate::state::Checked;
 pub use near::Near;
 
 /// Everything that has a name, or nearly, and what becomes of it.
+///
+/// ```
+/// # let root = tempfile::tempdir()?;
+/// # std::fs::create_dir_all(root.path().join("etc"))?;
+/// # std::fs::create_dir_all(root.path().join("run/confexts/app/etc/extension-release.d"))?;
+/// # std::fs::write(root.path().join("etc/os-release"), "ID=demo\n")?;
+/// # std::fs::write(root.path().join("run/confexts/app/etc/extension-release.d/extension-release.app"), "ID=demo\n")?;
+/// # std::fs::write(root.path().join("run/confexts/app/etc/app.conf"), "answer = 42\n")?;
+/// use confext_core::{Host, Options, explain};
+/// use confext_ddi::release::Class;
+///
+/// let answer = explain(&Host::open(root.path())?, Class::Confext, "app", &Options::default())?;
+/// println!("{answer:?}");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Explanation {

@@ -54,6 +54,22 @@ pub enum Ability {
 }
 
 /// A root directory: everything below it is looked up with it as the root, so that no link leads out.
+///
+/// ```
+/// # let root = tempfile::tempdir()?;
+/// # std::fs::create_dir_all(root.path().join("etc"))?;
+/// # std::fs::create_dir_all(root.path().join("run/confexts/app/etc/extension-release.d"))?;
+/// # std::fs::write(root.path().join("etc/os-release"), "ID=demo\n")?;
+/// # std::fs::write(root.path().join("run/confexts/app/etc/extension-release.d/extension-release.app"), "ID=demo\n")?;
+/// # std::fs::write(root.path().join("run/confexts/app/etc/app.conf"), "answer = 42\n")?;
+/// use confext_core::Host;
+/// use confext_ddi::Limits;
+///
+/// // Any directory with an os-release.
+/// let host = Host::open(root.path())?;
+/// assert_eq!(host.release(&Limits::default())?.os_release.get("ID"), Some("demo"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Host {
     root: OwnedFd,

@@ -27,6 +27,25 @@ pub use veto::{Allowance, Veto, VetoKind};
 use visible::{Floors, Seen};
 
 /// What a merge would do.
+///
+/// ```
+/// # let root = tempfile::tempdir()?;
+/// # std::fs::create_dir_all(root.path().join("etc"))?;
+/// # std::fs::create_dir_all(root.path().join("run/confexts/app/etc/extension-release.d"))?;
+/// # std::fs::write(root.path().join("etc/os-release"), "ID=demo\n")?;
+/// # std::fs::write(root.path().join("run/confexts/app/etc/extension-release.d/extension-release.app"), "ID=demo\n")?;
+/// # std::fs::write(root.path().join("run/confexts/app/etc/app.conf"), "answer = 42\n")?;
+/// use confext_core::{Host, Options, plan};
+/// use confext_ddi::{policy::Policy, release::Class};
+///
+/// let mut options = Options::default();
+/// options.policy = Policy::unprotected();
+/// let plan = plan(&Host::open(root.path())?, Class::Confext, &options)?;
+/// for hierarchy in &plan.hierarchies {
+///     println!("{}: {} paths", hierarchy.path, hierarchy.changes.len());
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Plan {

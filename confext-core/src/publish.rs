@@ -39,6 +39,31 @@ pub use used::{attached, in_use};
 /// itself is locked. Readers need no lock.
 ///
 /// *Spec:* UAPI.11 (`.v/` directories), with the counters of UAPI.1.
+///
+/// ```
+/// use std::{fs, ops::ControlFlow};
+///
+/// use confext_core::publish::{Options, Store};
+/// use confext_ddi::{policy::Policy, release::Class};
+/// # use confext_ddi::build::*;
+///
+/// let root = tempfile::tempdir()?;
+/// let versions = root.path().join("app.raw.v");
+/// fs::create_dir(&versions)?;
+/// # let mut tree = Tree::new();
+/// # tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// # let image = root.path().join("app.raw");
+/// # Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any()).unsigned().build_file(&image, None)?;
+/// let store = Store::open(&versions, Class::Confext)?;
+/// let mut options = Options::new("1");
+/// options.policy = Policy::verity();
+/// options.tries = Some(3);
+/// store.publish(&fs::File::open(&image)?, &options, &mut |_| ControlFlow::Continue(()))?;
+/// // It is used, and works:
+/// store.good("1")?;
+/// assert_eq!(store.used()?.path, versions.join("app_1.raw"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Store {
     directory: OwnedFd,

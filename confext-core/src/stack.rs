@@ -95,6 +95,19 @@ pub(crate) enum MountPoint {
 }
 
 /// Extensions merged over the directories of a host, as detached mounts.
+///
+/// ```no_run
+/// use confext_core::{Host, Options, Stack};
+/// use confext_core::exec::{self, Root};
+/// use confext_ddi::release::Class;
+///
+/// // A command that sees the extensions of this host, while nobody else does.
+/// # fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// let host = Host::open("/")?;
+/// let stack = Stack::assemble(&host, Class::Confext, &Options::default())?;
+/// exec::run(&Root::of(host.path()), stack.into_placements(), std::process::Command::new("nginx"))?;
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Stack {
     trees: Vec<Tree>,

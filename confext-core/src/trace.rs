@@ -364,6 +364,21 @@ pub fn trace_plan(
 }
 
 /// The stacks of a root directory, to be asked about any number of paths. Each image is opened once.
+///
+/// ```
+/// # let root = tempfile::tempdir()?;
+/// # std::fs::create_dir_all(root.path().join("etc"))?;
+/// # std::fs::create_dir_all(root.path().join("run/confexts/app/etc/extension-release.d"))?;
+/// # std::fs::write(root.path().join("etc/os-release"), "ID=demo\n")?;
+/// # std::fs::write(root.path().join("run/confexts/app/etc/extension-release.d/extension-release.app"), "ID=demo\n")?;
+/// # std::fs::write(root.path().join("run/confexts/app/etc/app.conf"), "answer = 42\n")?;
+/// use confext_core::{Host, trace::{Options, Tracer}};
+///
+/// let host = Host::open(root.path())?;
+/// let tracer = Tracer::live(&host, &Options::default())?;
+/// assert_eq!(tracer.trace("/etc/os-release")?.answer.as_str(), "not-merged");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Tracer<'h> {
     context: Context<'h>,
     view: View,

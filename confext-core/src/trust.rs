@@ -33,6 +33,20 @@ pub const DIRECTORIES: [&str; 4] =
 const MOST_BYTES: u64 = 1 << 20;
 
 /// The certificates found on a host, and what was found that is none.
+///
+/// ```
+/// # let root = tempfile::tempdir()?;
+/// # std::fs::create_dir_all(root.path().join("etc"))?;
+/// # std::fs::create_dir_all(root.path().join("run/confexts/app/etc/extension-release.d"))?;
+/// # std::fs::write(root.path().join("etc/os-release"), "ID=demo\n")?;
+/// # std::fs::write(root.path().join("run/confexts/app/etc/extension-release.d/extension-release.app"), "ID=demo\n")?;
+/// # std::fs::write(root.path().join("run/confexts/app/etc/app.conf"), "answer = 42\n")?;
+/// use confext_core::{Host, trust::Trust};
+///
+/// let trust = Trust::read(&Host::open(root.path())?, std::time::SystemTime::now())?;
+/// assert!(trust.files.is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Trust {

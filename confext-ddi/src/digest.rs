@@ -4,6 +4,13 @@ use crate::error::{Corrupt, Result, Unsupported};
 use sha2::Digest as _;
 
 /// A hash algorithm that hash trees are made with.
+///
+/// ```
+/// use confext_ddi::digest::HashAlgorithm;
+///
+/// assert_eq!(HashAlgorithm::parse("sha256")?.digest_bytes(), 32);
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -203,6 +210,15 @@ impl std::fmt::Debug for Digest {
 ///
 /// *Shape*: as many bytes as digests of the tree's [`HashAlgorithm`]: 20, 28, 32, 48 or 64. A tree of another algorithm
 /// is refused by the reader.
+///
+/// ```
+/// use confext_ddi::RootHash;
+///
+/// let hash = RootHash::parse(&"0a".repeat(32))?;
+/// assert_eq!(hash.as_bytes(), [0x0a; 32]);
+/// assert_eq!(RootHash::parse("0A").unwrap_err().family(), "corrupt");
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RootHash(Digest);
 

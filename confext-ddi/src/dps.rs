@@ -12,6 +12,13 @@ use serde::Serialize;
 use types::{ARCHITECTURE_DESIGNATORS, ARCHITECTURE_TYPES, PLAIN_TYPES};
 
 /// What a partition is for. The order is the one policies and listings follow.
+///
+/// ```
+/// use confext_ddi::dps::Designator;
+///
+/// assert_eq!(Designator::from_name("root"), Some(Designator::Root));
+/// assert_eq!(Designator::Root.verity().map(Designator::as_str), Some("root-verity"));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]

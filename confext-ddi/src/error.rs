@@ -86,6 +86,13 @@ pub enum Fault {
 }
 
 /// An error of this crate: a [`Fault`] and the [`Place`] it was found at.
+///
+/// ```
+/// use confext_ddi::image::{self, Image};
+///
+/// let error = Image::open([0_u8; 4096].as_slice(), &image::Options::default()).map(drop).unwrap_err();
+/// println!("[{}] {error}; {}", error.code(), error.hint());
+/// ```
 #[derive(Debug)]
 pub struct Error(Box<Inner>);
 

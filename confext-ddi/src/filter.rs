@@ -23,6 +23,15 @@ use glob::Glob;
 use std::collections::BTreeMap;
 
 /// Which partitions count. The default is all of them.
+///
+/// ```
+/// use confext_ddi::{dps::Designator, filter::Filter};
+///
+/// let filter = Filter::parse("root=app_*")?;
+/// assert!(filter.admits(Designator::Root, "app_2"));
+/// assert!(!filter.admits(Designator::Root, "other"));
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Filter {
     patterns: BTreeMap<Designator, Glob>,

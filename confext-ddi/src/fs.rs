@@ -147,6 +147,28 @@ pub type Xattr = (Vec<u8>, Vec<u8>);
 /// The files of a file system. No method follows a symbolic link in the last component.
 ///
 /// Symbolic links in earlier components are not followed either: use [`resolve`] first where links may occur.
+///
+/// ```
+/// # use confext_ddi::{build::*, image::{self, Image}, policy::Policy, release::Class, signature::*};
+/// # let now = Time::from(std::time::SystemTime::now());
+/// # let key = KeyPair::generate("vendor", now, 30)?;
+/// # let mut tree = Tree::new();
+/// # tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// # let mut bytes = std::io::Cursor::new(Vec::new());
+/// # Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any()).build(&mut bytes, Some(&key))?;
+/// # let bytes = bytes.into_inner();
+/// # let mut trusted = Certificates::new(now);
+/// # trusted.add_pem(&key.certificate_pem()?)?;
+///
+/// use confext_ddi::{Limits, fs::FileSystem as _};
+///
+/// let image = Image::open(bytes.as_slice(), &image::Options::default())?;
+/// let admitted = Policy::signed().judge(image, Some(&trusted))?;
+/// let files = admitted.file_system(&Limits::default())?;
+/// assert_eq!(files.read(b"etc/app.conf")?, b"answer = 42\n");
+/// assert_eq!(files.read(b"etc/other.conf").unwrap_err().family(), "lookup");
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 pub trait FileSystem: Send + Sync {
     /// Which file system it is.
     fn fs_type(&self) -> FsType;

@@ -5,6 +5,13 @@ use crate::read::{ReadAt, read_vec};
 use serde::Serialize;
 
 /// A file system (or what stands in its place) that is recognised by its magic.
+///
+/// ```
+/// use confext_ddi::fstype::FsType;
+///
+/// assert_eq!(FsType::from_name("erofs"), Some(FsType::Erofs));
+/// assert!(FsType::Erofs.is_read_only());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]

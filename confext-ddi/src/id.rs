@@ -6,6 +6,15 @@
 use crate::error::{Corrupt, Result};
 
 /// An identifier as GPT stores it: the first three fields little-endian.
+///
+/// ```
+/// use confext_ddi::id::Uuid;
+///
+/// // The first three fields are stored the other way round on disk.
+/// let uuid = Uuid::parse("4f68bce3-e8cd-4db1-96e7-fbcaf984b709")?;
+/// assert_eq!(uuid.to_guid().to_disk_bytes()[..4], [0xe3, 0xbc, 0x68, 0x4f]);
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Guid([u8; 16]);
 

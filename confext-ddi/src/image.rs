@@ -68,6 +68,14 @@ pub enum Copies {
 }
 
 /// How to open an image.
+///
+/// ```
+/// use confext_ddi::image::{Copies, Foreign, Options, Select};
+///
+/// // The newest of several root partitions, for whatever architecture, with both copies of the partition table.
+/// let options = Options::default().select(Select::Newest).foreign(Foreign::Accept).copies(Copies::Both);
+/// # let _ = options;
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Options {
@@ -152,6 +160,25 @@ impl Options {
 }
 
 /// An opened image: where its parts are and what it claims of itself. Nothing of it is checked yet.
+///
+/// ```
+/// # use confext_ddi::{build::*, image::{self, Image}, policy::Policy, release::Class, signature::*};
+/// # let now = Time::from(std::time::SystemTime::now());
+/// # let key = KeyPair::generate("vendor", now, 30)?;
+/// # let mut tree = Tree::new();
+/// # tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// # let mut bytes = std::io::Cursor::new(Vec::new());
+/// # Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any()).build(&mut bytes, Some(&key))?;
+/// # let bytes = bytes.into_inner();
+/// # let mut trusted = Certificates::new(now);
+/// # trusted.add_pem(&key.certificate_pem()?)?;
+///
+/// let image = Image::open(bytes.as_slice(), &image::Options::default())?;
+/// assert_eq!(image.data().designator.as_str(), "root");
+/// // What it claims was not checked: `Policy::judge` does that.
+/// assert!(matches!(image.claim(), image::Claim::Signed { .. }));
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Image<R> {
     reader: Arc<R>,

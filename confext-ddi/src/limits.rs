@@ -6,6 +6,14 @@ use crate::digest::HashAlgorithms;
 ///
 /// The defaults fit every extension image seen in the wild with room to spare; a fuzzer or an admission checker may
 /// want them lower.
+///
+/// ```
+/// use confext_ddi::{Limits, release::Release};
+///
+/// let mut limits = Limits::default();
+/// limits.release_bytes = 8;
+/// assert_eq!(Release::parse(b"ID=debian", &limits).unwrap_err().family(), "limit");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {

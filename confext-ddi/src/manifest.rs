@@ -26,6 +26,28 @@ use std::collections::BTreeMap;
 ///
 /// Whoever holds one knows that its entries are in order, that each lies in a directory that is there, and that each
 /// value is one that a file system of Linux can have.
+///
+/// ```
+/// # use confext_ddi::{build::*, image::{self, Image}, policy::Policy, release::Class, signature::*};
+/// # let now = Time::from(std::time::SystemTime::now());
+/// # let key = KeyPair::generate("vendor", now, 30)?;
+/// # let mut tree = Tree::new();
+/// # tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// # let mut bytes = std::io::Cursor::new(Vec::new());
+/// # Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any()).build(&mut bytes, Some(&key))?;
+/// # let bytes = bytes.into_inner();
+/// # let mut trusted = Certificates::new(now);
+/// # trusted.add_pem(&key.certificate_pem()?)?;
+///
+/// use confext_ddi::{Limits, manifest::{self, Manifest}};
+///
+/// let image = Image::open(bytes.as_slice(), &image::Options::default())?;
+/// let admitted = Policy::signed().judge(image, Some(&trusted))?;
+/// let limits = Limits::default();
+/// let manifest = Manifest::of(admitted.file_system(&limits)?.as_ref(), &manifest::Options::default(), &limits, |_| ())?;
+/// assert!(manifest.get(b"etc/app.conf").is_some());
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {
     entries: Vec<Entry>,

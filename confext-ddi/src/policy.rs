@@ -53,6 +53,28 @@ use text::DESIGNATORS;
 ///
 /// Two policies are equal when they have the same rules; `root=open` and `root=` are the same rule. Whether two mean the
 /// same is for [`Policy::is_equivalent`], which one asks for more for [`Policy::is_as_strict_as`].
+///
+/// ```
+/// # use confext_ddi::{build::*, image::{self, Image}, policy::Policy, release::Class, signature::*};
+/// # let now = Time::from(std::time::SystemTime::now());
+/// # let key = KeyPair::generate("vendor", now, 30)?;
+/// # let mut tree = Tree::new();
+/// # tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// # let mut bytes = std::io::Cursor::new(Vec::new());
+/// # Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any()).build(&mut bytes, Some(&key))?;
+/// # let bytes = bytes.into_inner();
+/// # let mut trusted = Certificates::new(now);
+/// # trusted.add_pem(&key.certificate_pem()?)?;
+///
+/// let image = Image::open(bytes.as_slice(), &image::Options::default())?;
+/// let admitted = Policy::signed().judge(image, Some(&trusted))?;
+/// assert_eq!(admitted.evidence().signer().map(|signer| signer.subject.as_str()), Some("CN=vendor"));
+///
+/// // Nobody is trusted: it is refused.
+/// let image = Image::open(bytes.as_slice(), &image::Options::default())?;
+/// assert_eq!(Policy::signed().judge(image, None).map(drop).unwrap_err().code(), "signature-unchecked");
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Policy {
     /// With each group extended: no group is without a flag.

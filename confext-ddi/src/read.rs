@@ -4,6 +4,20 @@ use crate::error::{Corrupt, Error, Result};
 use crate::units::ByteRange;
 
 /// Something that can be read at any offset: a byte slice, a file, a block device, a checked view.
+///
+/// ```
+/// use confext_ddi::read::{ReadAt as _, Window};
+/// use confext_ddi::units::ByteRange;
+///
+/// // Bytes, files, and parts of them are read alike.
+/// let image = [1, 2, 3, 4];
+/// let part = Window::new(&image[..], ByteRange::new(1, 3).ok_or("no range")?)?;
+/// let mut two = [0; 2];
+/// part.read_exact_at(0, &mut two)?;
+/// assert_eq!(two, [2, 3]);
+/// assert!(part.read_exact_at(1, &mut two).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait ReadAt: Send + Sync {
     /// Fills `buf` with the bytes from `offset`.
     ///

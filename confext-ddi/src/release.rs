@@ -18,6 +18,13 @@ pub use parse::Release;
 use serde::{Deserialize, Serialize};
 
 /// What kind of extension an image is.
+///
+/// ```
+/// use confext_ddi::release::Class;
+///
+/// assert_eq!(Class::Confext.hierarchies(), ["etc"]);
+/// assert_eq!(Class::Sysext.release_directory(), "usr/lib/extension-release.d");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Class {

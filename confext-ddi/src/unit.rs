@@ -32,6 +32,19 @@ use crate::release::Strictness;
 use crate::vpick::{Accept, Pattern};
 
 /// The extensions that a service is to have.
+///
+/// ```
+/// use confext_ddi::Limits;
+/// use confext_ddi::unit::{Assignment, Extensions, Name, Specifiers};
+///
+/// let unit = Name::parse("nginx.service")?;
+/// let mut extensions = Extensions::default();
+/// let setting = Assignment::new("Service", "ExtensionImages", "-/var/lib/%N.raw.v");
+/// extensions.assign(&setting, &Specifiers::new(&unit), &Limits::default())?;
+/// let paths: Vec<_> = extensions.bottom_first().map(|entry| entry.path.as_str()).collect();
+/// assert_eq!(paths, ["/var/lib/nginx.raw.v"]);
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[non_exhaustive]
 pub struct Extensions {
@@ -80,6 +93,13 @@ impl Extensions {
 }
 
 /// One extension of a service, as its unit names it.
+///
+/// ```
+/// use confext_ddi::unit::Entry;
+///
+/// let entry = Entry::image("/var/lib/confexts/app.raw.v").or_skipped();
+/// assert!(entry.is_versioned());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Entry {

@@ -67,6 +67,15 @@ impl BlockSize {
 }
 
 /// A half-open range of bytes: `start` is in it, `end` is the first byte after it.
+///
+/// ```
+/// use confext_ddi::units::ByteRange;
+///
+/// let sectors = ByteRange::with_len(4096, 512).ok_or("beyond the largest offset")?;
+/// assert_eq!((sectors.start(), sectors.end()), (4096, 4608));
+/// assert!(ByteRange::with_len(u64::MAX, 1).is_none());
+/// # Ok::<(), &str>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 pub struct ByteRange {
     start: u64,

@@ -116,6 +116,15 @@ pub enum TriesRule {
 }
 
 /// What is looked for.
+///
+/// ```
+/// use confext_ddi::vpick::{Accept, Entry, EntryKind, Filter, choose};
+///
+/// let names = ["app_1.9.raw", "app_1.10.raw", "other_2.raw"];
+/// let entries = names.map(|name| Entry::new(name, EntryKind::Regular));
+/// let choice = choose(entries, &[Filter::new("app", ".raw", Accept::Raw)]);
+/// assert_eq!(choice.chosen.map(|pick| pick.version), Some("1.10".to_owned()));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Filter {

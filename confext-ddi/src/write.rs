@@ -70,6 +70,15 @@ impl<W: WriteAt> WriteAt for Window<W> {
 }
 
 /// Bytes in memory that can be read and written by many at once.
+///
+/// ```
+/// use confext_ddi::write::{Memory, WriteAt as _};
+///
+/// let mut memory = Memory::new(vec![0; 3]);
+/// memory.write_all_at(2, &[7])?;
+/// assert_eq!(memory.into_inner(), [0, 0, 7]);
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct Memory(Mutex<Vec<u8>>);
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pages
@@ -13,20 +15,28 @@ counts: Counter[str] = Counter()
 
 
 def required(name: str) -> Path:
-    path = Path(os.environ.get(name, ""))
-    if not path.is_file():
-        pytest.exit(f"{name} is not the path of a program; tests/run.sh book sets it", 2)
-    return path
+    if name not in os.environ:
+        pytest.exit(f"{name} is not set; tests/run.sh book sets it", 2)
+    return Path(os.environ[name])
 
 
 @pytest.fixture(scope="session")
-def confext() -> Path:
-    return required("CONFEXT_BIN")
+def programs() -> Path:
+    """The directory where they were built."""
+    return required("CONFEXT_PROGRAMS")
 
 
 @pytest.fixture(scope="session")
 def python() -> Path:
+    """An interpreter that has the module."""
     return required("CONFEXT_PYTHON")
+
+
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    """A directory for a room. Not one of pytest's: others cannot come to these."""
+    with tempfile.TemporaryDirectory(prefix="confext-test-book-") as name:
+        yield Path(name)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 # What a fence can say. Another word is an error, so that no block is passed over.
-SHELL, PYTHON, FILES, RUST, TEXT = ("console", "sh"), ("python", "pycon"), ("ini", "json", "yaml"), ("rust",), ("text",)
+SHELL, PYTHON, RUST, TEXT = ("console", "sh"), ("python", "pycon"), ("rust",), ("text",)
+FILES = ("ini", "json", "toml", "yaml")
 
 NOT_RUN = re.compile(r"<!-- not run: (.+) -->")
 FILE = re.compile(r"<!-- file: (\S+) -->")

@@ -27,7 +27,7 @@ def main() -> None:
     for line in sys.stdin:
         path = Path(line.strip())
         os.chdir((book / "cwd").read_text().strip())
-        with open(f"{path}.out", "w", encoding="utf-8") as output:
+        with open(f"{path}.out", "w", buffering=1, encoding="utf-8") as output:
             os.dup2(output.fileno(), 1)
             os.dup2(output.fileno(), 2)
             with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):

@@ -12,13 +12,14 @@ from pages import ROOT
 
 HERE = Path(__file__).parent
 USER = 1000
+PROGRAMS = ("confext", "examples/admit", "examples/would_match")  # that pages call
 SECONDS = 120  # that a block may take; no page asks for more than some
 
 
 class Room:
     """Namespaces with a directory for the page; with systemd as process 1 where the page needs it."""
 
-    def __init__(self, directory: Path, *, systemd: bool, confext: Path, python: Path) -> None:
+    def __init__(self, directory: Path, *, systemd: bool, programs: Path, python: Path) -> None:
         self.directory = directory
         directory.chmod(0o755)
         for name in ("page", "home", "book", "book/private"):
@@ -33,9 +34,10 @@ class Room:
         for name in ("server.sh", "step.sh", "python_blocks.py"):
             shutil.copy(HERE / name, self.book)
         # Others may not come to where it was built. With systemd the directory is what is copied over the root.
-        programs = directory / ("root/usr/local/bin" if systemd else "bin")
-        programs.mkdir(parents=True)
-        shutil.copy(confext, programs / "confext")
+        there = directory / ("root/usr/local/bin" if systemd else "bin")
+        there.mkdir(parents=True)
+        for name in PROGRAMS:
+            shutil.copy(programs / name, there)
         start = [ROOT / "tests/manager.sh", directory] if systemd else [HERE / "room.sh", directory]
         self._process = subprocess.Popen(
             [*map(str, start), "bash", str(self.book / "server.sh"), str(self.book), str(python), str(USER)],

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Inside a room: runs one script in the state that the one before has left: working directory and exported variables.
+# Inside a room: runs one script in the state that the one before has left: working directory and variables.
 #
 #   BOOK=DIRECTORY step.sh SCRIPT
 
@@ -8,4 +8,5 @@ book=$BOOK
 . "$book/env"
 cd "$(cat "$book/cwd")"
 trap 'status=$?; pwd >"$book/cwd"; export -p >"$book/env"; exit $status' EXIT
+set -a
 . "$1"

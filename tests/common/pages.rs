@@ -8,6 +8,7 @@ macro_rules! pages {
 }
 
 pages! {
+    embed include_str!("../../docs/howto/embed.md");
     policy include_str!("../../docs/policy.md");
     publish include_str!("../../docs/publish.md");
     rollout include_str!("../../docs/rollout.md");

@@ -10,6 +10,18 @@ use crate::error::{Error, Result};
 use crate::host::Host;
 
 /// A drop-in of a unit.
+///
+/// ```
+/// use confext_core::{Host, service::{DropIn, Lifetime}};
+/// use confext_ddi::unit::{Entry, Extensions, Name};
+///
+/// let root = tempfile::tempdir()?;
+/// let drop_in = DropIn::new(&Name::parse("app.service")?, "50-confext.conf", Lifetime::Persistent)?;
+/// let extensions = Extensions::of([Entry::image("/var/lib/confexts/app.raw.v")], []);
+/// drop_in.write(&Host::open(root.path())?, &extensions)?;
+/// assert!(root.path().join("etc/systemd/system/app.service.d/50-confext.conf").exists());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DropIn {
     path: PathBuf,

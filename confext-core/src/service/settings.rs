@@ -11,6 +11,18 @@ use crate::error::Result;
 use crate::host::Host;
 
 /// A unit, as far as it matters to its extensions.
+///
+/// ```
+/// use confext_core::{Host, service::Unit};
+///
+/// let root = tempfile::tempdir()?;
+/// let units = root.path().join("etc/systemd/system");
+/// std::fs::create_dir_all(&units)?;
+/// std::fs::write(units.join("app.service"), "[Service]\nExecStart=/bin/app\nExtensionImages=/var/lib/app.raw\n")?;
+/// let unit = Unit::read(&Host::open(root.path())?, "app")?;
+/// assert_eq!(unit.service.extensions.images[0].path, "/var/lib/app.raw");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Unit {

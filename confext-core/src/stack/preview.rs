@@ -180,6 +180,24 @@ fn tolerant(options: &Options) -> Options {
 }
 
 /// The extensions of a class on a host.
+///
+/// ```
+/// # let root = tempfile::tempdir()?;
+/// # std::fs::create_dir_all(root.path().join("etc"))?;
+/// # std::fs::create_dir_all(root.path().join("run/confexts/app/etc/extension-release.d"))?;
+/// # std::fs::write(root.path().join("etc/os-release"), "ID=demo\n")?;
+/// # std::fs::write(root.path().join("run/confexts/app/etc/extension-release.d/extension-release.app"), "ID=demo\n")?;
+/// # std::fs::write(root.path().join("run/confexts/app/etc/app.conf"), "answer = 42\n")?;
+/// use confext_core::{Host, Options, list};
+/// use confext_ddi::release::Class;
+///
+/// // By default a directory is refused: nobody can sign it.
+/// let listing = list(&Host::open(root.path())?, Class::Confext, &Options::default())?;
+/// assert!(listing.extensions.is_empty());
+/// assert_eq!(listing.refused.len(), 1);
+/// println!("[{}] {}", listing.refused[0].code, listing.refused[0].hint);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Listing {

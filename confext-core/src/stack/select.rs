@@ -13,6 +13,23 @@ use crate::host::Host;
 use crate::parallel;
 
 /// Extensions that may be used, in the order they are stacked, bottom first; and what is left out.
+///
+/// ```
+/// # let root = tempfile::tempdir()?;
+/// # std::fs::create_dir_all(root.path().join("etc"))?;
+/// # std::fs::create_dir_all(root.path().join("run/confexts/app/etc/extension-release.d"))?;
+/// # std::fs::write(root.path().join("etc/os-release"), "ID=demo\n")?;
+/// # std::fs::write(root.path().join("run/confexts/app/etc/extension-release.d/extension-release.app"), "ID=demo\n")?;
+/// # std::fs::write(root.path().join("run/confexts/app/etc/app.conf"), "answer = 42\n")?;
+/// use confext_core::{Host, Options, stack};
+/// use confext_ddi::{policy::Policy, release::Class};
+///
+/// let mut options = Options::default();
+/// options.policy = Policy::unprotected();
+/// let selection = stack::select(&Host::open(root.path())?, Class::Confext, &options)?;
+/// assert_eq!(selection.extensions[0].candidate().name, "app");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Selection {

@@ -12,6 +12,15 @@ const MAX_PATTERNS: usize = 10_000;
 /// of some texts; `\` takes the meaning of the next character away. A pattern with a `/` before its end is a path from
 /// the root of the tree, with or without its leading `/`; any other is a name in any directory. One that ends in `/`
 /// is for directories only.
+///
+/// ```
+/// use confext_ddi::build::Patterns;
+///
+/// let left_out = Patterns::new(["*.pyc", "/usr/share/doc"])?;
+/// assert!(left_out.matches(b"usr/lib/app/main.pyc", false));
+/// assert!(!left_out.matches(b"usr/lib/app/main.py", false));
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Patterns {
     any: GlobSet,

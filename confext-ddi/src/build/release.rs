@@ -7,6 +7,14 @@ use std::collections::BTreeMap;
 
 /// The fields of an image's release file: which hosts an extension is for (`extension-release`), or what an operating
 /// system or portable service is (`os-release`).
+///
+/// ```
+/// use confext_ddi::{build::ReleaseFields, release::Class};
+///
+/// let text = ReleaseFields::new("debian").version_id("13").text(Class::Confext)?;
+/// assert!(text.contains("ID=debian") && text.contains("VERSION_ID=13"));
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReleaseFields {
     id: String,

@@ -174,6 +174,15 @@ pub(super) struct Visit {
 ///
 /// File contents are held in memory only when they were given as bytes; those of a directory of this machine stay
 /// on disk until they are written.
+///
+/// ```
+/// use confext_ddi::build::{Meta, Tree};
+///
+/// let mut tree = Tree::new();
+/// tree.add_file("etc/app/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// assert!(tree.add_file("../outside", "", Meta::new(0o644)).is_err());
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Tree {
     nodes: Vec<Node>,

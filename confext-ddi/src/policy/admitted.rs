@@ -17,6 +17,13 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// What was checked when an image was admitted.
+///
+/// ```
+/// use confext_ddi::policy::{Evidence, Protection};
+///
+/// assert_eq!(Evidence::None.protection(), Protection::None);
+/// assert!(Evidence::None.root_hash().is_none() && Evidence::None.signer().is_none());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Evidence {
@@ -68,6 +75,28 @@ impl Evidence {
 }
 
 /// The bytes of an admitted image's data partition.
+///
+/// ```
+/// # use confext_ddi::{build::*, image::{self, Image}, policy::Policy, release::Class, signature::*};
+/// # let now = Time::from(std::time::SystemTime::now());
+/// # let key = KeyPair::generate("vendor", now, 30)?;
+/// # let mut tree = Tree::new();
+/// # tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// # let mut bytes = std::io::Cursor::new(Vec::new());
+/// # Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any()).build(&mut bytes, Some(&key))?;
+/// # let bytes = bytes.into_inner();
+/// # let mut trusted = Certificates::new(now);
+/// # trusted.add_pem(&key.certificate_pem()?)?;
+///
+/// use std::ops::ControlFlow;
+///
+/// let image = Image::open(bytes.as_slice(), &image::Options::default())?;
+/// let admitted = Policy::signed().judge(image, Some(&trusted))?;
+/// // Reads every block, and so checks all of them.
+/// let read = admitted.data().read_whole(|_| ControlFlow::Continue(()))?;
+/// assert_eq!(read, 4096);
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "there is one for each image, and it is not moved around")]
 pub enum Data<R: ReadAt> {

@@ -5,6 +5,14 @@ use crate::dps::Designator;
 use serde::Serialize;
 
 /// A policy that systemd uses where it is told none. Each but the strict ones lets unprotected file systems in.
+///
+/// ```
+/// use confext_ddi::policy::Policy;
+///
+/// let sysext = Policy::named("@sysext").ok_or("a preset of systemd")?;
+/// println!("{sysext}");
+/// # Ok::<(), &str>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]

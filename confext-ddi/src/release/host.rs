@@ -33,6 +33,19 @@ impl Scope {
 }
 
 /// What an extension is compared with.
+///
+/// ```
+/// use confext_ddi::dps::Architecture;
+/// use confext_ddi::release::{Class, Host, Release, Scope};
+/// use confext_ddi::Limits;
+///
+/// let release = |text: &str| Release::parse(text.as_bytes(), &Limits::default());
+/// let host = Host::new(release("ID=debian\nVERSION_ID=13")?, Architecture::X86_64, Scope::System)?;
+/// assert!(host.admits(&release("ID=debian\nVERSION_ID=13")?, Class::Confext).is_ok());
+/// let error = host.admits(&release("ID=debian\nVERSION_ID=12")?, Class::Confext).unwrap_err();
+/// assert_eq!(error.code(), "host-version");
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Host {

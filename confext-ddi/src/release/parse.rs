@@ -6,6 +6,14 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// The assignments of an `os-release` or `extension-release` file.
+///
+/// ```
+/// use confext_ddi::{Limits, release::Release};
+///
+/// let release = Release::parse(b"ID=debian\nVERSION_ID=\"13\"\n", &Limits::default())?;
+/// assert_eq!(release.get("VERSION_ID"), Some("13"));
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Release {

@@ -25,6 +25,15 @@ const NAME_CHARS: usize = 200;
 /// An X.509 certificate of a key that may sign images: RSA of 2048 to 4096 bits, ECDSA on P-256 or P-384.
 ///
 /// It says who a signer is. That the signer is trusted is for [`Certificates`](super::Certificates) to say.
+///
+/// ```
+/// use confext_ddi::signature::{Certificate, KeyPair, Time};
+///
+/// let now = Time::from(std::time::SystemTime::now());
+/// let certificate = Certificate::from_pem(&KeyPair::generate("vendor", now, 30)?.certificate_pem()?)?;
+/// println!("{} {}", certificate.subject(), certificate.fingerprint());
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Certificate {
     pub(super) x509: X509,

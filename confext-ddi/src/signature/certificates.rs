@@ -29,6 +29,16 @@ struct Trusted {
 /// [`Chain::Issued`] says so. Each certificate here is trusted for itself.
 ///
 /// Where several certificates of the set have the issuer and serial number that the signature names, each is tried.
+///
+/// ```
+/// use confext_ddi::signature::{Certificates, KeyPair, Time};
+///
+/// let now = Time::from(std::time::SystemTime::now());
+/// let mut trusted = Certificates::new(now);
+/// trusted.add_pem(&KeyPair::generate("vendor", now, 30)?.certificate_pem()?)?;
+/// assert_eq!(trusted.len(), 1);
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Certificates {
     now: Time,

@@ -18,6 +18,15 @@ use openssl::x509::{X509, X509Builder, X509Name};
 /// A private key and its certificate, in memory.
 ///
 /// Who can read this process's memory has the key: sign with a hardware token, through [`Sign`], where that matters.
+///
+/// ```
+/// use confext_ddi::signature::{KeyPair, Time};
+///
+/// let key = KeyPair::generate("vendor", Time::from(std::time::SystemTime::now()), 30)?;
+/// let again = KeyPair::from_pem(&key.private_key_pem()?, &key.certificate_pem()?)?;
+/// assert_eq!(again.certificate().subject(), "CN=vendor");
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct KeyPair {
     key: PKey<Private>,

@@ -5,6 +5,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 const SECONDS_PER_DAY: i64 = 86_400;
 
 /// A moment: seconds since 1970-01-01T00:00:00Z, leap seconds not counted.
+///
+/// ```
+/// use confext_ddi::signature::Time;
+///
+/// assert_eq!(Time::from_unix(0).to_string(), "1970-01-01T00:00:00Z");
+/// assert_eq!(Time::from_unix(0).after_days(1).map(Time::as_unix), Some(86_400));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
 pub struct Time(i64);

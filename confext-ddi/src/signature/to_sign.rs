@@ -9,6 +9,26 @@ use sha2::Digest as _;
 /// A signature of an image is made over the lower-case hex text of its root hash, without a line break, not over the
 /// root hash's bytes. Tools that sign content take [`ToSign::content`]; interfaces of hardware and clouds that sign a
 /// digest take [`ToSign::digest`].
+///
+/// ```
+/// # use confext_ddi::{build::*, image::{self, Image}, policy::Policy, release::Class, signature::*};
+/// # let now = Time::from(std::time::SystemTime::now());
+/// # let key = KeyPair::generate("vendor", now, 30)?;
+/// # let mut tree = Tree::new();
+/// # tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// # let mut bytes = std::io::Cursor::new(Vec::new());
+/// # Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any()).build(&mut bytes, Some(&key))?;
+/// # let bytes = bytes.into_inner();
+/// # let mut trusted = Certificates::new(now);
+/// # trusted.add_pem(&key.certificate_pem()?)?;
+///
+/// // The text that a service elsewhere signs: it stands for every byte of the image.
+/// let image = Image::open(bytes.as_slice(), &image::Options::default())?;
+/// let admitted = Policy::signed().judge(image, Some(&trusted))?;
+/// let root_hash = admitted.root_hash().ok_or("signed images have one")?;
+/// assert_eq!(ToSign::new(root_hash).content().len(), 64);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ToSign {
     content: String,

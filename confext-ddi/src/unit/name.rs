@@ -5,6 +5,15 @@ use crate::error::{Lookup, Result};
 /// The name of a unit: `nginx.service`, `getty@tty1.service`, and of a template, `getty@.service`.
 ///
 /// *Spec*: systemd.unit(5).
+///
+/// ```
+/// use confext_ddi::unit::Name;
+///
+/// let name = Name::parse("app@blue.service")?;
+/// assert_eq!(name.instance(), Some("blue"));
+/// assert_eq!(name.template().map(|name| name.to_string()), Some("app@.service".to_owned()));
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 #[serde(transparent)]
 pub struct Name(String);

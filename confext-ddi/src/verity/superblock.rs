@@ -82,6 +82,20 @@ impl HashType {
 /// data blocks at 72 (u64) · salt size at 80 (u16) · salt at 88 (256 bytes, zero-padded) · the rest zero.
 ///
 /// *Spec*: cryptsetup's `VERITY_On-disk_format`, version 1.
+///
+/// ```
+/// use confext_ddi::digest::Salt;
+/// use confext_ddi::id::Uuid;
+/// use confext_ddi::verity::{Geometry, Superblock, build};
+///
+/// // A tree over two blocks: one block of digests, and the root hash over it.
+/// let data = [0_u8; 8192];
+/// let superblock = Superblock::new(Uuid::from_bytes([1; 16]), 2, Salt::new([])?);
+/// let tree = build(&data[..], &superblock)?;
+/// assert_eq!(Geometry::new(&superblock)?.tree_bytes(), 4096);
+/// println!("{}", tree.root_hash);
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Superblock {
     /// Identifies the hash area; no part of any hash.
