@@ -18,6 +18,8 @@ KERNELS=$CACHE/kernels-1    # Older kernels for the virtual machine, each a dire
 VENV=$CACHE/venv-2          # Python tools: maturin, pytest, hypothesis, mypy, jsonschema
 CARGO_TOOLS=$CACHE/cargo-1  # cargo-deny and cargo-cyclonedx, for tests/release.sh
 BROWSER_ROOT=$CACHE/browser-1 # Debian 13 with a headless Chromium
+FLEET_VENV=$CACHE/fleet-1   # Python tools of tests/fleet, as in its requirements.txt
+REGISTRY=$CACHE/registry-1  # Debian's docker-registry, unpacked and not installed: nothing starts it by itself
 
 # Debian keeps system tools where a user's PATH may not look.
 PATH=$PATH:/usr/sbin:/sbin

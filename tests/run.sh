@@ -15,6 +15,7 @@
 #   python       the wheel: pytest over tests/python, and its stubs against the module
 #   browser      tests/browser: the page of `confext report` in a headless Chromium              (root)
 #   book         tests/book: every block of README and docs, which print what the pages say      (root)
+#   fleet        tests/fleet: the agent, the signer, Ansible, Dask and OCI in examples/, on machines with systemd   (root)
 #   fuzz         every fuzz target for a short time, from its corpus
 #   release      what tests/release.sh checks: dependencies, oldest Rust, packages of the crates, bills of materials
 #   examples     every program in examples/                                                     (root)
@@ -34,7 +35,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source-path=SCRIPTDIR
 . tests/cache.sh
 
-TIERS=(fmt shell clippy docs structure unit oracle privileged vm python browser book fuzz release examples)
+TIERS=(fmt shell clippy docs structure unit oracle privileged vm python browser book fleet fuzz release examples)
 # The library packages as everybody uses them. Not the Python module: without an interpreter it cannot be linked.
 PACKAGES=(--workspace --exclude confext-py --features confext-core/cli)
 TARGET=${CARGO_TARGET_DIR:-$PWD/target}
@@ -125,6 +126,18 @@ tier_book() {
         "$TARGET/python/bin/python" -m pytest -p no:cacheprovider tests/book
 }
 
+tier_fleet() {
+    local site
+    [[ -x $TARGET/python/bin/python ]] || make_wheel
+    # The wheel as it is installed there, beside the tools of an environment of its own.
+    rm -rf "$TARGET/fleet"
+    "$FLEET_VENV/bin/python" -m venv --without-pip "$TARGET/fleet"
+    site='import sysconfig; print(sysconfig.get_path("purelib"))'
+    { "$FLEET_VENV/bin/python" -c "$site" && "$TARGET/python/bin/python" -c "$site"; } \
+        >"$("$TARGET/fleet/bin/python" -c "$site")/tools.pth"
+    contained "$TARGET/fleet/bin/python" -m pytest -p no:cacheprovider tests/fleet
+}
+
 tier_fuzz() {
     local target triple flags status=0
     triple=$(rustc -vV | sed -n 's/^host: //p')
@@ -162,6 +175,8 @@ tier_examples() {
         examples/lib.rs) continue ;;
         # They need arguments; docs/howto has both, and tier_book runs that.
         examples/admit.rs | examples/would_match.rs) continue ;;
+        # Programs that have to be told what to do: tests/fleet does.
+        examples/agent.py | examples/bulk_index.py | examples/oci.py) continue ;;
         *.rs) run_example "$example" "$TARGET/debug/examples/$(basename "$example" .rs)" || status=1 ;;
         *.py) run_example "$example" "$TARGET/python/bin/python" "$example" || status=1 ;;
         # Its own default is a release build, which would be the only one here.
@@ -306,6 +321,7 @@ set_up() {
         python) steps+=(build python) ;;
         browser) steps+=(build python browser) ;;
         book) steps+=(build tools peer python) ;;
+        fleet) steps+=(build peer python fleet) ;;
         release) steps+=(build release) ;;
         examples) steps+=(build tools python) ;;
         *) steps+=(build) ;;

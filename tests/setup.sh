@@ -15,6 +15,7 @@
 #            13 and 12: tests/vm/run.sh                                          (apt)
 #   python   a virtual environment with maturin, pytest, hypothesis, mypy and jsonschema  (pip)
 #   browser  a root file system with a headless Chromium, for tests/browser.sh   (debootstrap)
+#   fleet    a virtual environment with what tests/fleet/requirements.txt says, and a registry   (pip, apt)
 #   release  cargo-deny and cargo-cyclonedx, for tests/release.sh                 (cargo)
 #   all      everything above
 #
@@ -220,6 +221,45 @@ make_venv() {
     "$VENV/bin/pip" install --quiet --disable-pip-version-check "${PYTHON_TOOLS[0]}" >&2
 }
 
+step_fleet() {
+    if have_fleet; then
+        say "fleet: in $FLEET_VENV and $REGISTRY"
+        return
+    fi
+    want python3 python3
+    python3 -c 'import ensurepip, venv' 2>/dev/null || MISSING+=(python3-venv)
+    install_missing fleet
+    once fleet
+}
+
+have_fleet() {
+    cmp -s fleet/requirements.txt "$FLEET_VENV/requirements.txt" && "$FLEET_VENV/bin/python" -c pass 2>/dev/null &&
+        [[ -x $REGISTRY/usr/bin/docker-registry ]]
+}
+
+make_fleet() {
+    local partial
+    say "fleet: making $FLEET_VENV"
+    rm -rf "$FLEET_VENV" "$CACHE/.registry".*
+    python3 -m venv "$FLEET_VENV"
+    "$FLEET_VENV/bin/pip" install --quiet --disable-pip-version-check -r fleet/requirements.txt >&2
+    # Installed by apt it would be a service of this machine.
+    command -v apt-get >/dev/null || die "fleet: needs the program of the Debian package docker-registry in $REGISTRY/usr/bin"
+    say "fleet: making $REGISTRY"
+    partial=$(mktemp -d "$CACHE/.registry.XXXXXX")
+    (
+        cd "$partial"
+        apt-get -q download docker-registry >&2 || { apt-get -q update >&2 && apt-get -q download docker-registry >&2; }
+        dpkg-deb -x docker-registry_*.deb .
+        rm docker-registry_*.deb
+    )
+    rm -rf "$REGISTRY"
+    chmod 755 "$partial"
+    mv -T "$partial" "$REGISTRY"
+    # Last: an interrupted installation is not taken for a complete one.
+    cp fleet/requirements.txt "$FLEET_VENV/requirements.txt"
+}
+
 step_browser() {
     if have_browser; then
         say "browser: in $BROWSER_ROOT: $(cat "$BROWSER_ROOT/etc/confext-browser")"
@@ -404,14 +444,14 @@ once() {
 
 steps=("$@")
 [[ ${#steps[@]} != 0 ]] || steps=(all)
-[[ ${steps[*]} != all ]] || steps=(build lint tools peer vm python browser release)
+[[ ${steps[*]} != all ]] || steps=(build lint tools peer vm python browser fleet release)
 for step in "${steps[@]}"; do
     case $step in
-    build | lint | tools | peer | vm | python | browser | release)
+    build | lint | tools | peer | vm | python | browser | fleet | release)
         "step_$step"
         say "$step: ready"
         ;;
     -h | --help) sed -n '2,/^$/s/^# \{0,1\}//p' "${0##*/}" && exit ;;
-    *) die "no step is called '$step'; there are: build, lint, tools, peer, vm, python, browser, release, all" ;;
+    *) die "no step is called '$step'; there are: build, lint, tools, peer, vm, python, browser, fleet, release, all" ;;
     esac
 done
