@@ -213,7 +213,10 @@ class Shelf:
             os.fsync(file.fileno())
         partial.rename(target)
         sync(place)
-        image.rename(place / name)
+        try:
+            image.rename(place / name)
+        except FileNotFoundError:
+            log.warning("%s was taken away", image)
         sync(place)
         sync(self.directory)
         return place / name
@@ -237,10 +240,11 @@ def sync(directory: Path) -> None:
 
 def digest(path: Path) -> tuple[str, int]:
     """SHA-256 and size of a regular file; `ValueError` where it is something else."""
+    # What is no regular file is not even opened; what is exchanged for a link afterwards is not followed.
+    if not stat.S_ISREG(os.lstat(path).st_mode):
+        raise ValueError("not a regular file")
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(descriptor, "rb", buffering=0) as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ValueError("not a regular file")
         sha256, size = hashlib.sha256(), 0
         while block := file.read(1 << 20):
             sha256.update(block)
@@ -312,7 +316,12 @@ class Keeper(threading.Thread):
         """One image, to its end. `False`: it has to wait."""
         try:
             sha256, size = digest(image)
-        except (OSError, ValueError) as error:
+        except FileNotFoundError:  # taken away again
+            return True
+        except OSError as error:
+            log.warning("%s: %s waits: %s", self.unit.name, image.name, error)
+            return False
+        except ValueError as error:
             record = Record(self.unit.name, image.name, None, "", 0, "refused", code="agent-file", at=time.time())
             record.message, record.hint = str(error), "drop the file of an image itself"
             return self._away(image, record)

@@ -214,12 +214,13 @@ class Index:
         with self.database:
             self.database.execute("BEGIN IMMEDIATE")
             for one in results:
+                # Also of what was replaced meanwhile: what was said of another file does not hold.
+                self.database.execute("DELETE FROM images WHERE path = ?", (one.file.path,))
                 if one.state in ("verified", "refused"):
                     self._add(one)
 
     def _add(self, one: Judged) -> None:
         file, run = one.file, self.database.execute
-        run("DELETE FROM images WHERE path = ?", (file.path,))
         row = (file.path, file.size, file.inode, file.mtime_ns, file.ctime_ns, self.trust, one.at, one.state, one.kind)
         rest = (one.content, *(one.error or (None,) * 6))
         image = run(f"INSERT INTO images VALUES (NULL{', ?' * 16})", row + rest).lastrowid

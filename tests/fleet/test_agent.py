@@ -129,12 +129,15 @@ def test_images_are_done_or_refused_with_a_reason(place: Place, stranger: confex
     (place.shelf / "app_5.raw").symlink_to("app_4.raw")
     place.drop(1.1).rename(place.shelf / "other.raw")
     (place.shelf / ".app_6.raw").write_bytes(b"not written to its end yet")
+    (place.shelf / "app_7.raw").mkdir()
+    os.mkfifo(place.shelf / "app_8.raw")
     done = place.once()
     assert done.returncode == 1, done.stderr
     codes = {name: place.record("refused", name)["code"] for name in ("app_2", "app_3", "app_4", "other")}
     assert codes == {"app_2": "rollout-check", "app_3": "unknown-signer", "app_4": "root-hash", "other": "agent-name"}
-    link = json.loads((place.shelf / "refused/app_5.json").read_text())
-    assert link["code"] == "agent-file" and (place.shelf / "refused/app_5.raw").is_symlink()
+    for name in ("app_5", "app_7", "app_8"):
+        assert json.loads((place.shelf / f"refused/{name}.json").read_text())["code"] == "agent-file"
+    assert (place.shelf / "refused/app_5.raw").is_symlink()
     failed = place.record("refused", "app_2")
     assert (failed["runs"], failed["step"], place.runs()) == ("previous", "check", "1") and failed["hint"]
     assert (place.shelf / ".app_6.raw").exists()

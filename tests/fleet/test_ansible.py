@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import ansible_test  # type: ignore[import-untyped]
 import confext
 import pytest
 import yaml
@@ -167,6 +169,34 @@ def test_modules_are_documented(name: str, tmp_path: Path, monkeypatch: pytest.M
     for task in yaml.safe_load(said["examples"]):
         assert task["name"] and set(task[full]) <= set(options)
     assert all(field["description"] and field["returned"] and field["type"] for field in said["return"].values())
+
+
+def test_ansibles_own_tests_say_nothing(tmp_path: Path) -> None:
+    """Those of `ansible-test sanity` that need no network, and its `validate-modules`."""
+    collection = tmp_path / "ansible_collections/confext/confext"
+    shutil.copytree(COLLECTION, collection, ignore=shutil.ignore_patterns("__pycache__"))
+    subprocess.run(["git", "init", "--quiet", collection], check=True)
+    subprocess.run(["git", "-C", collection, "add", "."], check=True)
+    tests = ["compile", "empty-init", "no-assert", "no-illegal-filenames", "no-smart-quotes", "shebang"]
+    tests += ["symlinks", "use-argspec-type-path"]
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    chosen = [word for test in tests for word in ("--test", test)]
+    command = [sys.executable, "-m", "ansible", "test", "sanity", "--python", version, *chosen]
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "LC_ALL": "C.UTF-8"}
+    done = subprocess.run(command, cwd=collection, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0 and done.stdout.count("Running sanity test") == len(tests), done.stdout + done.stderr
+    sanity = Path(ansible_test.__file__).parent / "_util/controller/sanity/validate-modules"
+    script = [sys.executable, sanity / "validate.py", "--format", "json", "--arg-spec"]
+    script += ["--collection", "ansible_collections/confext/confext", "plugins/modules"]
+    environment |= {"PYTHONPATH": f"{tmp_path}:{sanity}", "ANSIBLE_COLLECTIONS_PATH": str(tmp_path)}
+    done = subprocess.run(
+        list(map(str, script)), cwd=collection, env=environment, capture_output=True, text=True, timeout=240
+    )
+    found = json.loads(done.stdout)
+    assert len(found) == 2, done.stdout + done.stderr
+    for said in found.values():
+        # The licence is that of this project.
+        assert [error["code"] for error in said["errors"]] == ["missing-gplv3-license"] and not said["warnings"]
 
 
 def test_the_collection_is_one(tmp_path: Path) -> None:

@@ -168,6 +168,28 @@ def test_an_image_that_ends_its_worker_is_alone(place: Place) -> None:
     assert place.ask("SELECT path, code FROM images WHERE state = 'refused'") == [("deadly_1.raw", "index-worker")]
 
 
+def test_an_image_that_is_replaced_meanwhile_is_not_there(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    import bulk_index
+
+    trust = bulk_index.Trust((place.vendor.certificate,), "signed", int(time.time()))
+    index = bulk_index.Index(place.database, trust)
+    image = place.image("app_1.raw", "one\n")
+    (found,) = bulk_index.scan(place.store)
+    index.add(bulk_index.judge(str(place.store), [found], trust))
+    assert index.known() == {found} and index.count("verified") == 1
+    shutil.copy(image, image.with_suffix(".new"))
+    image.with_suffix(".new").rename(image)
+    (judged,) = bulk_index.judge(str(place.store), [found], trust)
+    assert judged.state == "changed"
+    index.add([judged])
+    assert index.known() == set()
+    image.unlink()
+    (judged,) = bulk_index.judge(str(place.store), [found], trust)
+    assert judged.state == "gone"
+    index.database.close()
+
+
 def test_another_schema_is_refused(place: Place) -> None:
     with closing(sqlite3.connect(place.database)) as database:
         database.execute("PRAGMA user_version = 2")
