@@ -43,9 +43,9 @@ pub use format::{Keeps, MakeFileSystem, Target};
 #[cfg(feature = "rules")]
 pub use labels::Labels;
 #[cfg(feature = "directory")]
-pub use output::sign_file;
-#[cfg(feature = "directory")]
 pub(crate) use output::{Partial, must_be_free};
+#[cfg(feature = "directory")]
+pub use output::{Tell, sign_file, sign_file_watched};
 pub use owners::{Otherwise, OwnerRange, Owners};
 #[cfg(feature = "rules")]
 pub use patterns::Patterns;

@@ -20,6 +20,8 @@ use pyo3::prelude::*;
 use crate::admitted::Admitted;
 use crate::argument::{Mapping, Pem, architecture, choice, image_kind};
 use crate::error::{detached, raise};
+use crate::logs::told;
+use crate::progress::Watcher;
 use crate::record::{Tuple, record};
 use crate::source::{OwnerMap, Owners, RulesOf, Source, Taking};
 
@@ -59,12 +61,15 @@ record! {
 /// `file_contexts` (a list of SELinux labels) change the entries. `map_uid` and `map_gid` say what owners become:
 /// `{range(1000, 2000): 100000, 5: 0}`; the first that fits counts, others stay, unless they are refused by
 /// `mapped_only=True`. `whiteouts` says what the marks of an OCI layer for deleted files become, `overlay` or an error.
+///
+/// `progress` is called as by `Admitted.check`; how many bytes there are is about right. What it raises, and an interrupt, ends
+/// the build, and nothing is left.
 #[pyfunction]
 #[pyo3(signature = (
     name, *, class_="confext", source, output, release=None, key=None, certificate=None, unsigned=false,
     sign_later=false, architecture=None, seed=None, source_date_epoch=None, file_system="erofs", compression=None, allow=None,
     owner=None, exclude=None, drop_xattrs=None, file_contexts=None, whiteouts=None, map_uid=None, map_gid=None,
-    mapped_only=false, xattrs=true, strict=false, base=None, esp=None, xbootldr=None, replace=false,
+    mapped_only=false, xattrs=true, strict=false, base=None, esp=None, xbootldr=None, replace=false, progress=None,
 ))]
 #[expect(
     clippy::too_many_arguments,
@@ -102,6 +107,7 @@ pub(crate) fn build(
     esp: Option<&Bound<'_, PyAny>>,
     xbootldr: Option<&Bound<'_, PyAny>>,
     replace: bool,
+    progress: Option<Py<PyAny>>,
 ) -> PyResult<Built> {
     let kind = image_kind(class_)?;
     let allowed = codes(&allow.unwrap_or_default())?;
@@ -144,13 +150,15 @@ pub(crate) fn build(
         source.map(|source| Source::new(py, source, &output, Taking::new(None, None, xattrs)?)).transpose()
     };
     let (esp, xbootldr) = (boot(esp)?, boot(xbootldr)?);
-    detached(py, move || {
+    Watcher::watch(py, progress, move |watcher| {
         let signer = match (key, certificate) {
             (Some(key), Some(certificate)) => Some(signer(&key, &certificate)?),
             _ => None,
         };
         let signer = signer.as_ref().map(|signer| -> &dyn Sign { signer });
-        let mut builder = builder.tree(rules.apply(source.tree()?, kind)?);
+        let tree = rules.apply(source.tree()?, kind)?;
+        let total = content_bytes(&tree)?;
+        let mut builder = builder.tree(tree);
         if let Some(files) = esp {
             builder = builder.esp(files.tree()?);
         }
@@ -160,7 +168,8 @@ pub(crate) fn build(
         let with_host = base.is_some();
         let stops = |severity| strict || with_host && severity == linting::Severity::Error;
         let findings = judged(with_base(base, |options| builder.lint(options))?, &allowed, stops)?;
-        let built = builder.build_file(output, signer)?;
+        let mut tell = |done: u64| watcher.ask(done.min(total), total);
+        let built = builder.build_file_watched(output, signer, &mut tell)?;
         Ok(Built {
             findings: findings.iter().collect(),
             root_hash: built.root_hash.to_hex(),
@@ -168,6 +177,15 @@ pub(crate) fn build(
             fingerprint: built.signed.map(|fingerprint| fingerprint.to_string()),
         })
     })
+    .and_then(|result| told(py, result))
+}
+
+/// How many bytes the files of a tree have.
+fn content_bytes(tree: &Tree) -> confext_ddi::Result<u64> {
+    let limits = Limits::default();
+    let files = tree.files(&limits);
+    let mut sizes = confext_ddi::fs::walk(&files, b"", &limits)?;
+    sizes.try_fold(0_u64, |sum, item| Ok(sum.saturating_add(item?.1.size_bytes)))
 }
 
 /// What is not allowed of what speaks against an image; an error when one of those that stop is among it.
@@ -203,10 +221,11 @@ pub(crate) fn lint(
         Ok(with_base(base, |options| linting::lint(files, kind, name, options))?.iter().collect())
     };
     if let Ok(admitted) = source.cast::<Admitted>() {
-        return admitted.as_super().get().with_files(py, look);
+        return admitted.as_super().get().with_files(py, look).and_then(|result| told(py, result));
     }
     let source = Source::new(py, source, Path::new(""), Taking::new(None, None, Xattrs::All)?)?;
-    detached(py, move || Ok(look(&source.tree()?.files(&Limits::default()))?))
+    let found = detached(py, move || Ok(look(&source.tree()?.files(&Limits::default()))?));
+    found.and_then(|result| told(py, result))
 }
 
 /// Looks for what speaks against an image, with the files of the host in this directory.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use confext_core::Error;
@@ -20,8 +21,9 @@ use pyo3::prelude::*;
 use crate::argument::{ImagePath, text};
 use crate::error::{detached, in_image};
 use crate::files::{Difference, Extracted, Manifest, Other, Owner, Wishes, ignored};
-use crate::progress::Progress;
+use crate::progress::{Progress, Watcher};
 use crate::record::record;
+use crate::watched::Watched;
 
 record! {
     /// What `stat` tells of a file of an image.
@@ -165,35 +167,45 @@ impl Files {
     }
 
     /// Every file with its attributes and, unless `digests` is false, the SHA-256 of its content.
-    #[pyo3(signature = (*, digests=true))]
-    fn manifest(&self, py: Python<'_>, digests: bool) -> PyResult<Manifest> {
+    ///
+    /// `progress` is called as by `Admitted.check`; how many bytes there are is about right.
+    #[pyo3(signature = (*, digests=true, progress=None))]
+    fn manifest(&self, py: Python<'_>, digests: bool, progress: Option<Py<PyAny>>) -> PyResult<Manifest> {
         let mut options = manifest::Options::default();
         if !digests {
             options.contents = manifest::Contents::Sizes;
         }
-        self.with_files(py, |files| {
-            manifest::Manifest::of(files, &options, &self.limits, |_| {}).map(Manifest)
+        self.watch(py, progress, |watcher| {
+            let done = AtomicU64::new(0);
+            let files = self.watched(watcher, &done)?;
+            manifest::Manifest::of(&files, &options, &self.limits, |_| {}).map(Manifest)
         })
     }
 
     /// What `other` has different: another image, or a manifest, which then counts as what was before.
     ///
-    /// `ignore` names attributes that may differ: `mode`, `owner`, `mtime`, `content`, `xattrs`, `hard-links`.
-    #[pyo3(signature = (other, *, ignore=Vec::new()), text_signature = "($self, other, *, ignore=())")]
+    /// `ignore` names attributes that may differ: `mode`, `owner`, `mtime`, `content`, `xattrs`, `hard-links`. `progress` is
+    /// called as by `Admitted.check`, with the bytes of this image; how many there are is about right.
+    #[pyo3(
+        signature = (other, *, ignore=Vec::new(), progress=None),
+        text_signature = "($self, other, *, ignore=(), progress=None)"
+    )]
     fn diff(
         &self,
         py: Python<'_>,
         other: &Bound<'_, PyAny>,
         ignore: Vec<String>,
+        progress: Option<Py<PyAny>>,
     ) -> PyResult<Vec<Difference>> {
         let (options, other) = (ignored(&ignore)?, Other::new(other)?);
         let found = match &other {
             Other::Image(other) => {
                 let other = other.get();
-                detached(py, || {
-                    let before = self.files().map_err(in_image(&self.path))?;
+                Watcher::watch(py, progress, |watcher| {
+                    let done = AtomicU64::new(0);
+                    let before = self.watched(watcher, &done).map_err(in_image(&self.path))?;
                     let after = other.files().map_err(in_image(&other.path))?;
-                    let (before, after) = (Side::Files(before), Side::Files(after));
+                    let (before, after) = (Side::Files(&before), Side::Files(after));
                     diff::collect(before, after, &options, &self.limits).map_err(|error| {
                         match error.path().starts_with("before") {
                             true => in_image(&self.path)(error),
@@ -203,8 +215,12 @@ impl Files {
                 })
             }
             Other::Manifest(manifest) => {
-                let before = Side::Manifest(&manifest.get().0);
-                self.with_files(py, |files| diff::collect(before, Side::Files(files), &options, &self.limits))
+                let before = &manifest.get().0;
+                self.watch(py, progress, |watcher| {
+                    let done = AtomicU64::new(0);
+                    let files = self.watched(watcher, &done)?;
+                    diff::collect(Side::Manifest(before), Side::Files(&files), &options, &self.limits)
+                })
             }
         }?;
         Ok(found.iter().map(Difference::from).collect())
@@ -266,6 +282,26 @@ impl Files {
         work: impl FnOnce(&dyn FileSystem) -> confext_ddi::Result<T> + Send,
     ) -> PyResult<T> {
         detached(py, || self.files().and_then(work).map_err(in_image(&self.path)))
+    }
+
+    /// Does something long with the files.
+    pub(crate) fn watch<T: Send>(
+        &self,
+        py: Python<'_>,
+        progress: Option<Py<PyAny>>,
+        work: impl FnOnce(&Watcher) -> confext_ddi::Result<T> + Send,
+    ) -> PyResult<T> {
+        Watcher::watch(py, progress, |watcher| work(watcher).map_err(in_image(&self.path)))
+    }
+
+    /// The files, read with somebody who hears of it.
+    pub(crate) fn watched<'a>(
+        &'a self,
+        watcher: &'a Watcher,
+        done: &'a AtomicU64,
+    ) -> confext_ddi::Result<Watched<'a>> {
+        let (files, total) = (self.files()?, self.source.size_bytes()?);
+        Ok(Watched { files, watcher, done, total })
     }
 
     fn files(&self) -> confext_ddi::Result<&dyn FileSystem> {

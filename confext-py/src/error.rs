@@ -8,6 +8,8 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::logs::raised;
+
 /// Does `work` without the interpreter's lock; other threads run meanwhile.
 ///
 /// A panic is a fault of this library, and still only an exception: `confext.InternalError`.
@@ -29,7 +31,7 @@ pub(crate) fn in_image(image: &std::path::Path) -> impl Fn(confext_ddi::Error) -
 
 /// The exception for an error.
 pub(crate) fn raise(py: Python<'_>, error: &Error) -> PyErr {
-    exception(py, error).unwrap_or_else(|failure| failure)
+    raised(py, exception(py, error).unwrap_or_else(|failure| failure))
 }
 
 fn exception(py: Python<'_>, error: &Error) -> PyResult<PyErr> {

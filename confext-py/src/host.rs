@@ -25,6 +25,7 @@ use crate::error::detached;
 use crate::explain::Explanation;
 use crate::key_rules::KeyRulesArgument;
 use crate::layer::Listing;
+use crate::logs::told;
 use crate::origin::Origin;
 use crate::origins::Origins;
 use crate::plan::Plan;
@@ -212,6 +213,7 @@ impl Host {
     #[pyo3(signature = (class_="confext"))]
     fn list(&self, py: Python<'_>, class_: &str) -> PyResult<Listing> {
         self.with(py, class_, |host, class, options| Ok(Listing::from(&stack::list(host, class, options)?)))
+            .and_then(|result| told(py, result))
     }
 
     /// Whose signatures count here, what the kernel can check, who would accept an image, and what to do next.
@@ -236,12 +238,14 @@ impl Host {
         self.with(py, class_, |host, class, options| {
             Ok(Explanation::from(&explain(host, class, name, options)?))
         })
+        .and_then(|result| told(py, result))
     }
 
     /// What a merge or refresh would do, path by path. Changes nothing.
     #[pyo3(signature = (class_="confext"))]
     fn plan(&self, py: Python<'_>, class_: &str) -> PyResult<Plan> {
         self.with(py, class_, |host, class, options| Ok(Plan::from(&stack::plan(host, class, options)?)))
+            .and_then(|result| told(py, result))
     }
 
     /// Merge the extensions of a class over the directories of the host.
@@ -250,6 +254,7 @@ impl Host {
         self.with(py, class_, |host, class, options| {
             Ok(Report::from(&stack::merge(host, class, &reloading(options.clone(), reload))?))
         })
+        .and_then(|result| told(py, result))
     }
 
     /// Make what is merged what should be merged; readers never miss a file that is in both.
@@ -261,6 +266,7 @@ impl Host {
             let options = reloading(self.conditions.options(&self.host, Some(class), replace)?, reload);
             Ok(Report::from(&refresh(&self.host, class, &options)?))
         })
+        .and_then(|result| told(py, result))
     }
 
     /// Take the stack of a class away. Nothing merged is no error.
@@ -272,6 +278,7 @@ impl Host {
             let options = reloading(self.conditions.options(&self.host, None, Replace::default())?, reload);
             Ok(Report::from(&stack::unmerge(&self.host, class, &options)?))
         })
+        .and_then(|result| told(py, result))
     }
 
     /// Do it to several classes in one go: all of it is done, or nothing. One report for each class.
@@ -305,6 +312,7 @@ impl Host {
             let wanted: Vec<_> = each.iter().map(|(class, options)| (*class, options)).collect();
             Ok(stack::apply(&self.host, verb, &wanted)?.iter().collect())
         })
+        .and_then(|result| told(py, result))
     }
 
     /// How the hierarchies of a class stand.
@@ -312,6 +320,7 @@ impl Host {
     fn status(&self, py: Python<'_>, class_: &str) -> PyResult<Tuple<Status>> {
         let class = class(class_)?;
         detached(py, || Ok(state::status(&self.host, class)?.iter().collect()))
+            .and_then(|result| told(py, result))
     }
 
     /// Where a path inside the root comes from, or would come from after a merge of the class.
@@ -335,6 +344,7 @@ impl Host {
             question
                 .with(&self.host, &self.conditions, links, |tracer| Ok(Origin::from(&tracer.trace(path)?)))
         })
+        .and_then(|result| told(py, result))
     }
 
     /// All paths of every stack, one after the other, or those that are wanted.

@@ -22,6 +22,7 @@ mod key;
 mod key_rules;
 mod keyring;
 mod layer;
+mod logs;
 mod open;
 mod origin;
 mod origins;
@@ -44,6 +45,8 @@ mod stack;
 mod status;
 mod store;
 mod trust;
+mod unit;
+mod watched;
 
 /// Read, build, sign, verify, stack and trace extension images.
 #[pyo3::pymodule]
@@ -90,6 +93,8 @@ mod _confext {
     #[pymodule_export]
     use crate::layer::{Layer, LayerPartition, Listed, Listing, Rejection};
     #[pymodule_export]
+    use crate::logs::_log_results;
+    #[pymodule_export]
     use crate::open::{NearMiss, Sidecar, Sidecars};
     #[pymodule_export]
     use crate::origin::{Origin, Shadow, Source, Unknown};
@@ -134,5 +139,11 @@ mod _confext {
     use crate::trust::{
         KernelKey, KernelParameter, TrustAnswer, TrustFile, TrustKernel, TrustKeyring, TrustReport,
         TrustSignature,
+    };
+    #[pymodule_export]
+    use crate::unit::{
+        CoveredDirectory, DropIn, ServiceMount, ServiceReload, ServiceUnit, UnitEntry, UnitProcess,
+        UnitSetting, service_drop_in, service_install_generator, service_remove_drop_in, service_show,
+        service_status, service_uninstall_generator,
     };
 }

@@ -16,6 +16,7 @@ use crate::argument::{Moment, Pems, architecture, certificate_rules};
 use crate::error::detached;
 use crate::host::Host;
 use crate::key_rules::KeyRulesArgument;
+use crate::logs::told;
 use crate::policy::PolicyArgument;
 use crate::record::{Tuple, record};
 use crate::store::{Pruned, Store, StoredVersion};
@@ -137,6 +138,15 @@ impl Raised {
             self.keep(error);
         }
         self.is_there()
+    }
+
+    /// Asks the caller. What is raised ends the rollout, too.
+    fn is_enough(&self, cancelled: &Py<PyAny>) -> bool {
+        let says = Python::attach(|py| cancelled.bind(py).call0()?.is_truthy());
+        says.unwrap_or_else(|error| {
+            self.keep(error);
+            true
+        })
     }
 
     /// Calls back. What is raised is a failure of the step; an interrupt ends the rollout.
@@ -290,6 +300,8 @@ fn seconds(name: &str, value: f64) -> PyResult<Duration> {
 /// `service` is the name of a unit of systemd, or an object with a `name` and the methods `refresh()`, `reload()` and
 /// `check(version)`. `events` is called with a `RolloutEvent` for each step when it begins and when it ends.
 ///
+/// `cancelled` is asked now and then, also while a step is waited for: what is true leads back, as far as that is possible.
+///
 /// A callback that raises an exception, and a check that returns `False`, are failures of their steps. An interrupt, and an
 /// exception of `events`, leads back, and is raised when that is done.
 #[pyfunction]
@@ -299,11 +311,13 @@ fn seconds(name: &str, value: f64) -> PyResult<Duration> {
         certificate_rules="", key_rules=None, architecture=None, tries=3, keep=None, host=None, refresh=None,
         reload=How::Name("job".to_owned()), check=None, check_inside=false, any_main_process=false, settle=0.0,
         check_timeout=30.0, timeout=90.0, wait=60.0, locks=None, events=None,
+        cancelled=None,
     ),
     text_signature = "(service, image, /, *, store, version, certificates, policy='signed', now=None, \
         certificate_rules='', key_rules=None, architecture=None, tries=3, keep=None, host=None, refresh=None, \
         reload='job', check=None, check_inside=False, any_main_process=False, settle=0.0, check_timeout=30.0, \
-        timeout=90.0, wait=60.0, locks=None, events=None)"
+        timeout=90.0, wait=60.0, locks=None, events=None, \
+        cancelled=None)"
 )]
 #[expect(clippy::too_many_arguments, reason = "Python calls it with names")]
 pub(crate) fn rollout(
@@ -332,6 +346,7 @@ pub(crate) fn rollout(
     wait: f64,
     locks: Option<PathBuf>,
     events: Option<Py<PyAny>>,
+    cancelled: Option<Py<PyAny>>,
 ) -> PyResult<RolloutOutcome> {
     if let How::Name(name) = &reload
         && named(name).is_none()
@@ -369,7 +384,8 @@ pub(crate) fn rollout(
         options.verifier = certificates.read()?.verifier(now, rules)?;
         options.key_rules = key_rules.map(|rules| rules.read()).transpose()?.map(Arc::new);
         let source = image_file::open(&image)?;
-        let cancelled = || raised.look();
+        let cancelled =
+            || raised.look() || cancelled.as_ref().is_some_and(|cancelled| raised.is_enough(cancelled));
         let mut wanted = Rollout::new(store.get().store(), &source, options);
         wanted.times = times;
         wanted.keep = keep;
@@ -381,9 +397,12 @@ pub(crate) fn rollout(
             wanted.locks = locks;
         }
         let mut tell = |event: core::Event| {
-            let Some(events) = &events else { return };
             Python::attach(|py| {
-                if let Err(error) = events.call1(py, (RolloutEvent::from(event),)) {
+                let heard = told(py, RolloutEvent::from(event)).and_then(|event| match &events {
+                    Some(events) => events.call1(py, (event,)).map(drop),
+                    None => Ok(()),
+                });
+                if let Err(error) = heard {
                     raised.keep(error);
                 }
             });
@@ -399,6 +418,6 @@ pub(crate) fn rollout(
     });
     match raised.0.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Some(error) => Err(error),
-        None => done,
+        None => done.and_then(|outcome| told(py, outcome)),
     }
 }

@@ -3,19 +3,21 @@
 use std::path::PathBuf;
 
 use confext_core::error::Error;
+use confext_core::manager;
 use confext_core::service::{self, Process, Unit, stack};
 use confext_core::{Host as Root, Options};
-use confext_ddi::unit::{Entry, Extensions};
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
 use crate::explain::Explained;
 use crate::host::{Host, seconds};
 use crate::layer::{Layer, Rejection};
+use crate::logs::told;
 use crate::origin::Origin;
 use crate::plan::{Plan, Refusal};
 use crate::record::{Tuple, record};
 use crate::report::{Change, Decision, reasons};
+use crate::unit::{Item, extensions};
 
 record! {
     /// What the extensions of a service change, and which are not used.
@@ -144,6 +146,7 @@ pub(crate) fn service_plan(
             policy: found.policy,
         })
     })
+    .and_then(|result| told(py, result))
 }
 
 /// What becomes of each extension that a unit lists: used, and where in the stack, or why not.
@@ -164,6 +167,7 @@ pub(crate) fn service_explain(
             policy: found.policy,
         })
     })
+    .and_then(|result| told(py, result))
 }
 
 /// Where a path in the view of a service comes from, and who signed it: in the view of its process `pid`, or else as it would be
@@ -194,6 +198,7 @@ pub(crate) fn service_trace(
             }
         }
     })
+    .and_then(|result| told(py, result))
 }
 
 /// Has a running service see the extensions that its unit lists, as the service manager has loaded it; or the process `pid`, or
@@ -209,8 +214,8 @@ pub(crate) fn service_refresh(
     host: &Host,
     unit: Option<&str>,
     pid: Option<u32>,
-    images: Option<Vec<PathBuf>>,
-    directories: Option<Vec<PathBuf>>,
+    images: Option<Vec<Item<'_>>>,
+    directories: Option<Vec<Item<'_>>>,
     sysexts: bool,
     force: bool,
     timeout: f64,
@@ -218,26 +223,21 @@ pub(crate) fn service_refresh(
     let timeout = seconds("timeout", timeout)?;
     let named = images.is_some() || directories.is_some();
     let which = match (unit, pid, named) {
-        (Some(unit), None, _) => Which::Unit(unit),
+        (Some(unit), None, _) => Which::Unit(manager::unit_name(unit)),
         (None, Some(pid), true) => Which::Process(pid),
         (None, Some(_), false) => {
             return Err(PyTypeError::new_err("pid needs images or directories; none at all is images=[]"));
         }
         _ => return Err(PyTypeError::new_err("either unit or pid")),
     };
-    let listed = if named {
-        let images = entries(images, Entry::image)?;
-        Some(Extensions::of(images, entries(directories, Entry::directory)?))
-    } else {
-        None
-    };
+    let listed = if named { Some(extensions(images, directories)?) } else { None };
     host.with_any(py, |host, admission| {
         let (process, extensions) = match (which, listed) {
             (Which::Process(pid), listed) => (Process::open(pid)?, listed.unwrap_or_default()),
-            (Which::Unit(unit), Some(listed)) => (service::main_process(unit, timeout)?, listed),
+            (Which::Unit(unit), Some(listed)) => (service::main_process(&unit, timeout)?, listed),
             (Which::Unit(unit), None) => {
-                let extensions = Unit::live(unit, timeout)?.service.extensions;
-                (service::main_process(unit, timeout)?, extensions)
+                let extensions = Unit::live(&unit, timeout)?.service.extensions;
+                (service::main_process(&unit, timeout)?, extensions)
             }
         };
         let mut options = service::Options::new(admission.clone());
@@ -246,19 +246,11 @@ pub(crate) fn service_refresh(
         options.when = if force { service::When::Always } else { service::When::Different };
         Ok(ServiceReport::from(&service::refresh(host, &process, &extensions, &options)?))
     })
-}
-
-/// Settings of units are text.
-fn entries(paths: Option<Vec<PathBuf>>, entry: fn(String) -> Entry) -> PyResult<Vec<Entry>> {
-    let text = |path: PathBuf| {
-        let text = path.into_os_string().into_string();
-        text.map(entry).map_err(|path| PyValueError::new_err(format!("no unit can name {}", path.display())))
-    };
-    paths.unwrap_or_default().into_iter().map(text).collect()
+    .and_then(|result| told(py, result))
 }
 
 /// Whose view is refreshed.
-enum Which<'a> {
-    Unit(&'a str),
+enum Which {
+    Unit(String),
     Process(u32),
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use confext_core::{Error, image_file};
 use confext_ddi::build::{self, Existing, SignOptions, SignedImage};
+use confext_ddi::read::ReadAt as _;
 use confext_ddi::signature::{Certificate, DigestAlgorithm, Embed, KeyPair, RemoteKey, Sign, ToSign};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -15,6 +16,7 @@ use crate::argument::{Pem, choice};
 use crate::error::{detached, in_image};
 use crate::filter::FilterArgument;
 use crate::open::Opening;
+use crate::progress::Watcher;
 use crate::record::{Tuple, record};
 
 record! {
@@ -38,15 +40,15 @@ record! {
 ///
 /// All of the image's data is checked against its hash tree first. The image is replaced by the signed copy when that is on
 /// disk; `output`, if it is another path, is a new file (`output-exists`). Signatures that are there go; `add=True` keeps them, and the new one comes last. The other arguments
-/// are those of `Image.open`.
+/// are those of `Image.open`. `progress` is called as by `Admitted.check`; how many bytes there are is about right.
 #[pyfunction]
 #[pyo3(
     signature = (
         image, *, certificate, key=None, signature=None, signer=None, output=None, add=false, digest="sha256",
-        select=None, copies="any", image_filter=FilterArgument::default(),
+        select=None, copies="any", image_filter=FilterArgument::default(), progress=None,
     ),
     text_signature = "(image, *, certificate, key=None, signature=None, signer=None, output=None, add=False, \
-        digest='sha256', select=None, copies='any', image_filter='')"
+        digest='sha256', select=None, copies='any', image_filter='', progress=None)"
 )]
 #[expect(clippy::too_many_arguments, reason = "Python calls it with names")]
 pub(crate) fn sign(
@@ -62,6 +64,7 @@ pub(crate) fn sign(
     select: Option<&str>,
     copies: &str,
     image_filter: FilterArgument,
+    progress: Option<Py<PyAny>>,
 ) -> PyResult<Signed> {
     let digest = self::digest(digest)?;
     let source = match (key, signature, signer) {
@@ -75,10 +78,12 @@ pub(crate) fn sign(
     let options = SignOptions::default().existing(existing).open(opening);
     let raised: Raised = Arc::default();
     let stash = Arc::clone(&raised);
-    let signed = detached(py, move || {
+    let signed = Watcher::watch(py, progress, move |watcher| {
         let signer = source.signer(&certificate, digest, stash)?;
         let output = output.as_ref().unwrap_or(&image);
-        let signed = build::sign_file(&image, output, signer.as_ref(), &options);
+        let total = image_file::open(&image)?.size_bytes().map_err(in_image(&image))?;
+        let mut tell = |done: u64| watcher.ask(done.min(total), total);
+        let signed = build::sign_file_watched(&image, output, signer.as_ref(), &options, &mut tell);
         signed.map(Signed::from).map_err(in_image(&image))
     });
     // What the signer raised says more than that it failed.

@@ -17,6 +17,7 @@ use crate::error::detached;
 use crate::evidence::Evidence;
 use crate::host::Host;
 use crate::key_rules::KeyRulesArgument;
+use crate::logs::told;
 use crate::policy::PolicyArgument;
 use crate::progress::Progress;
 use crate::record::{Tuple, record};
@@ -179,6 +180,7 @@ impl Store {
             let mut tell = |at: publish::Progress| progress.tell(at.done_bytes, at.total_bytes);
             self.store.publish(&source, &options, &mut tell).map(Published::from)
         })
+        .and_then(|result| told(py, result))
     }
 
     /// Count an attempt to use a version, before it is made; without `version`, of the one that is used.

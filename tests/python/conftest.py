@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -99,3 +100,14 @@ def root(needs_root: None, tmp_path: Path) -> Path:
     (root / "etc/own.conf").write_text("own\n")
     (root / "run/confexts/app.raw.v").mkdir(parents=True)
     return root
+
+
+@pytest.fixture
+def programs(root: Path) -> Iterator[None]:
+    """The programs of this machine, in the test's root."""
+    (root / "usr").mkdir()
+    for name in ("bin", "lib", "lib64"):
+        (root / name).symlink_to(f"usr/{name}")
+    subprocess.run(["mount", "--bind", "/usr", root / "usr"], check=True)
+    yield
+    subprocess.run(["umount", root / "usr"], check=True)

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -260,17 +259,6 @@ def test_a_veto_stops_a_merge_unless_allowed(
     allowing.unmerge()
 
 
-@pytest.fixture
-def programs(root: Path) -> Iterator[None]:
-    """The programs of this machine, in the test's root."""
-    (root / "usr").mkdir()
-    for name in ("bin", "lib", "lib64"):
-        (root / name).symlink_to(f"usr/{name}")
-    subprocess.run(["mount", "--bind", "/usr", root / "usr"], check=True)
-    yield
-    subprocess.run(["umount", root / "usr"], check=True)
-
-
 def test_a_command_sees_what_nobody_else_sees(root: Path, host: confext.Host, put: Any, programs: None) -> None:
     put(1)
     command: list[str | Path] = [Path("/bin/sh"), "-c", "cat /etc/app.conf; echo $WHO >&2; exit 3"]
@@ -416,3 +404,25 @@ def test_explain(root: Path, host: confext.Host, put: Any, vendor: confext.KeyPa
     assert caught.value.code == fault.code == explained.refusal.code
     with pytest.raises(ValueError, match="allow: "):
         confext.Host(root, allow=["app:layer-unreadable"])
+
+
+def test_run_is_as_that_of_subprocess(root: Path, host: confext.Host, put: Any, programs: None) -> None:
+    put(1)
+    script = "cat /etc/app.conf; echo $WHO >&2; exit 3"
+    done = confext.run(["/bin/sh", "-c", script], host=host, capture_output=True, env={"WHO": "me"})
+    assert (done.returncode, done.stdout, done.stderr) == (3, b"version = 1\n", b"me\n")
+    done = confext.run(["/bin/sh", "-c", script], host=host, capture_output=True, text=True, cwd="/")
+    assert done.stdout == "version = 1\n" and done.args == ["/bin/sh", "-c", script]
+    many = confext.run(["/bin/sh", "-c", "seq 100000"], host=host, capture_output=True)
+    assert many.stdout.endswith(b"\n100000\n") and len(many.stdout) == 588895
+    assert confext.run(["/bin/true"], host=host).stdout is None
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        confext.run(["/bin/sh", "-c", "exit 5"], host=host, check=True)
+    assert failed.value.returncode == 5
+    with pytest.raises(subprocess.TimeoutExpired) as expired:
+        confext.run(["/bin/sh", "-c", "echo a; exec sleep 600"], host=host, timeout=0.5, capture_output=True)
+    assert (expired.value.output, expired.value.timeout) == (b"a\n", 0.5)
+    with pytest.raises(confext.Error):
+        confext.run(["/bin/none"], host=host)
+    with pytest.raises(TypeError):
+        confext.run(["/bin/true"], host=host, shell=True)  # type: ignore[call-arg]

@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import confext
 import pytest
@@ -100,3 +101,92 @@ def test_what_is_asked_for_is_said(host: confext.Host) -> None:
     with pytest.raises(confext.Error) as caught:
         confext.service.refresh(host, pid=os.getpid(), images=[])
     assert caught.value.code == "process-namespace"
+
+
+def test_a_drop_in_says_what_show_reads(host: confext.Host, root: Path, unit: str) -> None:
+    shown = confext.service.show(host, "app")
+    assert (shown.name, shown.root, shown.policy, shown.running) == ("app.service", "host", None, None)
+    assert shown.images == (confext.UnitEntry("/run/confexts/app.raw.v"),)
+    (line,) = shown.settings
+    assert (line.key, line.value, line.line) == ("ExtensionImages", "/run/confexts/app.raw.v", 2)
+    assert line.file == "/etc/systemd/system/app.service"
+
+    more = confext.UnitEntry("/opt/more images.raw", may_miss=True, options=[("root", "noexec")])
+    written = confext.service.drop_in(
+        host,
+        "app",
+        images=[Path("/run/confexts/other.raw"), more],
+        directories=["/srv/tree%n"],
+        policy="root=signed",
+        refresh_on_reload="no",
+    )
+    assert (written.unit, written.done) == ("app.service", "new")
+    assert (root / written.path.lstrip("/")).read_text().startswith("# Written by confext.\n[Service]\n")
+    shown = confext.service.show(host, "app")
+    assert [entry.path for entry in shown.images] == [
+        "/run/confexts/app.raw.v",
+        "/run/confexts/other.raw",
+        "/opt/more images.raw",
+    ]
+    assert shown.images[2] == more
+    assert shown.directories == (confext.UnitEntry("/srv/tree%n", "directory"),)
+    assert (shown.policy, shown.refresh_on_reload) == ("root=signed", "no")
+    assert len(shown.files) == 2 and shown.files[1] == written.path
+
+    # What was read can be written again, and is the same.
+    again = confext.service.drop_in(
+        host,
+        "app",
+        images=shown.images[1:],
+        directories=shown.directories,
+        policy=shown.policy,
+        refresh_on_reload=shown.refresh_on_reload,
+    )
+    assert again.done == "same"
+    assert confext.service.remove_drop_in(host, "app") is True
+    assert confext.service.remove_drop_in(host, "app") is False
+    assert confext.service.show(host, "app").images == (confext.UnitEntry("/run/confexts/app.raw.v"),)
+    running = confext.service.drop_in(host, "app", images=["/a.raw"], name="60-a.conf", runtime=True)
+    assert running.path == "/run/systemd/system/app.service.d/60-a.conf"
+
+
+def test_what_no_unit_can_say_is_not_written(host: confext.Host, unit: str) -> None:
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"directories": ["/two\nlines"]}, "unit-entry"),
+        ({"images": ["relative.raw"]}, "unit-entry"),
+        ({"name": "no-ending"}, "drop-in-name"),
+        ({"refresh_on_reload": "sometimes"}, "unit-setting"),
+    ]
+    for arguments, code in wrong:
+        with pytest.raises(confext.Error) as caught:
+            confext.service.drop_in(host, "app", **arguments)
+        assert caught.value.code == code
+    with pytest.raises(ValueError, match="directory"):
+        confext.service.drop_in(host, "app", images=[confext.UnitEntry("/a", "directory")])
+    with pytest.raises(ValueError, match="designator"):
+        confext.UnitEntry("/a", options=[("attic", "ro")])  # type: ignore[list-item]
+    assert confext.service.remove_drop_in(host, "app") is False
+
+
+def test_the_generator_is_installed_and_removed(host: confext.Host, root: Path) -> None:
+    assert confext.service.install_generator(host, "/usr/bin/confext") == "new"
+    assert confext.service.install_generator(host, Path("/usr/bin/confext")) == "same"
+    assert (root / "etc/systemd/system-generators/confext-generator").stat().st_mode & 0o111
+    with pytest.raises(confext.ConflictError):
+        confext.service.install_generator(host, "relative")
+    assert confext.service.uninstall_generator(host) is True
+    assert confext.service.uninstall_generator(host) is False
+
+
+def test_what_a_process_sees_has_a_status(host: confext.Host, root: Path, unit: str, process: int) -> None:
+    before = {mount.hierarchy: mount for mount in confext.service.status(pid=process)}
+    assert before["etc"].found == "nothing" and before["etc"].layers is None
+    entry = confext.UnitEntry("/run/confexts/app.raw.v")
+    assert confext.service.refresh(host, pid=process, images=[entry]).pid == process
+    after = {mount.hierarchy: mount for mount in confext.service.status(pid=process)}["etc"]
+    assert (after.found, after.below_unchanged) == ("own", True)
+    assert after.layers is not None and [layer.version for layer in after.layers] == ["2"]
+    assert after.since is not None and after.policy
+    with pytest.raises(TypeError):
+        confext.service.status()
+    confext.service.refresh(host, pid=process, images=[])

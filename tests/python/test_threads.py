@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -111,3 +113,82 @@ def test_an_interrupt_ends_long_work(make: Make, vendor: confext.KeyPair, tmp_pa
     command = [sys.executable, "-c", INTERRUPTED, str(image), str(tmp_path / "certificate")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path)
     assert (done.stdout, done.returncode) == ("interrupted 1 False\n", 0), done.stderr
+
+
+def test_two_images_are_verified_at_once(
+    make: Make, vendor: confext.KeyPair, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = [make({"etc/big": os.urandom(24 << 20)}, path=tmp_path / f"{name}.raw") for name in ("one", "two")]
+    inside = threading.Barrier(2)
+    held: list[int] = []
+
+    def verify(image: Path, progress: Callable[[int, int], object] | None = None) -> None:
+        confext.verify(image, certificates=vendor.certificate, progress=progress)
+
+    def meet() -> Callable[[int, int], object]:
+        """Called in the middle of a call: goes on when the other thread is in the middle of its own, too."""
+        met = threading.Event()
+
+        def progress(done: int, total: int) -> None:
+            if not met.is_set():
+                met.set()
+                inside.wait(60)
+                held.append(done)
+
+        return progress
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(verify, images, [meet(), meet()]))
+        assert len(held) == 2
+
+        def seconds(work: Callable[[], object]) -> float:
+            start = time.perf_counter()
+            work()
+            return time.perf_counter() - start
+
+        one_by_one = min(seconds(lambda: list(map(verify, images))) for _ in range(3))
+        at_once = min(seconds(lambda: list(pool.map(verify, images))) for _ in range(3))
+        # The files one after the other use a processor each: what the interpreter's lock would forbid.
+        opened = [confext.Image.open(image).verify(certificates=vendor.certificate) for image in images]
+        apart = min(seconds(lambda: [one.manifest() for one in opened]) for _ in range(3))
+        together = min(seconds(lambda: list(pool.map(lambda one: one.manifest(), opened))) for _ in range(3))
+    with capsys.disabled():
+        print(
+            f"\ntwo images by two threads, time one by one / at once: verify {one_by_one / at_once:.2f} "
+            f"(each uses all processors already), manifest {apart / together:.2f}"
+        )
+
+
+# The same for what has threads of its own: the signal comes to the one that called.
+INTERRUPTED_APART = """
+import os, signal, sys, confext
+signal.signal(signal.SIGINT, signal.default_int_handler)
+image, certificate, key, what = sys.argv[1:]
+admitted = confext.Image.open(image).verify(certificates=certificate)
+def progress(done, total):
+    os.kill(os.getpid(), signal.SIGINT)
+source = {f"etc/{number}": bytes([number]) * (1 << 20) for number in range(16)}
+works = {
+    "build": lambda: confext.build("app", source=source, release={"ID": "_any"}, output="out", unsigned=True,
+                                   progress=progress),
+    "sign": lambda: confext.sign(image, output="out", key=key, certificate=certificate, progress=progress),
+    "manifest": lambda: admitted.manifest(progress=progress),
+    "diff": lambda: admitted.diff(admitted.manifest(), progress=progress),
+}
+try:
+    works[what]()
+except KeyboardInterrupt:
+    print("interrupted", os.path.exists("out"), os.listdir("."))
+"""
+
+
+@pytest.mark.parametrize("what", ["build", "sign", "manifest", "diff"])
+def test_an_interrupt_ends_work_with_threads(what: str, make: Make, vendor: confext.KeyPair, tmp_path: Path) -> None:
+    image = make({f"etc/{number}": bytes([number]) * 50000 for number in range(1, 50)})
+    certificate, key, place = tmp_path / "certificate", tmp_path / "key", tmp_path / "place"
+    certificate.write_bytes(vendor.certificate)
+    key.write_bytes(vendor.key)
+    place.mkdir()
+    command = [sys.executable, "-c", INTERRUPTED_APART, str(image), str(certificate), str(key), what]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=place)
+    assert (done.stdout, done.returncode) == ("interrupted False []\n", 0), done.stderr

@@ -51,7 +51,7 @@ def test_what_only_the_library_makes_cannot_be_made() -> None:
             made()
 
 
-CLASSES = {name: found for name, found in vars(confext).items() if inspect.isclass(found)}
+CLASSES = {name: getattr(confext, name) for name in confext.__all__ if inspect.isclass(getattr(confext, name))}
 ERRORS = [name for name, found in CLASSES.items() if issubclass(found, BaseException)]
 RESULTS = [name for name in CLASSES if stubs.is_result(name)]
 

@@ -2,10 +2,12 @@
 
 use super::attach::{SignOptions, SignedImage, sign_image};
 use super::ddi::{Builder, Built};
-use crate::error::{Lookup, Result, ResultExt as _};
+use crate::error::{Error, Lookup, Refused, Result, ResultExt as _};
 use crate::signature::Sign;
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 /// How many left-over names are tried before giving up.
@@ -21,6 +23,21 @@ impl Builder {
     ///
     /// As [`Builder::build`]; `output-exists`; an I/O error with the path.
     pub fn build_file(self, path: impl AsRef<Path>, signer: Option<&dyn Sign>) -> Result<Built> {
+        self.build_file_watched(path, signer, &mut |_| ControlFlow::Continue(()))
+    }
+
+    /// The same, and `tell` hears how many bytes were written and read back so far, from one of the threads that work. It can
+    /// end the work.
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::build_file`]; `cancelled`.
+    pub fn build_file_watched(
+        self,
+        path: impl AsRef<Path>,
+        signer: Option<&dyn Sign>,
+        tell: &mut Tell<'_>,
+    ) -> Result<Built> {
         let path = path.as_ref();
         let place = path.display().to_string();
         let replace = self.replace;
@@ -28,7 +45,7 @@ impl Builder {
             must_be_free(path)?;
         }
         let mut partial = Partial::create(path).within(place.clone())?;
-        let built = self.build(&mut partial.file, signer)?;
+        let built = Watched::watch(&mut partial.file, tell, |file| self.build(file, signer))?;
         if replace {
             partial.finish(path).within(place)?
         } else {
@@ -55,6 +72,22 @@ pub fn sign_file(
     signer: &dyn Sign,
     options: &SignOptions,
 ) -> Result<SignedImage> {
+    sign_file_watched(source, output, signer, options, &mut |_| ControlFlow::Continue(()))
+}
+
+/// The same, and `tell` hears how many bytes were checked and written so far, from one of the threads that work. It can end the
+/// work.
+///
+/// # Errors
+///
+/// As [`sign_file`]; `cancelled`.
+pub fn sign_file_watched(
+    source: impl AsRef<Path>,
+    output: impl AsRef<Path>,
+    signer: &dyn Sign,
+    options: &SignOptions,
+    tell: &mut Tell<'_>,
+) -> Result<SignedImage> {
     let (source, output) = (source.as_ref(), output.as_ref());
     let (from, to) = (source.display().to_string(), output.display().to_string());
     let mut image = File::open(source).within(from.clone())?;
@@ -65,7 +98,8 @@ pub fn sign_file(
     let mut partial = Partial::create(output).within(to.clone())?;
     let permissions = image.metadata().within(from)?.permissions();
     std::io::copy(&mut image, &mut partial.file).within(to.clone())?;
-    let signed = sign_image(&mut partial.file, signer, options)?;
+    let sign = |file: &mut Watched<'_, '_, File>| sign_image(file, signer, options);
+    let signed = Watched::watch(&mut partial.file, tell, sign)?;
     partial.file.set_permissions(permissions).within(to.clone())?;
     if in_place {
         partial.finish(output).within(to)?
@@ -73,6 +107,85 @@ pub fn sign_file(
         partial.finish_new(output).within(to)?
     }
     Ok(signed)
+}
+
+/// Hears how many bytes are done, and says whether to go on.
+pub type Tell<'a> = dyn FnMut(u64) -> ControlFlow<()> + Send + 'a;
+
+/// A file of which somebody hears how far it is.
+struct Watched<'f, 't, F> {
+    file: &'f mut F,
+    tell: &'f mut Tell<'t>,
+    done: u64,
+    /// How many bytes there have to be before the next word.
+    next: u64,
+    is_cancelled: bool,
+}
+
+/// How many bytes there are between two words.
+const STEP_BYTES: u64 = 1 << 20;
+
+impl<'f, 't, F> Watched<'f, 't, F> {
+    /// Does something with the file. That the caller ended it is the reason, whatever came of that.
+    fn watch<T>(
+        file: &'f mut F,
+        tell: &'f mut Tell<'t>,
+        work: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<T> {
+        let mut watched = Self { file, tell, done: 0, next: 0, is_cancelled: false };
+        let result = watched.told(0).map_err(Error::from).and_then(|()| work(&mut watched));
+        if watched.is_cancelled {
+            return Err(Refused::Cancelled { done: watched.done, total: watched.done }.into());
+        }
+        let last = (watched.tell)(watched.done);
+        // All of it is done: what is left is to give it its name, which a caller who has had enough does not want.
+        match (result, last) {
+            (Ok(_), ControlFlow::Break(())) => {
+                Err(Refused::Cancelled { done: watched.done, total: watched.done }.into())
+            }
+            (result, _) => result,
+        }
+    }
+
+    fn told(&mut self, bytes: usize) -> std::io::Result<()> {
+        self.done = self.done.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+        if self.done < self.next {
+            return Ok(());
+        }
+        self.next = self.done.saturating_add(STEP_BYTES);
+        if self.is_cancelled || (self.tell)(self.done).is_break() {
+            self.is_cancelled = true;
+            self.next = 0;
+            return Err(std::io::Error::other("cancelled"));
+        }
+        Ok(())
+    }
+}
+
+impl<F: Read> Read for Watched<'_, '_, F> {
+    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.file.read(buf)?;
+        self.told(count)?;
+        Ok(count)
+    }
+}
+
+impl<F: Write> Write for Watched<'_, '_, F> {
+    fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
+        let count = self.file.write(buf)?;
+        self.told(count)?;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl<F: Seek> Seek for Watched<'_, '_, F> {
+    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+        self.file.seek(to)
+    }
 }
 
 /// For an answer before the work. What counts is [`Partial::finish_new`].
@@ -83,7 +196,7 @@ pub(crate) fn must_be_free(target: &Path) -> Result<()> {
     }
 }
 
-fn exists(target: &Path) -> crate::Error {
+fn exists(target: &Path) -> Error {
     Lookup::OutputExists { path: target.display().to_string() }.into()
 }
 
@@ -154,7 +267,6 @@ impl Drop for Partial {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write as _;
 
     #[test]
     fn of_many_that_write_a_new_file_one_does() {
@@ -178,6 +290,36 @@ mod tests {
             assert!(error.to_string().contains("app.raw"), "{error}");
         }
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left");
+    }
+
+    #[test]
+    fn a_build_that_is_cancelled_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("app.raw");
+        let builder = || {
+            let mut tree = crate::build::Tree::new();
+            let meta = crate::build::Meta::new(0o644);
+            tree.add_file("etc/big", vec![7; 5 << 20], meta).unwrap();
+            let release = crate::build::ReleaseFields::any();
+            Builder::new(crate::release::Class::Confext, "app").tree(tree).release(release).unsigned()
+        };
+        let mut told = Vec::new();
+        let built = builder()
+            .build_file_watched(&target, None, &mut |done| {
+                told.push(done);
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        assert!(told.is_sorted() && told.first() == Some(&0) && told.len() > 2, "{told:?}");
+        assert!(told.last().is_some_and(|last| *last >= 5 << 20 && *last <= 2 * built.size_bytes));
+        std::fs::remove_file(&target).unwrap();
+        for enough in [0, 1, 1 << 20, 4 << 20, *told.last().unwrap()] {
+            let mut tell =
+                |done| if done >= enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+            let error = builder().build_file_watched(&target, None, &mut tell).unwrap_err();
+            assert_eq!(error.code(), "cancelled", "{enough}");
+            assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "{enough}");
+        }
     }
 
     #[cfg(unix)]

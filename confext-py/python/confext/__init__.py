@@ -25,6 +25,7 @@ from ._confext import (
     Change,
     ChangedPath,
     Claim,
+    CoveredDirectory,
     Damage,
     DamagedBlock,
     DamagedRange,
@@ -36,6 +37,7 @@ from ._confext import (
     DoctorReport,
     Done,
     Doubt,
+    DropIn,
     Evidence,
     Explained,
     Explanation,
@@ -51,12 +53,12 @@ from ._confext import (
     Image,
     ImageFilter,
     InvalidRequest,
-    KeyPair,
-    Keyring,
-    KeyRule,
-    KernelParameter,
     KernelKey,
+    KernelParameter,
+    KeyPair,
+    KeyRule,
     KeyRules,
+    Keyring,
     Layer,
     LayerChange,
     LayerPartition,
@@ -90,11 +92,14 @@ from ._confext import (
     Rule,
     Running,
     Searched,
-    Setting,
     ServiceExplanation,
+    ServiceMount,
     ServicePlan,
+    ServiceReload,
     ServiceReport,
+    ServiceUnit,
     ServiceView,
+    Setting,
     Settings,
     Shadow,
     Shadowed,
@@ -112,13 +117,16 @@ from ._confext import (
     Symlink,
     Table,
     Told,
-    TrustReport,
+    TrustAnswer,
+    TrustFile,
     TrustKernel,
     TrustKeyring,
-    TrustFile,
+    TrustReport,
     TrustSignature,
-    TrustAnswer,
     TrustSource,
+    UnitEntry,
+    UnitProcess,
+    UnitSetting,
     Unknown,
     VerityDevice,
     Veto,
@@ -153,8 +161,13 @@ from ._errors import (
     UnsupportedError,
     UnverifiedError,
 )
-from ._policy import Use
+from ._run import run
 from . import service
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from . import aio, logs
+    from ._policy import Use
 
 __all__ = [
     "Admitted",
@@ -171,6 +184,7 @@ __all__ = [
     "Claim",
     "ConflictError",
     "CorruptError",
+    "CoveredDirectory",
     "Damage",
     "DamagedBlock",
     "DamagedRange",
@@ -182,6 +196,7 @@ __all__ = [
     "DoctorReport",
     "Done",
     "Doubt",
+    "DropIn",
     "Error",
     "Evidence",
     "Explained",
@@ -190,9 +205,9 @@ __all__ = [
     "Fault",
     "Fifo",
     "File",
+    "FileLookupError",
     "Files",
     "Finding",
-    "FileLookupError",
     "HardLink",
     "Hierarchy",
     "Host",
@@ -202,12 +217,12 @@ __all__ = [
     "InternalError",
     "InvalidRequest",
     "IoError",
-    "KeyPair",
-    "Keyring",
-    "KeyRule",
-    "KernelParameter",
     "KernelKey",
+    "KernelParameter",
+    "KeyPair",
+    "KeyRule",
     "KeyRules",
+    "Keyring",
     "Layer",
     "LayerChange",
     "LayerPartition",
@@ -245,11 +260,14 @@ __all__ = [
     "Rule",
     "Running",
     "Searched",
-    "Setting",
     "ServiceExplanation",
+    "ServiceMount",
     "ServicePlan",
+    "ServiceReload",
     "ServiceReport",
+    "ServiceUnit",
     "ServiceView",
+    "Setting",
     "Settings",
     "Shadow",
     "Shadowed",
@@ -267,33 +285,57 @@ __all__ = [
     "Symlink",
     "Table",
     "Told",
-    "TrustReport",
+    "TrustAnswer",
+    "TrustFile",
     "TrustKernel",
     "TrustKeyring",
-    "TrustFile",
+    "TrustReport",
     "TrustSignature",
-    "TrustAnswer",
     "TrustSource",
+    "UnitEntry",
+    "UnitProcess",
+    "UnitSetting",
     "Unknown",
-    "VerityDevice",
     "UnsupportedError",
     "UnverifiedError",
     "Use",
+    "VerityDevice",
     "Veto",
     "Voa",
-    "__version__",
     "Work",
+    "__version__",
+    "aio",
     "build",
     "doctor",
     "fec",
     "generate_key",
     "lint",
+    "logs",
     "pick",
     "repair",
     "report",
     "rollout",
+    "run",
     "service",
     "sign",
     "to_sign",
     "verify",
 ]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        # Not for everybody: importing asyncio, logging and enum takes longer than all the rest.
+        if name in ("aio", "logs"):
+            import importlib
+
+            return importlib.import_module(f"confext.{name}")
+        if name == "Use":
+            from . import _policy
+
+            globals()["Use"] = _policy.Use
+            return _policy.Use
+        raise AttributeError(f"module 'confext' has no attribute '{name}'")
+
+    def __dir__() -> list[str]:
+        return sorted(globals().keys() | set(__all__))

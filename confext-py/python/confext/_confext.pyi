@@ -26,6 +26,7 @@ __all__ = [
     "Change",
     "ChangedPath",
     "Claim",
+    "CoveredDirectory",
     "Damage",
     "DamagedBlock",
     "DamagedRange",
@@ -37,6 +38,7 @@ __all__ = [
     "DoctorReport",
     "Done",
     "Doubt",
+    "DropIn",
     "Evidence",
     "Explained",
     "Explanation",
@@ -92,8 +94,11 @@ __all__ = [
     "Running",
     "Searched",
     "ServiceExplanation",
+    "ServiceMount",
     "ServicePlan",
+    "ServiceReload",
     "ServiceReport",
+    "ServiceUnit",
     "ServiceView",
     "Setting",
     "Settings",
@@ -120,12 +125,16 @@ __all__ = [
     "TrustReport",
     "TrustSignature",
     "TrustSource",
+    "UnitEntry",
+    "UnitProcess",
+    "UnitSetting",
     "Unknown",
     "VerityDevice",
     "Veto",
     "Voa",
     "Work",
     "__version__",
+    "_log_results",
     "build",
     "doctor",
     "fec",
@@ -136,10 +145,16 @@ __all__ = [
     "repair",
     "report",
     "rollout",
+    "service_drop_in",
     "service_explain",
+    "service_install_generator",
     "service_plan",
     "service_refresh",
+    "service_remove_drop_in",
+    "service_show",
+    "service_status",
     "service_trace",
+    "service_uninstall_generator",
     "sign",
     "to_sign",
     "verify",
@@ -229,6 +244,7 @@ def sign(
     select: str | None = None,
     copies: Literal["any", "both"] = "any",
     image_filter: ImageFilter | str = "",
+    progress: _Progress | None = None,
 ) -> Signed:
     """Sign an image that is there.
 
@@ -239,7 +255,7 @@ def sign(
 
     All of the image's data is checked against its hash tree first. The image is replaced by the signed copy when that is on
     disk; `output`, if it is another path, is a new file (`output-exists`). Signatures that are there go; `add=True` keeps them, and the new one comes last. The other arguments
-    are those of `Image.open`.
+    are those of `Image.open`. `progress` is called as by `Admitted.check`; how many bytes there are is about right.
     """
 
 def to_sign(
@@ -286,6 +302,7 @@ def build(
     esp: _Path | Readable | Mapping[_ImagePath, _Entry] | Mapping[str, _Entry] | Mapping[bytes, _Entry] | None = None,
     xbootldr: _Path | Readable | Mapping[_ImagePath, _Entry] | Mapping[str, _Entry] | Mapping[bytes, _Entry] | None = None,
     replace: bool = False,
+    progress: _Progress | None = None,
 ) -> Built:
     """Build an image from a directory, a tar archive (not compressed), or a mapping of path to entry.
 
@@ -309,6 +326,9 @@ def build(
     `file_contexts` (a list of SELinux labels) change the entries. `map_uid` and `map_gid` say what owners become:
     `{range(1000, 2000): 100000, 5: 0}`; the first that fits counts, others stay, unless they are refused by
     `mapped_only=True`. `whiteouts` says what the marks of an OCI layer for deleted files become, `overlay` or an error.
+
+    `progress` is called as by `Admitted.check`; how many bytes there are is about right. What it raises, and an interrupt,
+    ends the build, and nothing is left.
     """
 
 def lint(
@@ -958,13 +978,19 @@ class Files:
     def xattrs(self, path: _ImagePath, *, follow_symlinks: bool = True) -> dict[str, bytes]:
         """The extended attributes of a file, by full name."""
 
-    def manifest(self, *, digests: bool = True) -> Manifest:
-        """Every file with its attributes and, unless `digests` is false, the SHA-256 of its content."""
+    def manifest(self, *, digests: bool = True, progress: _Progress | None = None) -> Manifest:
+        """Every file with its attributes and, unless `digests` is false, the SHA-256 of its content.
 
-    def diff(self, other: Files | Manifest, *, ignore: Sequence[_Attribute] = ()) -> list[Difference]:
+        `progress` is called as by `Admitted.check`; how many bytes there are is about right.
+        """
+
+    def diff(
+        self, other: Files | Manifest, *, ignore: Sequence[_Attribute] = (), progress: _Progress | None = None
+    ) -> list[Difference]:
         """What `other` has different: another image, or a manifest, which then counts as what was before.
 
-        `ignore` names attributes that may differ: `mode`, `owner`, `mtime`, `content`, `xattrs`, `hard-links`.
+        `ignore` names attributes that may differ: `mode`, `owner`, `mtime`, `content`, `xattrs`, `hard-links`. `progress` is
+        called as by `Admitted.check`, with the bytes of this image; how many there are is about right.
         """
 
     def extract(
@@ -1454,6 +1480,7 @@ def rollout(
     wait: float = 60.0,
     locks: _Path | None = None,
     events: Callable[[RolloutEvent], object] | None = None,
+    cancelled: Callable[[], object] | None = None,
 ) -> RolloutOutcome:
     """Roll a version out to a service: published, refreshed, reloaded, checked and good; or everything as before.
 
@@ -1461,6 +1488,8 @@ def rollout(
     `check(version)`. `events` is called with a `RolloutEvent` for each step when it begins and when it ends. `keep` is how
     many versions stay, beside those in use by the stacks of `host`. The arguments up to `architecture` are those of
     `Store.publish`; those from `refresh` to `settle` are for units, times are in seconds.
+
+    `cancelled` is asked now and then, also while a step is waited for: what is true leads back, as far as that is possible.
 
     A callback that raises an exception, and a check that returns `False`, are failures of their steps. An interrupt, and an
     exception of `events`, leads back, and is raised when that is done. Raises only as long as the service was not touched.
@@ -1823,8 +1852,8 @@ def service_refresh(
     unit: str | None = None,
     *,
     pid: int | None = None,
-    images: Sequence[_Path] | None = None,
-    directories: Sequence[_Path] | None = None,
+    images: Sequence[_Path | UnitEntry] | None = None,
+    directories: Sequence[_Path | UnitEntry] | None = None,
     sysexts: bool = False,
     force: bool = False,
     timeout: float = 10.0,
@@ -1838,6 +1867,242 @@ def service_refresh(
 
     Takes root. Raises when an extension cannot be used or the service does not answer; it sees what it saw then.
     """
+
+@final
+class UnitEntry:
+    """One extension of a service, as its unit lists it."""
+
+    __match_args__ = ("path", "kind", "may_miss", "options", "relaxed")
+    #: Its absolute path on the host; it can end in `.v` or have a part in a `.v` directory.
+    path: Final[str]
+    #: `image` or `directory`.
+    kind: Final[Literal["image", "directory"]]
+    #: Whether the service starts without it where it is missing.
+    may_miss: Final[bool]
+    #: Mount options of an image, by partition, in the order they are written.
+    options: Final[tuple[tuple[_Designator, str], ...]]
+    #: Whether a release file of another name is taken.
+    relaxed: Final[bool]
+    def __new__(
+        cls,
+        path: str,
+        kind: Literal["image", "directory"] = "image",
+        *,
+        may_miss: bool = False,
+        options: Sequence[tuple[_Designator, str]] = (),
+        relaxed: bool = False,
+    ) -> UnitEntry:
+        """Name an extension."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class UnitSetting:
+    """A line of a unit's file that is about its extensions."""
+
+    __match_args__ = ("section", "key", "value", "file", "line")
+    #: The section it is in.
+    section: Final[str]
+    #: Its name, like `ExtensionImages`.
+    key: Final[str]
+    #: Its value as written.
+    value: Final[str]
+    #: The file, inside the root.
+    file: Final[str]
+    #: The line in it, from 1.
+    line: Final[int]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class CoveredDirectory:
+    """A directory that a unit covers with something else than its extensions."""
+
+    __match_args__ = ("hierarchy", "key", "place")
+    #: The directory.
+    hierarchy: Final[str]
+    #: The setting that does, like `BindPaths`.
+    key: Final[str]
+    #: The file and line of the setting.
+    place: Final[str]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class ServiceReload:
+    """What a reload of a service is."""
+
+    __match_args__ = ("kind", "commands", "signal")
+    #: `Type=` as written; empty where it is not set.
+    kind: Final[str]
+    #: `ExecReload=` as written.
+    commands: Final[tuple[str, ...]]
+    #: `ReloadSignal=`; empty where it is not set.
+    signal: Final[str]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class UnitProcess:
+    """A unit in the running service manager."""
+
+    __match_args__ = ("main_pid", "active", "sub", "can_reload", "outdated")
+    #: Its main process.
+    main_pid: Final[int | None]
+    #: `active`, `reloading`, `refreshing`, `inactive`, `failed`, …
+    active: Final[str]
+    #: What that is more exactly, like `running`.
+    sub: Final[str]
+    #: Whether it can be reloaded now.
+    can_reload: Final[bool]
+    #: Whether files changed since the manager read them.
+    outdated: Final[bool]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class ServiceUnit:
+    """A unit, as far as it matters to its extensions."""
+
+    __match_args__ = (
+        "name",
+        "aliases",
+        "files",
+        "images",
+        "directories",
+        "policy",
+        "refresh_on_reload",
+        "root",
+        "root_path",
+        "covered",
+        "reload",
+        "settings",
+        "running",
+    )
+    #: Its name: where it was asked for by an alias, the name behind that.
+    name: Final[str]
+    #: Other names it has.
+    aliases: Final[tuple[str, ...]]
+    #: The files that say it, in the order in which they are read.
+    files: Final[tuple[str, ...]]
+    #: `ExtensionImages=`, as listed: the last one is on top.
+    images: Final[tuple[UnitEntry, ...]]
+    #: `ExtensionDirectories=`, as listed: they are over the images.
+    directories: Final[tuple[UnitEntry, ...]]
+    #: `ExtensionImagePolicy=`.
+    policy: Final[str | None]
+    #: `RefreshOnReload=`.
+    refresh_on_reload: Final[str | None]
+    #: What the service sees as `/`: `host`, `directory` or `image`.
+    root: Final[Literal["host", "directory", "image"]]
+    #: The path of that directory or image.
+    root_path: Final[str | None]
+    #: What else the unit puts at `/etc`, `/usr` or `/opt`.
+    covered: Final[tuple[CoveredDirectory, ...]]
+    #: What a reload is.
+    reload: Final[ServiceReload]
+    #: The lines that say it, in the order in which they count.
+    settings: Final[tuple[UnitSetting, ...]]
+    #: What the running manager says of it; `None` where files were read.
+    running: Final[UnitProcess | None]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class ServiceMount:
+    """What a process sees over one of its directories."""
+
+    __match_args__ = (
+        "hierarchy",
+        "found",
+        "since",
+        "policy",
+        "layers",
+        "mounts",
+        "attributes",
+        "below_unchanged",
+    )
+    #: `etc`, `usr` or `opt`.
+    hierarchy: Final[_Hierarchy]
+    #: Who put extensions over it: `nothing`, `own` (this library), `systemd`, or `interrupted` in the middle.
+    found: Final[Literal["nothing", "own", "systemd", "interrupted"]]
+    #: When, seconds since 1970; `None` when another program did.
+    since: Final[int | None]
+    #: The policy of images; `None` when another program did.
+    policy: Final[str | None]
+    #: What it is made of, bottom first; `None` when another program did.
+    layers: Final[tuple[Layer, ...] | None]
+    #: The mounts on it.
+    mounts: Final[tuple[str, ...]]
+    #: What the mount forbids, like `nosuid`.
+    attributes: Final[tuple[str, ...]]
+    #: Whether what it is over is what it was; `None` where that is not written down.
+    below_unchanged: Final[bool | None]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class DropIn:
+    """A drop-in that was written."""
+
+    __match_args__ = ("unit", "path", "done")
+    #: The unit.
+    unit: Final[str]
+    #: Its file, inside the root.
+    path: Final[str]
+    #: `new`, `changed` or `same`.
+    done: Final[Literal["new", "changed", "same"]]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+def service_show(host: Host, unit: str, *, live: bool = False, timeout: float = 10.0) -> ServiceUnit:
+    """What a unit says of its extensions: by its files and drop-ins below the host's root.
+
+    With `live` as the running service manager has it, which is waited for at most `timeout` seconds. Raises for what systemd
+    would skip with a warning, with file and line.
+    """
+
+def service_status(
+    unit: str | None = None, *, pid: int | None = None, timeout: float = 10.0
+) -> tuple[ServiceMount, ...]:
+    """What a running service, or any process with a mount namespace of its own, sees over its directories.
+
+    `timeout`, in seconds, is for the service manager and for file systems of the service. Takes root.
+    """
+
+def service_drop_in(
+    host: Host,
+    unit: str,
+    *,
+    images: Sequence[_Path | UnitEntry] = (),
+    directories: Sequence[_Path | UnitEntry] = (),
+    policy: Policy | str | None = None,
+    refresh_on_reload: str | None = None,
+    name: str = "50-confext.conf",
+    runtime: bool = False,
+) -> DropIn:
+    """Write a drop-in with the extensions of a unit, in place of one of this name: it says all of it.
+
+    It counts from the next `systemctl daemon-reload` on; with `runtime` until the machine stops. Images and directories are
+    paths, or entries as `show` returns them. Raises for what no unit can say (`unit-entry`) and for a name that is none
+    (`drop-in-name`); what was there before then still is.
+    """
+
+def service_remove_drop_in(
+    host: Host, unit: str, *, name: str = "50-confext.conf", runtime: bool = False
+) -> bool:
+    """Remove a drop-in, and say whether it was there. It counts from the next `systemctl daemon-reload` on."""
+
+def service_install_generator(host: Host, program: _Path) -> Literal["new", "changed", "same"]:
+    """Install the generator by which systemd learns of directories `NAME.confext.d` beside units.
+
+    `program` is the path of the command `confext` inside the root. It counts from the next `systemctl daemon-reload` on. Raises
+    (`generator-path`) for a path that generators cannot use, and where something else is in its place.
+    """
+
+def service_uninstall_generator(host: Host) -> bool:
+    """Take the generator away, and say whether it was there."""
 
 @final
 class ServiceView:
@@ -3240,6 +3505,11 @@ class Unknown:
     reason: Final[str]
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
+
+# ---- reports
+
+def _log_results(wanted: bool) -> None:
+    """Whether results are handed to `confext.logs`."""
 
 # ---- the command
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno as _errno
-from typing import TYPE_CHECKING, Any, ClassVar
 
+# Not imported to run: `typing` alone takes longer than all of this package.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, ClassVar
+
     from ._confext import Damage
 
 
