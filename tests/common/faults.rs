@@ -74,6 +74,7 @@ const WATCHED: &[i64] = &[
     libc::SYS_fstatfs,
     libc::SYS_clone3,
     libc::SYS_linkat,
+    libc::SYS_renameat,
     libc::SYS_renameat2,
     libc::SYS_fsync,
     libc::SYS_copy_file_range,
@@ -98,6 +99,7 @@ const CHANGING: &[i64] = &[
     libc::SYS_unlinkat,
     libc::SYS_flock,
     libc::SYS_linkat,
+    libc::SYS_renameat,
     libc::SYS_renameat2,
     libc::SYS_fsync,
     libc::SYS_copy_file_range,
@@ -202,6 +204,8 @@ pub fn run_beside(
     output.read_line(&mut line).unwrap();
     let listener = take_descriptor(&child, line.trim().parse().expect("the worker's descriptor"));
     let calls = answer(&listener, &mut child, (at, fault), meanwhile);
+    // What others still ask for, like a command that it has started, is not waited for.
+    drop(listener);
     let mut said = String::new();
     output.read_to_string(&mut said).unwrap();
     let status = child.wait().unwrap();

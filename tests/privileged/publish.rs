@@ -117,7 +117,7 @@ fn replay(calls: &Calls) -> (bool, bool) {
                 assert!(!named, "content is written to a file that has its name");
                 content = false;
             }
-            libc::SYS_linkat | libc::SYS_renameat2 => {
+            libc::SYS_linkat | libc::SYS_renameat | libc::SYS_renameat2 => {
                 assert!(content, "a file gets its name before its content is on disk");
                 named = true;
                 name_kept = false;
@@ -142,4 +142,75 @@ fn content_is_on_disk_before_its_name_and_the_name_before_it_is_said() {
     let with_content = [vec![libc::SYS_fsync], renamed].concat();
     assert_eq!((end, replay(&with_content)), (End::Said("ok".into()), (true, true)));
     assert_eq!(place.names(), ["app_1.raw", "app_2.raw"]);
+}
+
+/// A drop-in of a unit is the one from before, the new one, or where there was none, none: whole, and read by no other name.
+fn drop_in(fault: Fault, (from, to): (&str, &str)) {
+    let root = tempfile::Builder::new().prefix("confext-test-").tempdir_in("/var/tmp").unwrap();
+    let worker = |version: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_confext-test-worker"));
+        command.arg(root.path()).args(["-", &format!("drop-in-{version}")]);
+        command
+    };
+    let directory = root.path().join("etc/systemd/system/app.service.d");
+    let text = |version: &str| {
+        (version != "none")
+            .then(|| format!("# Written by confext.\n[Service]\nExtensionImages=/srv/app_{version}.raw\n"))
+    };
+    let is = || fs::read_to_string(directory.join("50-confext.conf")).ok();
+    // What systemd reads: hidden files are none of it.
+    let read = || {
+        let names = fs::read_dir(&directory).into_iter().flatten().map(|it| it.unwrap().file_name());
+        names.filter(|name| !name.to_string_lossy().starts_with('.')).count()
+    };
+    let put = |version: &str| {
+        let (end, calls) = faults::run(worker(version), None, Fault::Once);
+        assert_eq!((end, is()), (End::Said("ok".into()), text(version)));
+        calls
+    };
+    put(from);
+    let calls = put(to);
+    let (mut before, mut after) = (0, 0);
+    for (at, call) in calls.iter().enumerate() {
+        if from == "none" {
+            let _ = fs::remove_dir_all(root.path().join("etc"));
+        }
+        put(from);
+        let (end, _) = faults::run(worker(to), Some(at), fault);
+        let context = format!("{fault:?}, {from} to {to}, at {at} (call {call}): {end:?}");
+        match is() {
+            found if found == text(to) => after += 1,
+            found => {
+                assert_eq!(found, text(from), "{context}");
+                assert_ne!(end, End::Said("ok".into()), "{context}");
+                before += 1;
+            }
+        }
+        assert_eq!(read(), usize::from(is().is_some()), "{context}");
+        put(to);
+        let left = fs::read_dir(&directory).map_or(0, Iterator::count);
+        assert!(fault == Fault::Kill || left == read(), "{context}: something is left");
+    }
+    println!("{fault:?}, {from} to {to}: {} calls, {before} as before, {after} new", calls.len());
+    assert!(before > 0 && after > 0);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_drop_in_fails_or_is_killed_at_every_call() {
+    for fault in [Fault::Once, Fault::Kill] {
+        for change in [("none", "1"), ("1", "2"), ("2", "none")] {
+            drop_in(fault, change);
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_drop_in_is_on_disk_before_it_has_its_name() {
+    let root = tempfile::Builder::new().prefix("confext-test-").tempdir_in("/var/tmp").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_confext-test-worker"));
+    command.arg(root.path()).args(["-", "drop-in-1"]);
+    let (end, calls) = faults::run(command, None, Fault::Once);
+    assert_eq!((end, replay(&calls)), (End::Said("ok".into()), (true, true)));
 }

@@ -18,6 +18,7 @@ use confext_ddi::limits::Limits;
 use confext_ddi::policy::Policy;
 use confext_ddi::release::Class;
 use confext_ddi::signature::KeyPair;
+use confext_tests::faults::{self, End, Fault};
 use confext_tests::namespace::run;
 use confext_tests::root::{Root, key};
 use confext_tests::sweep::isolated;
@@ -437,4 +438,51 @@ fn the_helper_goes_with_who_asked() {
     let pid = helper.pid();
     drop(helper);
     assert!(!Path::new(&format!("/proc/{pid}")).exists());
+}
+
+/// Each call of this process, of the helper and of the command before it runs fails, or is the last of who asked: nothing is left,
+/// neither a process nor a file nor a mount.
+#[test]
+#[ignore = "needs root"]
+fn faults_leave_nothing() {
+    isolated(|| {
+        let root = host();
+        root.image(Class::Confext, "run/confexts/a.raw", &[("etc/a", "a"), ("etc/d/b", "b")], Some(vendor()));
+        let worker = || {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_confext-test-worker"));
+            command.arg(root.path("")).args(["rootless", "run"]);
+            command
+        };
+        let mounts = || fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let before = (left_behind(), mounts());
+        let (end, calls) = faults::run(worker(), None, Fault::Once);
+        assert_eq!(end, End::Said("ok Some(0)".into()));
+        let stride = std::env::var("CONFEXT_FAULT_STRIDE").map_or(37, |text| text.parse().unwrap());
+        for fault in [Fault::Kill, Fault::Once, Fault::Always] {
+            let mut ended = 0;
+            for at in (0..calls.len()).filter(|at| at.is_multiple_of(stride)) {
+                let (end, _) = faults::run(worker(), Some(at), fault);
+                let code = match &end {
+                    End::Said(text) => text.split(' ').next().unwrap().to_owned(),
+                    End::Killed => "killed".to_owned(),
+                };
+                ended += usize::from(code != "ok");
+                // Who was killed is gone before its helper is.
+                let mut tries = 0;
+                while (left_behind(), mounts()) != before {
+                    tries += 1;
+                    assert!(
+                        tries < 500,
+                        "{fault:?} at {at} (call {}): {end:?}: {:?}",
+                        calls[at],
+                        left_behind()
+                    );
+                    std::thread::sleep(std::time::Duration::from_millis(10));
+                }
+            }
+            println!("{fault:?}: {} calls, {ended} ended early", calls.len());
+            assert!(ended > 2, "{fault:?}");
+        }
+        forget(&root);
+    });
 }

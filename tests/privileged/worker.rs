@@ -3,29 +3,34 @@
 use std::fs::File;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use confext_core::publish::{self, Store, Version};
 use confext_core::rollout::{Limit, Rollout, Service, rollout};
-use confext_core::service::{self, How, Process};
+use confext_core::service::{self, DropIn, How, Lifetime, Process};
 use confext_core::settings::Mutability;
 use confext_core::stack::Verb;
-use confext_core::{Error, Host, apply};
+use confext_core::{Error, Host, Options, Stack, apply, exec};
 use confext_ddi::release::Class;
 use confext_ddi::signature::{Certificates, Time};
-use confext_ddi::unit::{Entry, Extensions};
+use confext_ddi::unit::{Entry, Extensions, Name};
 use confext_tests::faults;
 use confext_tests::scene::Scene;
 use confext_tests::subject::Opened;
 
 /// `DIRECTORY - publish` and `DIRECTORY - good` publish `source.raw` as version 2, and call it good.
 ///
+/// `ROOT - drop-in-VERSION` writes a drop-in of `app.service`, and `drop-in-none` removes it.
+///
 /// `DIRECTORY - rollout-VERSION[-broken]` rolls `app_VERSION.raw` out to a service that is two files.
 ///
 /// `PID service DIRECTORY:…` has a process see directories over its `/etc`.
 ///
 /// `PID service-all ROOT:DIRECTORY:…` refreshes all its hierarchies with directories that are extensions.
+///
+/// `ROOT rootless run` runs a command with the stack of an ordinary user.
 ///
 /// `ROOT MODE VERB` does it once, with the calls handed to the parent. `ROOT MODE SECONDS` refreshes for so long.
 fn main() {
@@ -36,6 +41,9 @@ fn main() {
     }
     if mode == "service" {
         return exchange(root.parse().unwrap(), what);
+    }
+    if mode == "rootless" {
+        return run_as_nobody(Path::new(root));
     }
     if mode == "service-all" {
         return refresh(root.parse().unwrap(), what);
@@ -65,6 +73,9 @@ fn main() {
 }
 
 fn publish(place: &Path, what: &str) {
+    if let Some(version) = what.strip_prefix("drop-in-") {
+        return drop_in(place, version);
+    }
     let rolled = what.strip_prefix("rollout-").map(|what| what.trim_end_matches("-broken"));
     let version = rolled.unwrap_or("2");
     let source = rolled.map_or_else(|| "source.raw".to_owned(), |version| format!("app_{version}.raw"));
@@ -145,6 +156,50 @@ fn exchange(pid: u32, layers: &str) {
     faults::hand_over_calls();
     match Process::open(pid).and_then(|process| layers.exchange(&process, How::default())) {
         Ok(_) => faults::say("ok"),
+        Err(error) => faults::say(&format!("error {} {}", error.code(), error.explain())),
+    }
+}
+
+fn drop_in(root: &Path, version: &str) {
+    let unit = Name::parse("app.service").unwrap();
+    let drop_in = DropIn::new(&unit, "50-confext.conf", Lifetime::Persistent).unwrap();
+    let mut extensions = Extensions::default();
+    extensions.images = vec![Entry::image(format!("/srv/app_{version}.raw"))];
+    let host = Host::open(root).unwrap();
+    faults::hand_over_calls();
+    let done = match version {
+        "none" => drop_in.remove(&host).map(drop),
+        _ => drop_in.write(&host, &extensions).map(drop),
+    };
+    match done {
+        Ok(()) => faults::say("ok"),
+        Err(error) => faults::say(&format!("error {} {}", error.code(), error.explain())),
+    }
+}
+
+fn run_as_nobody(root: &Path) {
+    const NOBODY: libc::uid_t = 65534;
+    // SAFETY: plain calls with numbers; the list of groups is empty.
+    #[expect(clippy::multiple_unsafe_ops_per_block, reason = "one after the other")]
+    let done = unsafe {
+        [
+            libc::setgroups(0, std::ptr::null()),
+            libc::setresgid(NOBODY, NOBODY, NOBODY),
+            libc::setresuid(NOBODY, NOBODY, NOBODY),
+            // As after exec: its files in /proc are its own.
+            libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0),
+            libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0),
+        ]
+    };
+    assert_eq!(done, [0; 5], "{}", std::io::Error::last_os_error());
+    let host = Host::open(root).unwrap();
+    faults::hand_over_calls();
+    let done = Stack::assemble(&host, Class::Confext, &Options::default()).and_then(|stack| {
+        let root = exec::Root::of(host.path());
+        exec::Running::start(&root, stack.into_placements(), Command::new("/bin/true"))?.wait()
+    });
+    match done {
+        Ok(status) => faults::say(&format!("ok {:?}", status.code())),
         Err(error) => faults::say(&format!("error {} {}", error.code(), error.explain())),
     }
 }
