@@ -341,6 +341,7 @@ pub const CONFLICTS: &[(&str, &str)] = &[
     ("drop-in-text", "report it with the settings; nothing was written"),
     ("generator-path", "see what is at the path; it is neither replaced nor removed"),
     // rollout
+    ("rollout-store", "name the directory of versions with --store"),
     ("rollout-outranked", "publish it under a higher version, or call the one that is used bad"),
     ("rollout-service", "look at the service (systemctl status), and start it first if it does not run"),
     ("rollout-refresh", "give the unit a way to reload, or choose another way to refresh or reload it"),

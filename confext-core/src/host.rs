@@ -124,6 +124,14 @@ impl Host {
         Ok(Self::new(root, path, Reach::Descriptor))
     }
 
+    /// The same once more.
+    pub(crate) fn share(&self) -> Result<Self> {
+        let root = self.root.try_clone();
+        let root = root.map_err(|error| Error::os("open", self.path.display().to_string(), error))?;
+        let (path, capabilities) = (self.path.clone(), OnceLock::new());
+        Ok(Self { root, path, reach: self.reach, scope: self.scope, capabilities })
+    }
+
     fn new(root: OwnedFd, path: PathBuf, reach: Reach) -> Self {
         let initrd =
             sys::open_path(root.as_fd(), "etc/initrd-release", OFlags::empty(), ResolveFlags::empty());

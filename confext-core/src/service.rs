@@ -41,6 +41,8 @@ pub mod explain;
 
 pub mod trace;
 
+mod covered;
+
 mod root;
 
 pub use dropin::{DropIn, Lifetime, text};

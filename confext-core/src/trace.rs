@@ -27,6 +27,7 @@ use confext_ddi::RootHash;
 use confext_ddi::fs::FileType;
 use confext_ddi::limits::Limits;
 use confext_ddi::release::Class;
+use confext_ddi::unit::Covered;
 use serde::{Serialize, Serializer};
 
 use crate::admission::{self, Trust};
@@ -383,6 +384,7 @@ pub struct Tracer<'h> {
     context: Context<'h>,
     view: View,
     stacks: Vec<Stack>,
+    covers: Vec<Covered>,
 }
 
 impl std::fmt::Debug for Tracer<'_> {
@@ -403,7 +405,7 @@ impl<'h> Tracer<'h> {
         for class in [Class::Confext, Class::Sysext] {
             stacks.extend(stack::merged(&context, class)?);
         }
-        Ok(Self { context, view: View::Live, stacks })
+        Ok(Self { context, view: View::Live, stacks, covers: Vec::new() })
     }
 
     /// For what merging the extensions of these classes would give, whether or not something is merged.
@@ -425,7 +427,7 @@ impl<'h> Tracer<'h> {
         for class in classes {
             stacks.extend(stack::planned(&context, *class, admission)?);
         }
-        Ok(Self { context, view: View::Planned, stacks })
+        Ok(Self { context, view: View::Planned, stacks, covers: Vec::new() })
     }
 
     /// What it answers about.
@@ -442,8 +444,45 @@ impl<'h> Tracer<'h> {
     pub fn trace(&self, path: impl AsRef<Path>) -> Result<Origin> {
         match self.view {
             View::Live => live::trace(&self.context, &self.stacks, path.as_ref()),
-            View::Planned => planned::trace(&self.context, &self.stacks, path.as_ref()),
+            View::Planned => {
+                let origin = planned::trace(&self.context, &self.stacks, path.as_ref())?;
+                Ok(self.cover(origin))
+            }
         }
+    }
+
+    /// For a plan of a service, with what its unit mounts at or below the directories that extensions are merged over.
+    #[must_use]
+    pub fn with_mounts(mut self, mounts: &[Covered]) -> Self {
+        let merged = |mount: &&Covered| {
+            self.stacks.iter().any(|stack| stack.hierarchy == mount.hierarchy.trim_start_matches('/'))
+        };
+        self.covers = mounts.iter().filter(merged).cloned().collect();
+        self
+    }
+
+    fn cover(&self, origin: Origin) -> Origin {
+        const EITHER: &str =
+            "the unit mounts something at the directory itself: systemd uses that or the extensions";
+        let Some(mount) = self.covers.iter().find(|mount| origin.path.starts_with(&mount.path)) else {
+            return origin;
+        };
+        let Some(stack) =
+            self.stacks.iter().find(|it| it.hierarchy == mount.hierarchy.trim_start_matches('/'))
+        else {
+            return origin;
+        };
+        let hierarchy = stack.hierarchy;
+        let answer = match mount.is_whole() {
+            true => Answer::CannotTell {
+                hierarchy,
+                unknown: Vec::new(),
+                because: Some(EITHER),
+                doubts: Vec::new(),
+            },
+            false => Answer::Submount { hierarchy },
+        };
+        Origin { answer, file_type: None, target: None, ..origin }
     }
 
     /// Every path of every hierarchy that has a stack: what is seen there, and what is hidden.

@@ -1,6 +1,7 @@
 //! The extensions of a single service: what its unit lists, and what becomes of it
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use confext_core::error::Error;
 use confext_core::manager;
@@ -170,6 +171,9 @@ pub(crate) fn service_explain(
     .and_then(|result| told(py, result))
 }
 
+/// How long file systems of a service may take to be looked at.
+const TRACE_WAIT: Duration = Duration::from_secs(10);
+
 /// Where a path in the view of a service comes from, and who signed it: in the view of its process `pid`, or else as it would be
 /// if the service were started now.
 #[pyfunction]
@@ -187,14 +191,15 @@ pub(crate) fn service_trace(
             None => {
                 let Service { root, unit } = Service::read(host, unit, None)?;
                 let planned = service::trace::plan(host, &root, &unit.service.extensions, options)?;
-                planned.trace(path).map(tracer)
+                planned.with_mounts(&unit.service.covered).trace(path).map(tracer)
             }
             Some(pid) => {
                 let unit = Unit::read(host, unit)?;
-                let process = Process::open(pid)?;
-                let root = process.host()?;
-                let view = (&process, &root);
-                service::trace::live(host, view, &unit.service.extensions, options)?.trace(path).map(tracer)
+                let (asked, process) = ((&unit.service.extensions, options), Process::open(pid)?);
+                let found = service::trace::answers(host, &process, asked, &[path], TRACE_WAIT)?;
+                // One path was asked about.
+                let missing = || Error::Missing { what: "an answer", why: "none was given".to_owned() };
+                found.into_iter().next().map(tracer).ok_or_else(missing)
             }
         }
     })

@@ -36,9 +36,10 @@ pub(super) struct Arguments {
     unit: String,
     /// The image.
     image: PathBuf,
-    /// The directory of its versions, NAME.raw.v or NAME.CLASS.raw.v, that the unit has in ExtensionImages=.
+    /// The directory of its versions, NAME.raw.v or NAME.CLASS.raw.v, that the unit has in ExtensionImages=. Default: the one
+    /// there that the image is called after.
     #[arg(long, value_name = "DIR")]
-    store: PathBuf,
+    store: Option<PathBuf>,
     #[command(flatten)]
     class: host::ClassArgument,
     /// The version it gets. Default: what its file name says, as in NAME_VERSION.raw.
@@ -130,7 +131,12 @@ fn seconds(text: &str) -> Result<Duration, String> {
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<u8, Failure> {
     let host = arguments.host.open()?;
-    let store = Store::open(&arguments.store, arguments.class.class)?;
+    let live = || service::Unit::live(&manager::unit_name(&arguments.unit), arguments.steps.wait);
+    let directory = match &arguments.store {
+        Some(directory) => directory.clone(),
+        None => rollout::store_of(&arguments.unit, &live()?.service.extensions, &arguments.image)?,
+    };
+    let store = Store::open(&directory, arguments.class.class)?;
     let version = arguments.version(&store)?;
     let mut options = Options::new(version.as_str());
     options.policy = arguments.trust.policy()?;
@@ -155,8 +161,7 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<u8, Failure>
     rollout.cancelled = &interrupted;
     let mut unit = steps.unit(&arguments.unit);
     if steps.refreshed_by() == Who::Direct {
-        let extensions =
-            service::Unit::live(&manager::unit_name(&arguments.unit), steps.wait)?.service.extensions;
+        let extensions = live()?.service.extensions;
         let options = service::Options::new(arguments.trust.options(&host, None)?);
         unit.refresh = Refresh::Direct(Box::new(Direct { host: &host, extensions, options }));
     }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use confext_ddi::unit::{Entry, Extensions};
+use confext_ddi::unit::{Covered, Entry, Extensions};
 use serde::Serialize;
 
 use super::stack::{self, Member, Selected};
@@ -25,6 +25,8 @@ pub struct Explanation {
     pub refusal: Option<Refusal>,
     /// What the unit lists, bottom first.
     pub listed: Vec<Explained>,
+    /// Mounts of the unit at or below directories that extensions are merged over ([`with_mounts`](Self::with_mounts)).
+    pub covered: Vec<Covered>,
 }
 
 /// What becomes of one.
@@ -63,7 +65,8 @@ pub fn explain(
     });
     let listed = extensions.bottom_first().enumerate();
     let listed = listed.map(|(index, entry)| explained(entry, index, (&selected, &plans), live));
-    Ok(Explanation { policy: selected.policy.clone(), refusal, listed: listed.collect() })
+    let (policy, covered) = (selected.policy.clone(), Vec::new());
+    Ok(Explanation { policy, refusal, listed: listed.collect(), covered })
 }
 
 fn explained(

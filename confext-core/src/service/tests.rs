@@ -58,3 +58,46 @@ fn a_planned_view_says_what_would_be_where() {
     assert_eq!(answer("/etc/only-host"), Answer::Absent);
     assert_eq!(answer("/usr/bin/tool"), Answer::Absent);
 }
+
+#[test]
+fn what_a_unit_mounts_over_extensions_is_said() {
+    let scene = Scene::new();
+    scene.image("srv/a.raw", ("a", "etc/app/x"));
+    scene.confext("srv/c", "c", "ID=_any\n");
+    let unit = "[Service]\nExtensionImages=/srv/a.raw\nExtensionDirectories=/srv/c\nBindPaths=/x:/etc/app\n\
+        InaccessiblePaths=/etc/other\nTemporaryFileSystem=/usr/share /etc/c.conf\nBindReadOnlyPaths=/e:/etc";
+    let name = confext_ddi::unit::Name::parse("a.service").unwrap();
+    let (limits, mut service) = (confext_ddi::Limits::default(), confext_ddi::unit::Service::default());
+    let specifiers = confext_ddi::unit::Specifiers::new(&name);
+    for setting in confext_ddi::unit::parse(unit.as_bytes(), "a.service", &limits).unwrap() {
+        service.assign(&setting, &name, &specifiers, &limits).unwrap();
+    }
+    let (host, root) = scene.hosts();
+    let (extensions, options) = (&service.extensions, scene.options());
+    let paths = |covered: &[confext_ddi::unit::Covered]| -> Vec<String> {
+        covered.iter().map(|mount| format!("{} {}", mount.key, mount.path)).collect()
+    };
+    // Of a plan, those over what changes.
+    let preview = super::stack::plan(&host, &root, extensions, &options).unwrap();
+    assert_eq!(paths(&preview.covered), Vec::<String>::new());
+    let expected = ["BindPaths /etc/app", "TemporaryFileSystem /etc/c.conf", "BindReadOnlyPaths /etc"];
+    assert_eq!(paths(&preview.with_mounts(&service.covered).covered), expected);
+    let found = explain((&host, &root), extensions, &options, None).unwrap().with_mounts(&service.covered);
+    assert_eq!(paths(&found.covered).len(), 4, "{:?}", found.covered);
+    let below: Vec<_> = service.covered.iter().filter(|mount| !mount.is_whole()).cloned().collect();
+    let tracer = || trace::plan(&host, &root, extensions, &options).unwrap();
+    let covered = tracer().with_mounts(&below);
+    for path in ["/etc/app", "/etc/app/x", "/etc/c.conf", "/etc/other/y"] {
+        let answer = covered.trace(path).unwrap().answer;
+        assert!(
+            matches!(answer, Answer::Submount { hierarchy: "etc" } | Answer::Absent),
+            "{path}: {answer:?}"
+        );
+    }
+    assert_eq!(covered.trace("/etc/app/x").unwrap().answer, Answer::Submount { hierarchy: "etc" });
+    assert!(matches!(covered.trace("/etc/base.conf").unwrap().answer, Answer::Base { .. }));
+    // At the directory itself systemd uses the one or the other.
+    let either = tracer().with_mounts(&service.covered[4..]);
+    let answer = either.trace("/etc/app/x").unwrap().answer;
+    assert!(matches!(answer, Answer::CannotTell { because: Some(_), .. }), "{answer:?}");
+}

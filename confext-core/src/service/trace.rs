@@ -6,18 +6,20 @@
 //! image that the settings lead to now; and a file counts as that image's only when it is seen with the attributes that it
 //! has there.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use confext_ddi::unit::Extensions;
 
+use super::limited::limited;
 use super::live::View;
-use super::process::Process;
+use super::process::{Process, name};
 use super::stack::{self, HIERARCHIES, Selected};
 use crate::admission::{self, Extension, HostMatch, OnBad, Trust};
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::sys::OFlags;
-use crate::trace::{Made, Options, Overlay, Tracer};
+use crate::trace::{Made, Options, Origin, Overlay, Tracer};
 
 /// What a service would see if it were started or refreshed now. Needs no privilege.
 ///
@@ -35,7 +37,35 @@ pub fn plan<'h>(
     Ok(Tracer::of_extensions(host, root, (extensions, stack::bases(root)?), &options_of(admission)))
 }
 
+/// Where paths come from that a process sees: as [`live`], and with a limit for all of it. A file system of the service that does
+/// not answer is given up after `wait`.
+///
+/// # Errors
+///
+/// As [`live`]; `os` when a path cannot be looked up at all.
+///
+/// # Needs
+///
+/// As [`live`].
+pub fn answers(
+    host: &Host,
+    process: &Process,
+    (extensions, admission): (&Extensions, &admission::Options),
+    paths: &[PathBuf],
+    wait: Duration,
+) -> Result<Vec<Origin>> {
+    let (host, process, paths) = (host.share()?, process.clone(), paths.to_vec());
+    let (extensions, admission) = (extensions.clone(), admission.clone());
+    limited(name(process.pid()), wait, move |_| {
+        let root = process.host()?;
+        let tracer = live(&host, (&process, &root), &extensions, &admission)?;
+        paths.iter().map(|path| tracer.trace(path)).collect()
+    })
+}
+
 /// What a process sees; `root` is [its root](Process::host) and `extensions` what its unit says.
+///
+/// Looking at its view has a limit in time. What the tracer looks up afterwards has none: see [`answers`].
 ///
 /// # Errors
 ///
@@ -57,8 +87,12 @@ pub fn live<'h>(
             view => view?,
         };
         let Some(mount) = view.seen.own.first() else { continue };
-        let failed = |error| Error::os("open", root.display(hierarchy.as_ref()), error);
-        let top = root.open_path(hierarchy.as_ref(), OFlags::DIRECTORY).map_err(failed)?;
+        let of = process.clone();
+        let top = limited(name(process.pid()), WAIT, move |_| {
+            let root = of.host()?;
+            let failed = |error| Error::os("open", root.display(hierarchy.as_ref()), error);
+            root.open_path(hierarchy.as_ref(), OFlags::DIRECTORY).map_err(failed)
+        })?;
         let made = match view.record {
             Some(record) => Made::Here(Box::new(record)),
             None => made_by_systemd(mount.options.as_deref().unwrap_or_default(), hierarchy, extensions),
@@ -66,7 +100,7 @@ pub fn live<'h>(
         overlays.push(Overlay { class, hierarchy, top, base: view.base, made });
     }
     let foreign = overlays.iter().any(|overlay| matches!(overlay.made, Made::Systemd(_)));
-    let members = if foreign { judged(host, root, extensions, admission)? } else { Vec::new() };
+    let members = if foreign { judged(host, extensions, admission)? } else { Vec::new() };
     Tracer::of_process(host, root, (overlays, members), &options_of(admission))
 }
 
@@ -84,9 +118,10 @@ fn tolerant(admission: &admission::Options) -> admission::Options {
 }
 
 /// What the settings lead to now, with the strongest that is true of each: it is there whatever the policy says.
+///
+/// Nothing is compared with the root.
 fn judged(
     host: &Host,
-    root: &Host,
     extensions: &Extensions,
     admission: &admission::Options,
 ) -> Result<Vec<(usize, Extension)>> {
@@ -98,11 +133,11 @@ fn judged(
         host_match: HostMatch::Ignored,
         ..tolerant(admission)
     };
-    let Selected { extensions: members, .. } = stack::select(host, root, &listed, &lenient)?;
+    let Selected { extensions: members, .. } = stack::select_for(host, None, &listed, &lenient)?;
     let mut found: Vec<_> = members.into_iter().map(|member| (member.index, member.extension)).collect();
     // Signed by somebody who does not count, it is still under a hash tree.
     let unsigned = admission::Options { trust: Trust::Nobody, ..lenient };
-    for member in stack::select(host, root, &listed, &unsigned)?.extensions {
+    for member in stack::select_for(host, None, &listed, &unsigned)?.extensions {
         if found.iter().all(|(index, _)| *index != member.index) {
             found.push((member.index, member.extension));
         }

@@ -72,7 +72,7 @@ impl<'h> Tracer<'h> {
                 stacks.push(stack);
             }
         }
-        Self { context, view: View::Planned, stacks }
+        Self { context, view: View::Planned, stacks, covers: Vec::new() }
     }
 
     /// For what a process sees. What systemd made is explained by `listed`: what the settings have at the places of its
@@ -117,7 +117,7 @@ impl<'h> Tracer<'h> {
             stack.live = Some(Live { top, mount });
             stacks.push(stack);
         }
-        Ok(Self { context, view: View::Live, stacks })
+        Ok(Self { context, view: View::Live, stacks, covers: Vec::new() })
     }
 }
 

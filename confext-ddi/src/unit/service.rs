@@ -15,7 +15,7 @@ pub struct Service {
     pub extensions: Extensions,
     /// What the service sees as `/`.
     pub root: Root,
-    /// What else is put at a directory that extensions are merged over.
+    /// What else is mounted at a directory that extensions are merged over, or below it.
     pub covered: Vec<Covered>,
     /// What a reload is.
     pub reload: Reload,
@@ -34,11 +34,15 @@ pub enum Root {
     Image(String),
 }
 
-/// A mount at `/etc`, `/usr` or `/opt` itself. systemd uses it or the extensions, and says nothing of the other.
+/// A mount at `/etc`, `/usr` or `/opt`, or below it. At the directory itself systemd uses it or the extensions, and says nothing
+/// of the other; below it, it is over what extensions have there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Covered {
     /// The directory.
     pub hierarchy: &'static str,
+    /// Where it is mounted: there, or below.
+    pub path: String,
     /// The setting: `BindPaths`.
     pub key: String,
     /// Where it is set.
@@ -65,11 +69,21 @@ const SECTIONS: [(&str, &str); 4] =
 const SERVICE: &str = "Service";
 const HIERARCHIES: [&str; 3] = ["/etc", "/usr", "/opt"];
 /// Settings that are lists of places, and what is before the place in an item: a source and a colon.
-const MOUNTS: [(&str, Item); 3] = [
+const MOUNTS: [(&str, Item); 5] = [
     ("BindPaths", Item::SourceTarget),
     ("BindReadOnlyPaths", Item::SourceTarget),
+    ("MountImages", Item::SourceTarget),
     ("TemporaryFileSystem", Item::Target),
+    ("InaccessiblePaths", Item::Target),
 ];
+
+impl Covered {
+    /// Whether it is at the directory itself, and not below it.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.path == self.hierarchy
+    }
+}
 
 /// What the items of a list of mounts are.
 #[derive(Debug, Clone, Copy)]
@@ -153,7 +167,7 @@ impl Service {
         Ok(())
     }
 
-    /// Notes mounts exactly at a hierarchy. An item that cannot be read names none.
+    /// Notes mounts at a hierarchy and below. An item that cannot be read names none.
     fn cover(&mut self, from: &Assignment, specifiers: &Specifiers) {
         let Some((_, item)) = MOUNTS.iter().find(|(key, _)| *key == from.key) else { return };
         if from.value.is_empty() {
@@ -162,7 +176,7 @@ impl Service {
         }
         for word in word::split(&from.value, Backslash::Stays).unwrap_or_default() {
             let Ok(fields) = word::fields(&word) else { continue };
-            let source = fields.first().map(|source| source.trim_start_matches('-'));
+            let source = fields.first().map(|source| source.trim_start_matches(['-', '+']));
             let target = match item {
                 Item::SourceTarget => {
                     fields.get(1).map(String::as_str).filter(|target| !target.is_empty()).or(source)
@@ -171,9 +185,11 @@ impl Service {
             };
             let target = target.and_then(|target| specifiers.expand(target, "").ok()).unwrap_or_default();
             let plain: Vec<_> = target.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
-            let at = HIERARCHIES.into_iter().find(|hierarchy| plain == [hierarchy.trim_start_matches('/')]);
+            let first = plain.first().filter(|_| !plain.contains(&".."));
+            let at = HIERARCHIES.into_iter().find(|it| first == Some(&it.trim_start_matches('/')));
             self.covered.extend(at.map(|hierarchy| Covered {
                 hierarchy,
+                path: format!("/{}", plain.join("/")),
                 key: from.key.clone(),
                 place: from.place.clone(),
             }));
@@ -242,19 +258,23 @@ mod tests {
     }
 
     #[test]
-    fn mounts_at_a_hierarchy_are_noted_and_those_below_are_not() {
+    fn mounts_at_a_hierarchy_and_below_are_noted() {
         for (text, expected) in [
             ("BindPaths=/a:/etc", vec!["/etc"]),
             ("BindPaths=/a:/etc/:rbind -/usr /x", vec!["/etc", "/usr"]),
             ("BindReadOnlyPaths=\"/a b:/opt\"", vec!["/opt"]),
             ("TemporaryFileSystem=%E:ro", vec!["/etc"]),
-            ("BindPaths=/a:/etc/x\nTemporaryFileSystem=/etc/y /var", vec![]),
+            ("BindPaths=/a:/etc/x\nTemporaryFileSystem=/etc//y /var", vec!["/etc/x", "/etc/y"]),
+            ("InaccessiblePaths=-+/etc/x/ /etcetera /etc/../usr", vec!["/etc/x"]),
+            ("MountImages=/a.raw:/usr/share/a", vec!["/usr/share/a"]),
             ("BindPaths=/etc:/x %Z \\q", vec![]),
             ("BindPaths=/a:/etc\nBindPaths=", vec![]),
         ] {
             let covered = read("a.service", &format!("[Service]\n{text}\n")).unwrap().covered;
-            let hierarchies: Vec<_> = covered.iter().map(|covered| covered.hierarchy).collect();
-            assert_eq!(hierarchies, expected, "{text}");
+            let paths: Vec<_> = covered.iter().map(|covered| covered.path.as_str()).collect();
+            assert_eq!(paths, expected, "{text}");
+            assert!(covered.iter().all(|covered| covered.path.starts_with(covered.hierarchy)));
+            assert!(covered.iter().all(|covered| covered.is_whole() != covered.path[1..].contains('/')));
         }
     }
 

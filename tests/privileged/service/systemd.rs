@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use confext_core::Host;
 use confext_core::service::{self, Changed, Found, main_process};
 use confext_core::stack::Outcome;
+use confext_core::state::Checked;
+use confext_core::trace::{Answer, KnownFrom};
 use confext_ddi::unit::{Entry, Extensions};
 
 use crate::machine::{Outside, on_machine, run};
@@ -187,15 +189,41 @@ fn in_turns() {
 fn ordered() {
     run("systemctl", &["start", "both"]);
     assert_eq!(seen("both", "etc/app.conf").as_deref(), Some("top 1"));
+    // systemd made it: the settings say which layer is which.
+    assert_eq!(traced("both", "etc/app.conf"), ("top".into(), KnownFrom::Settings));
+    assert_eq!(traced("both", "etc/ro/app"), ("app".into(), KnownFrom::Settings));
     put("app", 5);
     put("top", 2);
     refresh("both", &["app", "top"]);
     assert_eq!(seen("both", "etc/app.conf").as_deref(), Some("top 2"));
+    assert_eq!(traced("both", "etc/app.conf"), ("top".into(), KnownFrom::Record));
     put("top", 3);
     run("systemctl", &["reload", "both"]);
+    // Now it has turned them round, and says no numbers any more.
+    assert_eq!(seen("both", "etc/app.conf").as_deref(), Some("5"));
+    assert_eq!(traced("both", "etc/app.conf"), ("app".into(), KnownFrom::Settings));
     refresh("both", &["app", "top"]);
     assert_eq!(seen("both", "etc/app.conf").as_deref(), Some("top 3"));
     run("systemctl", &["stop", "both"]);
+}
+
+/// Whose a file of a running service is, signed by the vendor, and on whose word.
+fn traced(unit: &str, path: &str) -> (String, KnownFrom) {
+    let name = format!("{unit}.service");
+    let host = Host::open("/").unwrap();
+    let (process, extensions) =
+        (main_process(&name, WAIT).unwrap(), service::Unit::live(&name, WAIT).unwrap().service.extensions);
+    let options = confext_core::Options::default();
+    let paths = [Path::new("/").join(path)];
+    let found = service::trace::answers(&host, &process, (&extensions, &options), &paths, WAIT).unwrap();
+    match &found[0].answer {
+        Answer::Layer { source, .. } => {
+            let Checked::Signed { by, .. } = &source.checked else { panic!("{source:?}") };
+            assert!(by.subject.ends_with("confext-test vendor"), "{by:?}");
+            (source.layer.clone(), source.known_from)
+        }
+        other => panic!("{path} of {unit}: {other:?}"),
+    }
 }
 
 fn of_another_root() {
@@ -227,6 +255,11 @@ fn times() {
     on_machine("systemd::times", prepare, |_| {
         const ROUNDS: usize = 20;
         trust();
+        let timed = |change: &dyn Fn()| {
+            let started = Instant::now();
+            change();
+            started.elapsed()
+        };
         let median = |mut times: Vec<Duration>| {
             times.sort();
             times[times.len() / 2]
@@ -235,13 +268,15 @@ fn times() {
         let rounds = |change: &dyn Fn()| {
             let times = (0..ROUNDS).map(|round| {
                 put("app", if round % 2 == 0 { 2 } else { 1 });
-                let started = Instant::now();
-                change();
-                started.elapsed()
+                timed(change)
             });
             median(times.collect())
         };
         let ours = rounds(&|| assert!(matches!(refresh("box", &["app"]).outcome, Outcome::Refreshed { .. })));
+        let asking = rounds(&|| drop(main_process("box.service", WAIT).unwrap()));
+        refresh("box", &["app"]);
+        let same = || assert!(matches!(refresh("box", &["app"]).outcome, Outcome::Unchanged { .. }));
+        let unchanged = median((0..ROUNDS).map(|_| timed(&same)).collect());
         run("systemctl", &["restart", "box"]);
         let theirs = rounds(&|| drop(run("systemctl", &["reload", "box"])));
         let settings = "[Service]\nRefreshOnReload=no\n";
@@ -253,7 +288,7 @@ fn times() {
         let added = theirs.saturating_sub(without);
         let ratio = ours.as_secs_f64() / added.as_secs_f64();
         println!(
-            "refresh: {ours:.1?}; systemctl reload: {theirs:.1?}, of which the refresh adds {added:.1?}; ratio {ratio:.2}"
+            "refresh: {ours:.1?}, of which {asking:.1?} to ask for the process, {unchanged:.1?} where nothing is to do; systemctl reload: {theirs:.1?}, of which the refresh adds {added:.1?}; ratio {ratio:.2}"
         );
     });
 }

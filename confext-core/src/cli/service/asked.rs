@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use confext_ddi::unit::Extensions;
+use confext_ddi::unit::{Covered, Extensions};
 
 use super::super::failure::Failure;
 use super::super::{host, trust};
 use crate::admission::Options;
 use crate::host::Host;
 use crate::manager;
-use crate::service::{Process, Unit, root_of};
+use crate::service::{Unit, root_of};
 
 /// Which service, and on which conditions its extensions are used.
 #[derive(Debug, Args)]
@@ -33,6 +33,8 @@ pub(super) struct Asked {
     /// What it sees as `/`.
     pub(super) root: Host,
     pub(super) extensions: Extensions,
+    /// What the unit mounts over them.
+    pub(super) covered: Vec<Covered>,
     pub(super) options: Options,
 }
 
@@ -44,18 +46,11 @@ impl Arguments {
             Some(directory) => Host::open(directory)?,
             None => root_of(&host, &unit.service.root)?,
         };
-        Ok(Asked { host, root, extensions: unit.service.extensions, options })
+        let (extensions, covered) = (unit.service.extensions, unit.service.covered);
+        Ok(Asked { host, root, extensions, covered, options })
     }
 
-    /// The service as a process of it sees it.
-    pub(super) fn open_process(&self, pid: u32) -> Result<(Asked, Process), Failure> {
-        let (host, unit, options) = self.read()?;
-        let process = Process::open(pid)?;
-        let root = process.host()?;
-        Ok((Asked { host, root, extensions: unit.service.extensions, options }, process))
-    }
-
-    fn read(&self) -> Result<(Host, Unit, Options), Failure> {
+    pub(super) fn read(&self) -> Result<(Host, Unit, Options), Failure> {
         let host = self.host.open()?;
         let unit = Unit::read(&host, &manager::unit_name(&self.unit))?;
         let mut options = self.trust.options(&host, None)?;

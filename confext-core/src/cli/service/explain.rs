@@ -12,6 +12,7 @@ use super::super::list::version;
 use super::super::output::{Output, View};
 use super::super::text::Clean;
 use super::asked;
+use super::plan::write_covered;
 use crate::explain::Reason;
 use crate::service::explain::{Explained, Explanation, explain};
 
@@ -35,7 +36,8 @@ const NOT_USED: u8 = 1;
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<u8, Failure> {
     let asked = arguments.service.open(arguments.service_root.as_ref())?;
-    let mut explanation = explain((&asked.host, &asked.root), &asked.extensions, &asked.options, None)?;
+    let explanation = explain((&asked.host, &asked.root), &asked.extensions, &asked.options, None)?;
+    let mut explanation = explanation.with_mounts(&asked.covered);
     if let Some(wanted) = &arguments.extension {
         explanation.listed.retain(|one| one.name.as_ref() == Some(wanted) || one.listed.path == *wanted);
     }
@@ -78,6 +80,6 @@ impl View for Answer {
                 write_fault(fault, out)?;
             }
         }
-        Ok(())
+        write_covered(&self.explanation.covered, out)
     }
 }

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::Args;
+use confext_ddi::unit::Covered;
 use serde::Serialize;
 
 use super::super::failure::Failure;
@@ -28,7 +29,18 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
     let asked = arguments.service.open(arguments.service_root.as_ref())?;
     let preview = stack::plan(&asked.host, &asked.root, &asked.extensions, &asked.options)?;
+    let preview = preview.with_mounts(&asked.covered);
     output.answer(&Answer { unit: arguments.service.unit.clone(), preview })
+}
+
+/// What the unit mounts over paths of extensions.
+pub(super) fn write_covered(covered: &[Covered], out: &mut dyn Write) -> io::Result<()> {
+    for mount in covered {
+        let (path, key, place) = (Clean(&mount.path), Clean(&mount.key), mount.place.to_string());
+        let what = if mount.is_whole() { "mounted, or the extensions are" } else { "covered" };
+        writeln!(out, "{path}: {what}, by {key}= ({})", Clean(&place))?;
+    }
+    Ok(())
 }
 
 #[derive(Serialize)]
@@ -46,6 +58,7 @@ impl View for Answer {
         for plan in &self.preview.plans {
             write_changes(plan, out)?;
         }
+        write_covered(&self.preview.covered, out)?;
         if let Some(refusal) = &self.preview.refusal {
             writeln!(out, "the service would not have these extensions: [{}]", refusal.code)?;
         }

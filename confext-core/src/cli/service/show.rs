@@ -71,7 +71,7 @@ impl View for Unit {
         }
         for covered in &self.service.covered {
             let (key, place) = (Clean(&covered.key), covered.place.to_string());
-            writeln!(out, "  covered    {} by {key}= ({})", covered.hierarchy, Clean(&place))?;
+            writeln!(out, "  covered    {} by {key}= ({})", Clean(&covered.path), Clean(&place))?;
         }
         for setting in &self.settings {
             let place = setting.place.to_string();

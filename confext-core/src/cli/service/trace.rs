@@ -7,7 +7,8 @@ use clap::Args;
 use super::super::failure::Failure;
 use super::super::output::Output;
 use super::asked;
-use crate::service::trace;
+use super::refresh::WAIT;
+use crate::service::{Process, trace};
 
 /// Says where a path comes from in the view of a service, and who signed it.
 ///
@@ -30,17 +31,17 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
-    let origin = match arguments.pid {
+    match arguments.pid {
         None => {
             let asked = arguments.service.open(arguments.service_root.as_ref())?;
             let tracer = trace::plan(&asked.host, &asked.root, &asked.extensions, &asked.options)?;
-            tracer.trace(&arguments.path)?
+            output.answer(&tracer.with_mounts(&asked.covered).trace(&arguments.path)?)
         }
         Some(pid) => {
-            let (asked, process) = arguments.service.open_process(pid)?;
-            let view = (&process, &asked.root);
-            trace::live(&asked.host, view, &asked.extensions, &asked.options)?.trace(&arguments.path)?
+            let (host, unit, options) = arguments.service.read()?;
+            let (asked, paths) = ((&unit.service.extensions, &options), [arguments.path.clone()]);
+            let origins = trace::answers(&host, &Process::open(pid)?, asked, &paths, WAIT)?;
+            origins.iter().try_for_each(|origin| output.answer(origin))
         }
-    };
-    output.answer(&origin)
+    }
 }

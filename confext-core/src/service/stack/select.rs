@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use confext_ddi::fs::FileSystem;
 use confext_ddi::release::{self, Class, Strictness};
 use confext_ddi::settings::Mutability;
-use confext_ddi::unit::{Entry, EntryKind, Extensions, IfMissing};
+use confext_ddi::unit::{Covered, Entry, EntryKind, Extensions, IfMissing};
 use serde::Serialize;
 
 use super::HIERARCHIES;
@@ -344,6 +344,8 @@ pub struct Preview {
     pub plans: Vec<Plan>,
     /// What is not used, and why.
     pub refused: Vec<Rejection>,
+    /// Mounts of the unit that are over paths which extensions change ([`with_mounts`](Self::with_mounts)).
+    pub covered: Vec<Covered>,
 }
 
 /// Works out what the extensions of a service would change in its root if it were started now: everything that speaks against
@@ -360,7 +362,8 @@ pub fn plan(host: &Host, root: &Host, extensions: &Extensions, options: &Options
     let fatal = |bad: &&Rejection| options.is_fatal(bad.name.as_deref(), bad.severity);
     let refusal = selected.refused.iter().find(fatal).map(Refusal::of);
     let refusal = refusal.or_else(|| plans.iter().find_map(|plan| plan.refusal.clone()));
-    Ok(Preview { policy: selected.policy, refusal, plans, refused: selected.refused })
+    let (policy, refused, covered) = (selected.policy, selected.refused, Vec::new());
+    Ok(Preview { policy, refusal, plans, refused, covered })
 }
 
 impl<'a> Readable<'a> {
