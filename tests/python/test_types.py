@@ -18,8 +18,8 @@ import confext.logs
 import stubs
 
 HERE = Path(__file__).parent
-#: Those that the module itself is enough for.
-EXAMPLES = [HERE.parents[1] / "examples" / name for name in ("quickstart.py",)]
+#: Those that need nothing but the module.
+EXAMPLES = [HERE.parents[1] / "examples" / name for name in ("agent.py", "kms_signer.py", "quickstart.py")]
 
 
 def test_everything_is_typed(tmp_path: Path) -> None:
