@@ -8,8 +8,8 @@ Every block of every `*.raw` below STORE is read and checked. What comes of it i
 one transaction for each batch: killed at any point, the next run goes on, and verifies again only what is not there. An image
 is verified again when the file, the certificates, the policy or the version of this package is another one, and with `--recheck`.
 
-A refused image has its code and the place of its fault. An image that ends a worker process does so once more by itself, and
-is then refused as `index-worker`; all others are not touched by that.
+A refused image has its code and the place of its fault. An image that ends a worker process does so once more by itself, when all
+else is done, and is then refused as `index-worker`; all others are not touched by that.
 
 Exit status: 0 all images are verified; 1 some are refused; 2 something else is wrong.
 """
@@ -250,7 +250,8 @@ class Index:
 def work_off(client: Client, store: Path, files: list[File], batch: int, trust: Trust) -> Iterator[list[Judged]]:
     """Have the workers judge the files, a few batches at a time, and yield what comes of each batch.
 
-    What ends its worker is tried again one by one: a batch that fails says nothing of the images in it.
+    What was with a worker that ended is tried again when all else is done, one image after the other: a worker has the next
+    batch while it is at one, and neither says anything of the other images.
     """
     batches = [files[start : start + batch] for start in range(0, len(files), batch)]
     batches.reverse()
@@ -258,15 +259,14 @@ def work_off(client: Client, store: Path, files: list[File], batch: int, trust: 
     most = 4 * max(1, len(client.nthreads()))  # type: ignore[no-untyped-call]
     pending: dict[Future[list[Judged]], list[File]] = {}
     results = as_completed()  # type: ignore[no-untyped-call]
-
-    def submit(some: list[File]) -> None:
-        future = client.submit(judge, str(store), some, trust, pure=False)
-        pending[future] = some
-        results.add(future)  # type: ignore[no-untyped-call]
+    again: list[File] = []
 
     def refill() -> None:
         while batches and len(pending) < most:
-            submit(batches.pop())
+            some = batches.pop()
+            future = client.submit(judge, str(store), some, trust, pure=False)
+            pending[future] = some
+            results.add(future)  # type: ignore[no-untyped-call]
 
     refill()
     for future in results:
@@ -274,16 +274,19 @@ def work_off(client: Client, store: Path, files: list[File], batch: int, trust: 
         error = future.exception()
         if error is None:
             yield future.result()
-        elif not isinstance(error, KilledWorker):
-            raise error
-        elif len(some) > 1:
-            for one in some:
-                submit([one])
+        elif isinstance(error, KilledWorker):
+            again += some
         else:
+            raise error
+        refill()
+    for one in again:
+        future = client.submit(judge, str(store), [one], trust, pure=False)
+        try:
+            yield future.result()
+        except KilledWorker:
             hint = "look at the image by itself, in a machine that can be lost"
             why = ("index-worker", "internal", "it ended the process that verified it", hint, "", None)
-            yield [Judged(some[0], "refused", time.time(), error=why)]
-        refill()
+            yield [Judged(one, "refused", time.time(), error=why)]
 
 
 def cluster(workers: int) -> LocalCluster:
