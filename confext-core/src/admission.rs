@@ -8,6 +8,7 @@ use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
+use confext_ddi::dps::Designator;
 use confext_ddi::fs::FileSystem;
 use confext_ddi::limits::Limits;
 use confext_ddi::policy::{Admitted, Evidence, KeyRules, Policy};
@@ -352,6 +353,14 @@ impl Extension {
             partition,
             hierarchies: Vec::new(),
             attached: None,
+        }
+    }
+
+    /// The partition of an image that its files are in.
+    pub(crate) fn designator(&self) -> Option<Designator> {
+        match &self.body {
+            Body::Image(admitted) => Some(admitted.image().data().designator),
+            Body::Directory(_) => None,
         }
     }
 

@@ -414,6 +414,24 @@ impl Ability {
 }
 
 #[cfg(test)]
+impl Host {
+    /// A root with these files, for tests; a text that starts with `-> ` is a link.
+    pub(crate) fn of_files(files: &[(&str, &str)]) -> (tempfile::TempDir, Self) {
+        let root = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = root.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            match text.strip_prefix("-> ") {
+                Some(target) => std::os::unix::fs::symlink(target, path).unwrap(),
+                None => std::fs::write(path, text).unwrap(),
+            }
+        }
+        let host = Self::open(root.path()).unwrap();
+        (root, host)
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -7,6 +7,8 @@
 
 mod place;
 
+mod ground;
+
 mod dropin;
 
 pub mod confext_d;
@@ -45,12 +47,18 @@ mod covered;
 
 mod root;
 
-pub use dropin::{DropIn, Lifetime, text};
+mod assemble;
+
+pub mod portable;
+
+pub use assemble::{assemble, directory_of};
+pub use dropin::{DropIn, Lifetime, drop_in_text};
+pub use ground::{Ground, RootImage};
 pub use job::Wanted;
 pub use place::Wrote;
 pub use process::Process;
 pub use refresh::{Hierarchies, Options, Report, Status, main_process, refresh, status};
-pub use root::root_of;
+pub use root::{ground_of, root_of};
 pub use settings::{Running, Unit};
 pub use swap::{Changed, Found, How, When, exchange};
 

@@ -140,22 +140,8 @@ mod tests {
     use super::*;
 
     /// A root with files of a class `confext`.
-    fn host(files: &[(&str, &str)]) -> (tempfile::TempDir, Host) {
-        let root = tempfile::tempdir().unwrap();
-        for (path, text) in files {
-            let path = root.path().join(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            match text.strip_prefix("-> ") {
-                Some(target) => std::os::unix::fs::symlink(target, path).unwrap(),
-                None => std::fs::write(path, text).unwrap(),
-            }
-        }
-        let host = Host::open(root.path()).unwrap();
-        (root, host)
-    }
-
     fn mode(files: &[(&str, &str)]) -> Option<(Mutability, String)> {
-        let (_root, host) = host(files);
+        let (_root, host) = Host::of_files(files);
         let setting = Settings::read(&host, Class::Confext).unwrap().mutability;
         setting.map(|setting| (setting.value, setting.place))
     }
@@ -208,7 +194,7 @@ mod tests {
             ("etc/systemd/confext.conf.d/a.conf", "-> /missing", "os"),
             ("etc/systemd/confext.conf.d/a.conf/directory", "", "os"),
         ] {
-            let (_root, host) = host(&[(path, text)]);
+            let (_root, host) = Host::of_files(&[(path, text)]);
             assert_eq!(Settings::read(&host, Class::Confext).unwrap_err().code(), code, "{path}");
             assert_eq!(Options::for_host(&host, Class::Confext).unwrap_err().code(), code, "{path}");
             Settings::read(&host, Class::Sysext).unwrap();
@@ -218,7 +204,7 @@ mod tests {
     #[test]
     fn options_take_what_is_said_and_nothing_else() {
         let text = "[SysExt]\nMutable=ephemeral\nImagePolicy=root=verity+signed\n";
-        let (_root, host) = host(&[("etc/systemd/sysext.conf", text)]);
+        let (_root, host) = Host::of_files(&[("etc/systemd/sysext.conf", text)]);
         let options = Options::for_host(&host, Class::Sysext).unwrap();
         assert_eq!(options.mutability, Mutability::Ephemeral);
         assert_eq!(options.policy, Policy::parse("root=verity+signed").unwrap());

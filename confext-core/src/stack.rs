@@ -294,6 +294,16 @@ impl Stack {
                 format!("a {class}"),
             ));
         }
+        Self::assemble_selected(host, class, options, selection)
+    }
+
+    /// The same of extensions that were chosen.
+    pub(crate) fn assemble_selected(
+        host: &Host,
+        class: Class,
+        options: &Options,
+        selection: Selection,
+    ) -> Result<Self> {
         if !exec::may_mount() {
             return rootless::assemble(host, class, options, selection);
         }

@@ -1,6 +1,7 @@
 //! [`Request`]: what the release file of an extension asks of the service manager after a merge
 
 use confext_ddi::release::Release;
+use confext_ddi::unit::Name;
 use serde::{Deserialize, Serialize};
 
 /// What an extension asks of the service manager, read from its release file before it is merged.
@@ -86,37 +87,11 @@ fn boolean(text: &str) -> Option<bool> {
     }
 }
 
-const TYPES: [&str; 11] = [
-    "service",
-    "socket",
-    "device",
-    "mount",
-    "automount",
-    "swap",
-    "target",
-    "path",
-    "timer",
-    "slice",
-    "scope",
-];
-const LONGEST: usize = 255;
-
 /// Whether something is the name of a unit that can be started: no template.
 ///
 /// *Spec:* systemd.unit(5).
 fn is_unit_name(name: &str) -> bool {
-    let Some((stem, kind)) = name.rsplit_once('.') else { return false };
-    let (prefix, instance) = match stem.split_once('@') {
-        Some((prefix, instance)) => (prefix, Some(instance)),
-        None => (stem, None),
-    };
-    let good = |byte: u8| byte.is_ascii_alphanumeric() || b":-_.\\".contains(&byte);
-    let good_instance = |byte: u8| good(byte) || byte == b'@';
-    name.len() <= LONGEST
-        && TYPES.contains(&kind)
-        && !prefix.is_empty()
-        && prefix.bytes().all(good)
-        && instance.is_none_or(|instance| !instance.is_empty() && instance.bytes().all(good_instance))
+    Name::parse(name).is_ok_and(|unit| unit.as_str() == name && !unit.is_template())
 }
 
 /// The name of the file that a unit is loaded from: that of the template, for an instance.

@@ -10,7 +10,7 @@ mod kind;
 mod parse;
 
 pub(crate) use find::read;
-pub use find::{Found, Strictness, base_name, check_content, find, is_valid_image_name};
+pub use find::{Found, Strictness, base_name, check_content, find, is_valid_image_name, os_release};
 pub use host::{Host, Scope, matches};
 pub use kind::ImageKind;
 pub use parse::Release;

@@ -12,7 +12,7 @@ use confext_core::attach::{Mode, Reads};
 use confext_core::exec::{Root as RunRoot, Running};
 use confext_core::stack::Manner;
 use confext_core::sys::Signal;
-use confext_core::{Host, Stack};
+use confext_core::{Host, Stack, service};
 use confext_ddi::build::{Device, Meta, Tree};
 use confext_ddi::limits::Limits;
 use confext_ddi::policy::Policy;
@@ -483,6 +483,77 @@ fn faults_leave_nothing() {
             println!("{fault:?}: {} calls, {ended} ended early", calls.len());
             assert!(ended > 2, "{fault:?}");
         }
+        forget(&root);
+    });
+}
+
+/// What a command prints that has the stack of a service.
+fn as_service(host: &Host, unit: &str, script: &str) -> confext_core::Result<String> {
+    let unit = service::Unit::read(host, unit)?.service;
+    let root = service::directory_of(host, &unit.root)?;
+    let stacks = service::assemble(host, &root, &unit.extensions, &Options::default())?;
+    let placements = stacks.into_iter().flat_map(Stack::into_placements).collect();
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", script]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let output = Running::start(&RunRoot::of(root.path()), placements, command)?.wait_with_output()?;
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{script}");
+    Ok(String::from_utf8(output.stdout).unwrap())
+}
+
+/// With root and without, over the host's root and over that of the service.
+#[test]
+#[ignore = "needs root"]
+fn a_command_sees_what_a_service_would() {
+    const TEST: &str = "a_command_sees_what_a_service_would";
+    let check = |host: &Host, both: Option<&str>| {
+        let see = |unit: &str, script: &str| as_service(host, unit, script);
+        let cat = "cat /etc/app /etc/base; [ -e /etc/beside ] && cat /etc/beside; true";
+        assert_eq!(see("plain", cat).unwrap(), "appbasebeside");
+        assert_eq!(see("guest", cat).unwrap(), "appguest");
+        let code = |unit: &str| see(unit, "true").unwrap_err().code();
+        assert_eq!((code("none"), code("image")), ("no-extensions", "missing-capability"));
+        // The unit's own policy counts.
+        assert_eq!(code("strict"), "policy");
+        assert_eq!(see("both", "cat /etc/app /usr/share/tool").ok().as_deref(), both);
+    };
+    if !is_root() {
+        return check(&hosts()[0], None);
+    }
+    isolated(|| {
+        let root = host();
+        root.file("srv/guest/etc/os-release", "ID=guest\n").file("srv/guest/etc/base", "guest");
+        root.file("etc/base", "base");
+        root.image(Class::Confext, "srv/app.raw", &[("etc/app", "app")], Some(vendor()));
+        root.image(Class::Confext, "srv/beside.raw", &[("etc/beside", "beside")], Some(vendor()));
+        root.image(Class::Sysext, "srv/tool.raw", &[("usr/share/tool", "tool")], Some(vendor()));
+        root.image(Class::Confext, "srv/unsigned.raw", &[("etc/app", "app")], None);
+        fs::create_dir_all(root.path("srv/guest/usr")).unwrap();
+        for name in ["bin", "sbin", "lib", "lib64"] {
+            symlink(format!("usr/{name}"), root.path(&format!("srv/guest/{name}"))).unwrap();
+        }
+        let guest = root.path("srv/guest/usr");
+        run("mount", &["--rbind", "/usr", guest.to_str().unwrap()]);
+        let app = "ExtensionImages=/srv/app.raw\n";
+        for (name, settings) in [
+            ("plain", app.to_owned()),
+            ("guest", format!("{app}RootDirectory=/srv/guest\n")),
+            ("image", format!("{app}RootImage=/srv/app.raw\n")),
+            ("both", format!("{app}ExtensionImages=/srv/tool.raw\n")),
+            ("strict", "ExtensionImages=/srv/unsigned.raw\nExtensionImagePolicy=root=signed\n".to_owned()),
+            ("none", String::new()),
+        ] {
+            let text = format!("[Service]\nExecStart=/bin/x\n{settings}");
+            root.file(&format!("usr-units/{name}.service"), &text);
+        }
+        // Beside a unit, and found there without any setting.
+        fs::create_dir_all(root.path("etc/systemd")).unwrap();
+        fs::rename(root.path("usr-units"), root.path("etc/systemd/system")).unwrap();
+        let beside = root.path("etc/systemd/system/plain.service.confext.d");
+        fs::create_dir(&beside).unwrap();
+        fs::rename(root.path("srv/beside.raw"), beside.join("beside.raw")).unwrap();
+        check(&Host::open(root.path("")).unwrap(), Some("apptool"));
+        again(AS_USER, TEST, &[&root]);
+        run("umount", &["--recursive", "--lazy", guest.to_str().unwrap()]);
         forget(&root);
     });
 }

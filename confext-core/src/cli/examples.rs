@@ -185,6 +185,24 @@ const EXAMPLES: &[(&[&str], &[Example])] = &[
         )],
     ),
     (
+        &["service", "attach"],
+        &[
+            (
+                "A service from an image, with configuration of its own",
+                "confext service attach /var/lib/portables/app_1.raw --extension /etc/site.raw",
+            ),
+            (
+                "What would be written, for two of its units",
+                "confext service attach /var/lib/portables/app_1.raw app app-worker --dry-run",
+            ),
+        ],
+    ),
+    (
+        &["service", "detach"],
+        &[("Whichever version is attached", "confext service detach /var/lib/portables/app_1.raw")],
+    ),
+    (&["service", "attached"], &[("Also what portablectl attached", "confext service attached")]),
+    (
         &["service", "install-generator"],
         &[("systemd learns of directories NAME.confext.d", "confext service install-generator")],
     ),
@@ -204,7 +222,13 @@ const EXAMPLES: &[(&[&str], &[Example])] = &[
             ),
         ],
     ),
-    (&["run"], &[("A program that sees a stack nobody else sees", "confext run -- nginx -t")]),
+    (
+        &["run"],
+        &[
+            ("A program that sees a stack nobody else sees", "confext run -- nginx -t"),
+            ("What a service would see if it started now", "confext run --service nginx.service -- nginx -t"),
+        ],
+    ),
     (
         &["doctor"],
         &[

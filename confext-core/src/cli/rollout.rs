@@ -19,7 +19,6 @@ use super::text::Clean;
 use super::{host, image, trust};
 use crate::error::Error;
 use crate::image_file;
-use crate::manager;
 use crate::publish::{self, Options, Store};
 use crate::rollout::{
     self, Check, Direct, Event, Inside, MainProcess, Outcome, Refresh, Reload, Rollout, Runs, Signal, State,
@@ -131,7 +130,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<u8, Failure> {
     let host = arguments.host.open()?;
-    let live = || service::Unit::live(&manager::unit_name(&arguments.unit), arguments.steps.wait);
+    let live = || service::Unit::live(&arguments.unit, arguments.steps.wait);
     let directory = match &arguments.store {
         Some(directory) => directory.clone(),
         None => rollout::store_of(&arguments.unit, &live()?.service.extensions, &arguments.image)?,

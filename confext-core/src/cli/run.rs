@@ -4,8 +4,10 @@ use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, ExitStatus};
+use std::time::Duration;
 
 use clap::Args;
+use confext_ddi::release::Class;
 use rustix::event::{PollFd, PollFlags};
 
 use super::exit::{RUN_FAILED, RUN_NOT_FOUND, RUN_NOT_STARTED};
@@ -13,6 +15,8 @@ use super::failure::Failure;
 use super::host;
 use crate::error::{Error, Result};
 use crate::exec::{Root, Running};
+use crate::host::Host;
+use crate::service::{self, Unit};
 use crate::stack::{Manner, Stack};
 use crate::sys::{Signal, Signals};
 
@@ -23,6 +27,13 @@ use crate::sys::{Signal, Signals};
 pub(super) struct Arguments {
     #[command(flatten)]
     class: host::ClassArgument,
+    /// Instead of the extensions of the host those that this unit lists, over the root directory that it has: what the service
+    /// would see if it were started now.
+    #[arg(long, value_name = "UNIT", conflicts_with = "class")]
+    service: Option<String>,
+    /// With --service: asks the running service manager instead of reading files.
+    #[arg(long, requires = "service", conflicts_with = "root")]
+    live: bool,
     #[command(flatten)]
     merge: host::MergeArguments,
     /// The command and its arguments, after --.
@@ -30,6 +41,25 @@ pub(super) struct Arguments {
     command: Vec<OsString>,
 }
 
+impl Arguments {
+    /// The root directory of the command, and what goes over it.
+    fn assemble(&self) -> std::result::Result<(Host, Vec<Stack>), Failure> {
+        let Some(name) = &self.service else {
+            let class = self.class.class;
+            let (host, options) = self.merge.open(class)?;
+            let stack = Stack::assemble(&host, class, &options)?;
+            return Ok((host, vec![stack]));
+        };
+        let (host, options) = self.merge.open(Class::Confext)?;
+        let unit = if self.live { Unit::live(name, WAIT)? } else { Unit::read(&host, name)? };
+        let root = service::directory_of(&host, &unit.service.root)?;
+        let stacks = service::assemble(&host, &root, &unit.service.extensions, &options)?;
+        Ok((root, stacks))
+    }
+}
+
+/// How long the service manager may take to answer.
+const WAIT: Duration = Duration::from_secs(10);
 const BY_SIGNAL: i32 = 128;
 
 /// What ends a program, or tells it something: the command is told, and decides.
@@ -40,12 +70,13 @@ const PASSED_ON: [Signal; 6] =
 pub(super) fn run(arguments: &Arguments) -> std::result::Result<u8, Failure> {
     // Before there is any other thread.
     let signals = Signals::take(&PASSED_ON).map_err(|error| Error::os("take over", "signals", error))?;
-    let class = arguments.class.class;
-    let (host, options) = arguments.merge.open(class)?;
-    let stack = Stack::assemble(&host, class, &options)?;
-    if let Manner::Tree { because } = stack.manner() {
-        note(&format!("the host's files are mounted one by one, as they are now: {because}"));
+    let (root, stacks) = arguments.assemble()?;
+    for stack in &stacks {
+        if let Manner::Tree { because } = stack.manner() {
+            note(&format!("the host's files are mounted one by one, as they are now: {because}"));
+        }
     }
+    let placements = stacks.into_iter().flat_map(Stack::into_placements).collect();
     let (program, rest) = arguments.command.split_first().unwrap_or((const { &OsString::new() }, &[]));
     let mut command = Command::new(program);
     command.args(rest);
@@ -54,7 +85,7 @@ pub(super) fn run(arguments: &Arguments) -> std::result::Result<u8, Failure> {
         return Ok(by_signal(arrived.signal.as_raw()).unwrap_or(RUN_FAILED));
     }
     signals.spare(&mut command);
-    let mut running = Running::start(&Root::of(host.path()), stack.into_placements(), command)?;
+    let mut running = Running::start(&Root::of(root.path()), placements, command)?;
     Ok(status(attend(&mut running, &signals)?))
 }
 

@@ -1,8 +1,10 @@
 //! `service`: the extensions of single services
 
 mod asked;
+mod attach;
 mod drop_in;
 mod explain;
+mod items;
 mod plan;
 mod refresh;
 mod show;
@@ -32,6 +34,9 @@ enum Verb {
     Status(status::Arguments),
     Show(show::Arguments),
     DropIn(Box<drop_in::Arguments>),
+    Attach(Box<attach::Arguments>),
+    Detach(attach::DetachArguments),
+    Attached(attach::ListArguments),
     InstallGenerator(generator::InstallArguments),
     UninstallGenerator(generator::UninstallArguments),
 }
@@ -45,6 +50,9 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<u8, Failure>
         Verb::Status(arguments) => status::run(arguments, output),
         Verb::Show(arguments) => show::run(arguments, output),
         Verb::DropIn(arguments) => drop_in::run(arguments, output),
+        Verb::Attach(arguments) => attach::run(arguments, output),
+        Verb::Detach(arguments) => attach::detach(arguments, output),
+        Verb::Attached(arguments) => attach::list(arguments, output),
         Verb::InstallGenerator(arguments) => generator::install(arguments, output),
         Verb::UninstallGenerator(arguments) => generator::uninstall(arguments, output),
     }

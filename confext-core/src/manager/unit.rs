@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use confext_ddi::unit::Name;
 use serde::Serialize;
 
 use super::Patience;
@@ -32,36 +33,20 @@ pub struct UnitState {
     pub can_reload: bool,
 }
 
-/// The name of a unit; without an ending it is a service.
+/// The name of a unit; without a type it is that of a service.
 #[must_use]
 pub fn unit_name(name: &str) -> String {
-    const ENDINGS: [&str; 11] = [
-        ".service",
-        ".socket",
-        ".target",
-        ".device",
-        ".mount",
-        ".automount",
-        ".swap",
-        ".timer",
-        ".path",
-        ".slice",
-        ".scope",
-    ];
-    match ENDINGS.iter().any(|ending| name.ends_with(ending)) {
-        true => name.to_owned(),
-        false => format!("{name}.service"),
-    }
+    Name::whole(name)
 }
 
-/// Asks for the state of a unit.
+/// Asks for the state of a unit; a name without a type is that of a service.
 ///
 /// # Errors
 ///
 /// `manager-unreachable`, also when there is no answer in time; `manager-unit` when the manager knows no such unit;
 /// `missing-capability` without the feature `manager`.
 pub fn unit_state(unit: &str, wait: Duration) -> Result<UnitState> {
-    state(unit, Patience::of(wait))
+    state(&Name::whole(unit), Patience::of(wait))
 }
 
 /// Reloads a unit and waits for the job. Only a job that the manager calls done is no error.
@@ -74,7 +59,7 @@ pub fn unit_state(unit: &str, wait: Duration) -> Result<UnitState> {
 /// `unit-reload` with the job's result (`failed`, `timeout`, `dependency`, `canceled`, …), or what the manager says when it does
 /// not take the job; `manager-unreachable`; `missing-capability` without the feature `manager`.
 pub fn reload_unit(unit: &str, wait: Duration) -> Result<()> {
-    reload(unit, Patience::of(wait))
+    reload(&Name::whole(unit), Patience::of(wait))
 }
 
 #[cfg(feature = "manager")]
@@ -95,22 +80,4 @@ pub(crate) fn state(_: &str, _: Patience<'_>) -> Result<UnitState> {
 #[cfg(not(feature = "manager"))]
 pub(crate) fn reload(_: &str, _: Patience<'_>) -> Result<()> {
     Err(super::without())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_without_an_ending_is_a_service() {
-        for (name, unit) in [
-            ("nginx", "nginx.service"),
-            ("nginx.service", "nginx.service"),
-            ("a.b", "a.b.service"),
-            ("dbus.socket", "dbus.socket"),
-            ("app@1.2", "app@1.2.service"),
-        ] {
-            assert_eq!(unit_name(name), unit);
-        }
-    }
 }

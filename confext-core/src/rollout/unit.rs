@@ -5,7 +5,7 @@ use std::os::fd::AsFd as _;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use confext_ddi::unit::Extensions;
+use confext_ddi::unit::{Extensions, Name};
 use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
 
 use super::check::{self, Inside};
@@ -110,7 +110,7 @@ impl<'a> Unit<'a> {
     #[must_use]
     pub fn new(name: &str) -> Self {
         Self {
-            name: manager::unit_name(name),
+            name: Name::whole(name),
             refresh: Refresh::ByManager,
             reload: Reload::Job,
             checks: Vec::new(),

@@ -29,7 +29,8 @@ pub struct DropIn {
 }
 
 /// How long a drop-in counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Lifetime {
     /// Until it is removed: in `/etc/systemd/system`.
     #[default]
@@ -73,7 +74,7 @@ impl DropIn {
     /// `unit-entry` for what no unit can say, `drop-in-text` should what is written not be read as what was meant, `os`. What
     /// was there before then still is.
     pub fn write(&self, host: &Host, extensions: &Extensions) -> Result<Wrote> {
-        let text = text(&self.unit, extensions)?;
+        let text = drop_in_text(&self.unit, extensions)?;
         place::write(host, &self.path, text.as_bytes(), place::PLAIN)
     }
 
@@ -92,7 +93,7 @@ impl DropIn {
 /// # Errors
 ///
 /// As [`DropIn::write`].
-pub fn text(unit: &Name, extensions: &Extensions) -> Result<String> {
+pub fn drop_in_text(unit: &Name, extensions: &Extensions) -> Result<String> {
     let section = match unit.kind() {
         "socket" => "Socket",
         "mount" => "Mount",

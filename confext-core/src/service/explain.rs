@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use confext_ddi::unit::{Covered, Entry, Extensions};
 use serde::Serialize;
 
+use super::ground::Ground;
 use super::stack::{self, Member, Selected};
 use crate::admission::{self, OnBad};
 use crate::discover::{Rejection, Severity};
@@ -50,7 +51,7 @@ pub struct Explained {
 ///
 /// What keeps the root from being looked at. What is wrong with an extension is part of the answer.
 pub fn explain(
-    (host, root): (&Host, &Host),
+    (host, root): (&Host, &dyn Ground),
     extensions: &Extensions,
     options: &admission::Options,
     live: Option<&[state::Layer]>,

@@ -60,7 +60,7 @@ fn one(host: &Host, output: &Host, normal: &Path, unit: &Name) -> Result<(Option
         return Ok((None, left_out));
     }
     let path = normal.join(format!("{unit}.d")).join(confext_d::DROP_IN);
-    place::write(output, &path, dropin::text(unit, &extensions)?.as_bytes(), place::PLAIN)?;
+    place::write(output, &path, dropin::drop_in_text(unit, &extensions)?.as_bytes(), place::PLAIN)?;
     Ok((Some(path), left_out))
 }
 

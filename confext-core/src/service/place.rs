@@ -69,7 +69,7 @@ pub(super) fn write(host: &Host, path: &Path, content: &[u8], mode: u32) -> Resu
     Ok(before)
 }
 
-fn put(directory: &OwnedFd, name: &str, content: &[u8], mode: u32) -> std::io::Result<()> {
+pub(super) fn put(directory: &OwnedFd, name: &str, content: &[u8], mode: u32) -> std::io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     // What a process of the same number left that was killed.
     match rustix::fs::unlinkat(directory, name, AtFlags::empty()) {
@@ -116,7 +116,7 @@ fn open(host: &Host, path: &Path) -> std::io::Result<OwnedFd> {
 }
 
 /// Opens a directory inside the root, and makes what is missing of it.
-fn make(host: &Host, path: &Path) -> Result<OwnedFd> {
+pub(super) fn make(host: &Host, path: &Path) -> Result<OwnedFd> {
     let failed = |source: std::io::Error| Error::os("make", host.display(path), source);
     match open(host, path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use confext_ddi::release::{self, Class};
-use confext_ddi::unit::Extensions;
+use confext_ddi::unit::{Extensions, Name};
 use serde::Serialize;
 
 use super::job::Wanted;
@@ -180,14 +180,16 @@ fn judge(
     objection.map_or(Ok(()), |veto| Err(veto.to_error()))
 }
 
-/// The main process of a running unit, asked of the service manager.
+/// The main process of a running unit, asked of the service manager. A name without a type is that of a service.
 ///
 /// # Errors
 ///
-/// `process-gone` when it has none; as [`Process::open`]; `manager-unit`, `manager-unreachable`; `missing-capability` without
+/// `unit-name`; `process-gone` when it has none; as [`Process::open`]; `manager-unit`, `manager-unreachable`; `missing-capability` without
 /// the feature `manager`.
 pub fn main_process(unit: &str, wait: Duration) -> Result<Process> {
     const ATTEMPTS: usize = 4;
+    let unit = Name::parse(unit)?;
+    let unit = unit.as_str();
     for _ in 0..ATTEMPTS {
         let before = manager::unit_state(unit, wait)?;
         let Some(pid) = before.main_pid else { break };

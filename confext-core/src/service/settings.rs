@@ -98,7 +98,7 @@ fn read(host: &Host, path: &Path, limits: &Limits) -> Result<Vec<Assignment>> {
 
 /// What the generator would write.
 fn generated(name: &Name, path: &Path, extensions: &Extensions) -> Result<Vec<Assignment>> {
-    let text = super::dropin::text(name, extensions)?;
+    let text = super::dropin::drop_in_text(name, extensions)?;
     Ok(unit::parse(text.as_bytes(), &path.display().to_string(), &Limits::default())?)
 }
 

@@ -30,8 +30,9 @@ pub(crate) use planned::bases;
 pub(crate) use select::select_for;
 pub use select::{Member, Preview, Selected, plan, select};
 
+use super::ground::Ground;
 use crate::admission::{LeftOut, Options};
-use crate::discover::{Rejection, Severity};
+use crate::discover::{Candidate, Rejection, Severity};
 use crate::error::Result;
 use crate::host::Host;
 use crate::plan::Plan;
@@ -75,7 +76,12 @@ struct Prepare {
 /// # Needs
 ///
 /// `CAP_SYS_ADMIN`.
-pub fn prepare(host: &Host, root: &Host, extensions: &Extensions, options: &Options) -> Result<Prepared> {
+pub fn prepare(
+    host: &Host,
+    root: &dyn Ground,
+    extensions: &Extensions,
+    options: &Options,
+) -> Result<Prepared> {
     mount(host, select(host, root, extensions, options)?, options)
 }
 
@@ -106,10 +112,10 @@ pub(crate) fn mount(host: &Host, selected: Selected, options: &Options) -> Resul
     Ok(prepared)
 }
 
-/// The directory that a path of a unit stands for: itself, or the version that counts now.
-pub(super) fn directory_of(host: &Host, path: &str) -> Result<std::path::PathBuf> {
-    let found = find::find(host, &Entry::directory(path), &mut Vec::new());
-    Ok(found.map_err(Rejection::into_error)?.candidate.path)
+/// What a path of a unit stands for: itself, or the version that counts now; links are followed.
+pub(super) fn place_of(host: &Host, entry: &Entry) -> Result<Candidate> {
+    let found = find::find(host, entry, &mut Vec::new());
+    Ok(found.map_err(Rejection::into_error)?.candidate)
 }
 
 impl Prepared {
@@ -139,7 +145,8 @@ impl Prepared {
     ///
     /// When the files of a base cannot be looked at.
     pub fn plan(&self, bases: &[(&str, BorrowedFd<'_>)]) -> Result<Vec<Plan>> {
-        let mut plans = planned::plan(&self.layers, bases, &self.options.limits)?;
+        let bases = planned::opened(bases, &self.options.limits)?;
+        let mut plans = planned::plan(&self.layers, &planned::borrowed(&bases), &self.options.limits)?;
         for plan in &mut plans {
             let of_class = |layer: &&Prepare| layer.mounted.classes.contains(&plan.class);
             plan.layers = self.layers.iter().filter(of_class).map(|layer| layer.record(plan.class)).collect();

@@ -101,3 +101,54 @@ fn what_a_unit_mounts_over_extensions_is_said() {
     let answer = either.trace("/etc/app/x").unwrap().answer;
     assert!(matches!(answer, Answer::CannotTell { because: Some(_), .. }), "{answer:?}");
 }
+
+/// The image that is the root of a service is read without being mounted, after its own policy judged it.
+#[test]
+fn the_root_image_of_a_service_is_what_its_extensions_are_planned_over() {
+    use confext_ddi::build::{Builder, Meta, Tree};
+    use confext_ddi::release::ImageKind;
+    let scene = Scene::new();
+    let mut tree = Tree::new();
+    let os = "ID=inner\nVERSION_ID=3\n";
+    for (path, text) in [("usr/lib/os-release", os), ("etc/app.conf", "base"), ("etc/kept", "")] {
+        tree.add_file(path, text.as_bytes(), Meta::new(0o644)).unwrap();
+    }
+    std::fs::create_dir_all(scene.path("host/srv/os.raw.v")).unwrap();
+    let path = scene.path("host/srv/os.raw.v/os_3.raw");
+    Builder::new(ImageKind::Portable, "os").tree(tree).build_file(&path, Some(scene.key())).unwrap();
+    scene.confext("srv/app", "app", "ID=inner\nVERSION_ID=3\n");
+    scene.confext("srv/host", "host", "ID=host\n");
+    let unit = |settings: &str| {
+        let lists = "ExtensionDirectories=/srv/app /srv/host";
+        let text = format!("[Service]\nExecStart=/x\nRootImage=/srv/os.raw.v\n{settings}\n{lists}\n");
+        scene.file("host/etc/systemd/system/app.service", &text);
+        let host = scene.hosts().0;
+        let unit = super::Unit::read(&host, "app").unwrap();
+        (host, unit)
+    };
+    let (host, read) = unit("");
+    let ground = super::ground_of(&host, &read.service, &scene.options()).unwrap();
+    let preview = super::stack::plan(&host, ground.as_ref(), &read.service.extensions, &scene.options());
+    let preview = preview.unwrap();
+    // What is for the host is not for the image, and what the image has is replaced.
+    assert_eq!(preview.refused.iter().map(|bad| bad.code).collect::<Vec<_>>(), ["host-os"]);
+    let changes = &preview.plans[0].hierarchies[0].changes;
+    let replaced = |path: &[u8]| changes.iter().any(|change| change.path == path);
+    assert!(replaced(b"app.conf") && !replaced(b"kept"), "{changes:?}");
+    let shadowed = changes.iter().find(|change| change.path == b"app.conf").map(|change| change.effect);
+    assert_eq!(shadowed, Some(crate::plan::Effect::Shadowed));
+    let found = explain((&host, ground.as_ref()), &read.service.extensions, &scene.options(), None).unwrap();
+    let reasons: Vec<_> = found.listed.iter().map(|one| one.entry.reason.as_str()).collect();
+    assert_eq!(reasons, ["used", "other-host"]);
+    // Whoever asks for more than it has, or trusts nobody, reads nothing of it.
+    let nobody = Options { trust: crate::admission::Trust::Nobody, ..scene.options() };
+    for (settings, options, code) in [
+        ("RootImagePolicy=root=absent", scene.options(), "policy"),
+        ("RootImagePolicy=root=signed", nobody, "signature-unchecked"),
+        ("RootImage=/srv/none.raw", scene.options(), "extension-missing"),
+    ] {
+        let (host, read) = unit(settings);
+        let error = super::ground_of(&host, &read.service, &options).err().unwrap();
+        assert_eq!(error.code(), code, "{settings}");
+    }
+}

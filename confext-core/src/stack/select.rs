@@ -43,6 +43,17 @@ pub struct Selection {
     pub(crate) matcher: Matcher,
 }
 
+impl Selection {
+    /// Of extensions that were chosen otherwise.
+    pub(crate) const fn of_extensions(
+        extensions: Vec<Extension>,
+        refused: Vec<Rejection>,
+        matcher: Matcher,
+    ) -> Self {
+        Self { extensions, refused, searched: Vec::new(), matcher }
+    }
+}
+
 /// Finds, opens, judges and orders the extensions of a class. Changes nothing and needs no privilege.
 ///
 /// # Errors

@@ -135,3 +135,45 @@ fn a_unit_is_asked_about() {
         assert!(text.text().contains("/srv/none"), "{}", text.text());
     }
 }
+
+#[test]
+fn a_portable_service_is_attached_listed_and_detached() {
+    let scratch = Scratch::new();
+    for (path, text) in [
+        ("srv/app/etc/os-release", "ID=guest\n"),
+        ("srv/app/usr/lib/systemd/system/app.service", "[Service]\nExecStart=/bin/x\n"),
+        ("srv/app/usr/lib/systemd/system/app-job.timer", "[Timer]\n"),
+        ("srv/site/etc/extension-release.d/extension-release.site", "ID=guest\n"),
+        ("usr/lib/systemd/portable/profile/default/service.conf", "[Service]\n"),
+    ] {
+        scratch.file(&format!("root/{path}"), text);
+    }
+    let root = scratch.path("root");
+    let root = root.to_str().unwrap();
+    let call = |arguments: &[&str]| confext(arguments.iter().chain(&["--root", root, "--json"]));
+    let open = ["--policy", "root=unprotected+verity+signed"];
+    let attach = ["service", "attach", "/srv/app", "--extension", "/srv/site", open[0], open[1]];
+    let planned = call(&[&attach[..], &["--dry-run"]].concat()).ok().json();
+    assert_eq!((&planned["done"], planned["files"].as_array().unwrap().len()), (&json!("nothing"), 5));
+    let none = call(&["service", "attached"]).ok().json();
+    let done = call(&attach).ok().json();
+    assert_eq!((&done["done"], &done["files"]), (&json!("attached"), &planned["files"]));
+    assert_eq!(done["units"][1]["path"], "/usr/lib/systemd/system/app.service");
+    Documented::read("service attach").check(&[planned, done]);
+    let text = confext(["service", "attached", "--root", root]).ok();
+    assert!(text.text().starts_with("/srv/app\n  extension  /srv/site\n  unit       app-job.timer\n"));
+    let listed = call(&["service", "attached"]).ok().json();
+    let gone = call(&["service", "detach", "app"]).ok().json();
+    assert_eq!((&gone, &none["attached"]), (&listed, &json!([])));
+    Documented::read("service attached").check(&[listed]);
+    for (arguments, status, code) in [
+        (&["service", "detach", "app"][..], 3, "portable-missing"),
+        (&["service", "attach", "/srv/app"], 1, "policy"),
+        (&["service", "attach", "/srv/app", "none", open[0], open[1]], 3, "portable-units"),
+        (&["service", "attach", "/srv/none", open[0], open[1]], 3, "extension-missing"),
+    ] {
+        let answer = call(arguments);
+        assert_eq!(answer.json()["error"]["code"], code, "{arguments:?}");
+        assert_eq!(answer.status, status, "{arguments:?}: {}", answer.text());
+    }
+}

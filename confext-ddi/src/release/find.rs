@@ -62,6 +62,21 @@ pub fn find(
     Ok(Found { release, path })
 }
 
+/// Reads what an operating system says of itself: `etc/os-release`, else `usr/lib/os-release`; links are followed inside.
+///
+/// # Errors
+///
+/// `no-such-file` when there is neither; faults of [`Release::parse`], and whatever reading meets.
+///
+/// *Spec:* os-release(5).
+pub fn os_release(fs: &dyn FileSystem, limits: &Limits) -> Result<Release> {
+    let path = match absent_as_none(fs::resolve(fs, b"etc/os-release", limits))? {
+        Some(path) => path,
+        None => fs::resolve(fs, b"usr/lib/os-release", limits)?,
+    };
+    read(fs, &path, limits).within(String::from_utf8_lossy(&path).into_owned())
+}
+
 /// Reads a release file of this path.
 pub(crate) fn read(fs: &dyn FileSystem, path: &[u8], limits: &Limits) -> Result<Release> {
     let meta = fs.stat(path)?;

@@ -40,8 +40,7 @@ impl Name {
     ///
     /// `unit-name`.
     pub fn parse(text: &str) -> Result<Self> {
-        let known = |name: &str| name.rsplit_once('.').is_some_and(|(_, kind)| TYPES.contains(&kind));
-        let whole = if known(text) { text.to_owned() } else { format!("{text}.service") };
+        let whole = Self::whole(text);
         let stem = whole.rsplit_once('.').map_or("", |(stem, _)| stem);
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b":-_.\\@".contains(&byte);
         if stem.is_empty() || stem.starts_with('@') || whole.len() > 255 || !stem.bytes().all(allowed) {
@@ -49,6 +48,13 @@ impl Name {
             return Err(Lookup::UnitName { found }.into());
         }
         Ok(Self(whole))
+    }
+
+    /// What a name means that may lack its type. It is not checked.
+    #[must_use]
+    pub fn whole(text: &str) -> String {
+        let known = text.rsplit_once('.').is_some_and(|(_, kind)| TYPES.contains(&kind));
+        if known { text.to_owned() } else { format!("{text}.service") }
     }
 
     /// All of it.
@@ -194,6 +200,10 @@ mod tests {
         for text in ["", ".service", "@.service", "@a", "a/b", "a b", "a\nb", "é", "../a", &long] {
             assert_eq!(Name::parse(text).unwrap_err().code(), "unit-name", "{text}");
         }
-        assert_eq!(Name::parse("a.conf").unwrap().as_str(), "a.conf.service");
+        for (text, whole) in
+            [("a.conf", "a.conf.service"), ("dbus.socket", "dbus.socket"), ("app@1.2", "app@1.2.service")]
+        {
+            assert_eq!(Name::parse(text).unwrap().as_str(), whole);
+        }
     }
 }

@@ -4,8 +4,9 @@ use serde::Serialize;
 
 use super::word::{self, Backslash};
 use super::{Assignment, Extensions, Name, Place, Specifiers};
-use crate::error::{Corrupt, Result};
+use crate::error::{Corrupt, Result, ResultExt as _};
 use crate::limits::Limits;
+use crate::policy::Policy;
 
 /// What a unit says that matters to its extensions.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -15,6 +16,8 @@ pub struct Service {
     pub extensions: Extensions,
     /// What the service sees as `/`.
     pub root: Root,
+    /// `RootImagePolicy=`; `None` where it is not set.
+    pub root_policy: Option<Policy>,
     /// What else is mounted at a directory that extensions are merged over, or below it.
     pub covered: Vec<Covered>,
     /// What a reload is.
@@ -100,7 +103,7 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// Those of [`Extensions::assign`]; `unit-section` where one of [`Extensions::KEYS`] is in a section in which it means
+    /// Those of [`Extensions::assign`] and of [`Policy::parse`]; `unit-section` where one of [`Extensions::KEYS`] is in a section in which it means
     /// nothing. What is in here is then not to be used.
     pub fn assign(
         &mut self,
@@ -124,6 +127,10 @@ impl Service {
         match key {
             "RootDirectory" => self.set_root(Root::Directory, from, specifiers)?,
             "RootImage" => self.set_root(Root::Image, from, specifiers)?,
+            "RootImagePolicy" if from.value.is_empty() => self.root_policy = None,
+            "RootImagePolicy" => {
+                self.root_policy = Some(Policy::parse(&from.value).within(from.place.to_string())?);
+            }
             "Type" => self.reload.kind.clone_from(&from.value),
             "ReloadSignal" => self.reload.signal.clone_from(&from.value),
             "ExecStart" => self.reload.is_started = !from.value.is_empty(),

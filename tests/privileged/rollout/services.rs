@@ -81,9 +81,9 @@ fn a_service_runs_the_new_version_or_the_one_before() {
             fs::create_dir("/var/lib/confexts/app.raw.v").unwrap();
             fs::copy("app_1.raw", "/var/lib/confexts/app.raw.v/app_1.raw").unwrap();
             run("systemctl", &["start", name]);
-            let before = manager::unit_state(&manager::unit_name(name), WAIT).unwrap();
+            let before = manager::unit_state(name, WAIT).unwrap();
             in_turn(inside, name);
-            let after = manager::unit_state(&manager::unit_name(name), WAIT).unwrap();
+            let after = manager::unit_state(name, WAIT).unwrap();
             assert_eq!(after, before, "it is still the same process");
             run("systemctl", &["stop", name]);
         }
@@ -151,7 +151,7 @@ fn directly(inside: &Inside) {
 }
 
 fn main_pid(name: &str) -> u32 {
-    manager::unit_state(&manager::unit_name(name), WAIT).unwrap().main_pid.unwrap()
+    manager::unit_state(name, WAIT).unwrap().main_pid.unwrap()
 }
 
 /// What cannot be told, or does not run, is touched by nobody.

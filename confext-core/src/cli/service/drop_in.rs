@@ -5,9 +5,10 @@ use std::io::{self, Write};
 use clap::Args;
 use confext_ddi::Limits;
 use confext_ddi::policy::Policy;
-use confext_ddi::unit::{Assignment, Extensions, Name, Specifiers};
+use confext_ddi::unit::{Extensions, Name};
 use serde::Serialize;
 
+use super::items::{self, Items};
 use crate::cli::failure::Failure;
 use crate::cli::host;
 use crate::cli::output::{Output, View};
@@ -27,12 +28,8 @@ pub(super) struct Arguments {
     /// The name of the drop-in's file.
     #[arg(long, value_name = "FILE", default_value = "50-confext.conf")]
     name: String,
-    /// An item of `ExtensionImages=`, as units write it. Can be given again; the last one is on top.
-    #[arg(long, value_name = "ITEM", allow_hyphen_values = true)]
-    image: Vec<String>,
-    /// An item of `ExtensionDirectories=`. Can be given again; directories are over images.
-    #[arg(long, value_name = "ITEM", allow_hyphen_values = true)]
-    directory: Vec<String>,
+    #[command(flatten)]
+    items: Items,
     /// What the images must have: `ExtensionImagePolicy=`.
     #[arg(long, value_name = "POLICY", value_parser = policy)]
     policy: Option<Policy>,
@@ -67,14 +64,10 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure>
 }
 
 fn extensions(arguments: &Arguments, unit: &Name) -> Result<Extensions, Failure> {
-    let mut extensions = Extensions::default();
-    let images = arguments.image.iter().map(|item| ("ExtensionImages", item));
-    let directories = arguments.directory.iter().map(|item| ("ExtensionDirectories", item));
-    let refresh = arguments.refresh_on_reload.iter().map(|words| ("RefreshOnReload", words));
-    for (key, value) in images.chain(directories).chain(refresh) {
-        let mut from = Assignment::new("Service", key, value.trim());
-        "command line".clone_into(&mut from.place.file);
-        extensions.assign(&from, &Specifiers::new(unit), &Limits::default())?;
+    let limits = Limits::default();
+    let mut extensions = arguments.items.extensions(unit, &limits)?;
+    if let Some(words) = &arguments.refresh_on_reload {
+        items::assign(&mut extensions, ("RefreshOnReload", words), unit, &limits)?;
     }
     extensions.policy.clone_from(&arguments.policy);
     Ok(extensions)

@@ -1,7 +1,6 @@
 //! `service explain`: what becomes of each extension that a unit lists
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
@@ -23,9 +22,6 @@ use crate::service::explain::{Explained, Explanation, explain};
 pub(super) struct Arguments {
     #[command(flatten)]
     service: asked::Arguments,
-    /// The root directory of the service, instead of the one that its unit says.
-    #[arg(long, value_name = "DIR")]
-    service_root: Option<PathBuf>,
     /// Only this extension, by its name or its path.
     #[arg(value_name = "EXTENSION")]
     extension: Option<String>,
@@ -35,8 +31,8 @@ pub(super) struct Arguments {
 const NOT_USED: u8 = 1;
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<u8, Failure> {
-    let asked = arguments.service.open(arguments.service_root.as_ref())?;
-    let explanation = explain((&asked.host, &asked.root), &asked.extensions, &asked.options, None)?;
+    let asked = arguments.service.open()?;
+    let explanation = explain((&asked.host, asked.root.as_ref()), &asked.extensions, &asked.options, None)?;
     let mut explanation = explanation.with_mounts(&asked.covered);
     if let Some(wanted) = &arguments.extension {
         explanation.listed.retain(|one| one.name.as_ref() == Some(wanted) || one.listed.path == *wanted);

@@ -1,7 +1,6 @@
 //! `service plan`: what the extensions of a service change in its view, path by path
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 
 use clap::Args;
 use confext_ddi::unit::Covered;
@@ -21,14 +20,11 @@ use crate::service::stack::{self, Preview};
 pub(super) struct Arguments {
     #[command(flatten)]
     service: asked::Arguments,
-    /// The root directory of the service, instead of the one that its unit says.
-    #[arg(long, value_name = "DIR")]
-    service_root: Option<PathBuf>,
 }
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
-    let asked = arguments.service.open(arguments.service_root.as_ref())?;
-    let preview = stack::plan(&asked.host, &asked.root, &asked.extensions, &asked.options)?;
+    let asked = arguments.service.open()?;
+    let preview = stack::plan(&asked.host, asked.root.as_ref(), &asked.extensions, &asked.options)?;
     let preview = preview.with_mounts(&asked.covered);
     output.answer(&Answer { unit: arguments.service.unit.clone(), preview })
 }

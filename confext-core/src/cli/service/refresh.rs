@@ -4,9 +4,8 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use clap::Args;
-use confext_ddi::limits::Limits;
 use confext_ddi::release::Class;
-use confext_ddi::unit::{Assignment, Extensions, Name, Specifiers};
+use confext_ddi::unit::Name;
 
 use super::super::failure::Failure;
 use super::super::host;
@@ -14,8 +13,8 @@ use super::super::list::write_refused;
 use super::super::merge::{reason, write_layer};
 use super::super::output::{Output, View};
 use super::super::text::Clean;
+use super::items::Items;
 use crate::discover::Severity;
-use crate::manager;
 use crate::service::{self, Changed, Found, Hierarchies, Process, Report, Unit, When};
 use crate::stack::Outcome;
 
@@ -26,12 +25,8 @@ use crate::stack::Outcome;
 pub(super) struct Arguments {
     #[command(flatten)]
     which: Which,
-    /// An image, as ExtensionImages= has it: [-]PATH, and :OPTIONS behind it. Can be given again; the last is on top.
-    #[arg(long, value_name = "ITEM")]
-    image: Vec<String>,
-    /// A directory, as ExtensionDirectories= has it: [-]PATH. Can be given again; directories are above images.
-    #[arg(long, value_name = "ITEM")]
-    directory: Vec<String>,
+    #[command(flatten)]
+    items: Items,
     /// Refreshes /usr and /opt as well.
     #[arg(long)]
     sysexts: bool,
@@ -63,25 +58,19 @@ impl Which {
         match (self.pid, &self.unit) {
             (Some(pid), _) => Ok(Process::open(pid)?),
             // One of the two is always there.
-            (None, unit) => {
-                let name = manager::unit_name(unit.as_deref().unwrap_or_default());
-                Ok(service::main_process(&name, WAIT)?)
-            }
+            (None, unit) => Ok(service::main_process(unit.as_deref().unwrap_or_default(), WAIT)?),
         }
-    }
-
-    fn name(&self) -> String {
-        self.unit.as_deref().map_or_else(|| "none.service".to_owned(), manager::unit_name)
     }
 }
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
     let (host, admission) = arguments.merge.open(Class::Confext)?;
     let extensions = match &arguments.which.unit {
-        Some(unit) if arguments.image.is_empty() && arguments.directory.is_empty() => {
-            Unit::live(&manager::unit_name(unit), WAIT)?.service.extensions
+        Some(unit) if arguments.items.is_empty() => Unit::live(unit, WAIT)?.service.extensions,
+        unit => {
+            let name = Name::parse(unit.as_deref().unwrap_or("none"))?;
+            arguments.items.extensions(&name, &admission.limits)?
         }
-        _ => extensions(arguments, &admission.limits)?,
     };
     let process = arguments.which.open()?;
     let mut options = service::Options::new(admission);
@@ -93,21 +82,6 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure>
     }
     output.summary(&service::refresh(&host, &process, &extensions, &options)?)?;
     Ok(())
-}
-
-/// What the arguments say, as a unit would.
-fn extensions(arguments: &Arguments, limits: &Limits) -> Result<Extensions, Failure> {
-    let name = Name::parse(&arguments.which.name()).map_err(crate::Error::from)?;
-    let specifiers = Specifiers::new(&name);
-    let mut extensions = Extensions::default();
-    let items = [("ExtensionImages", &arguments.image), ("ExtensionDirectories", &arguments.directory)];
-    for (key, items) in items {
-        for item in items {
-            let assignment = Assignment::new("Service", key, item);
-            extensions.assign(&assignment, &specifiers, limits).map_err(crate::Error::from)?;
-        }
-    }
-    Ok(extensions)
 }
 
 impl View for Report {

@@ -19,9 +19,6 @@ use crate::service::{Process, trace};
 pub(super) struct Arguments {
     #[command(flatten)]
     service: asked::Arguments,
-    /// The root directory of the service, instead of the one that its unit says.
-    #[arg(long, value_name = "DIR")]
-    service_root: Option<PathBuf>,
     /// A process of the service.
     #[arg(long, value_name = "PID", conflicts_with = "service_root")]
     pid: Option<u32>,
@@ -33,7 +30,7 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
     match arguments.pid {
         None => {
-            let asked = arguments.service.open(arguments.service_root.as_ref())?;
+            let asked = arguments.service.open_directory()?;
             let tracer = trace::plan(&asked.host, &asked.root, &asked.extensions, &asked.options)?;
             output.answer(&tracer.with_mounts(&asked.covered).trace(&arguments.path)?)
         }

@@ -91,6 +91,7 @@ fn service(name: &Name, mut own: Properties) -> Result<Service> {
         (_, image) if !image.is_empty() => Root::Image(image),
         _ => Root::Host,
     };
+    service.root_policy = policy(&mut own, "RootImagePolicy")?;
     service.reload.kind = text(&mut own, "Type");
     service.reload.signal = own
         .remove("ReloadSignal")
@@ -141,18 +142,22 @@ fn extensions(own: &mut Properties) -> Result<Extensions> {
         let entry = Entry::directory(path.strip_prefix('+').unwrap_or(path));
         extensions.directories.push(if may_miss { entry.or_skipped() } else { entry });
     }
-    let policy = text(own, "ExtensionImagePolicy");
-    if !policy.is_empty() {
-        let policy = Policy::parse(&policy)?;
-        // What is not set is shown as this, too, and is no explicit choice.
-        let preset = Preset::Service.policy();
-        extensions.policy = (!policy.is_equivalent(&preset)).then_some(policy);
-    }
+    extensions.policy = policy(own, "ExtensionImagePolicy")?;
     let refreshed = list(own, "RefreshOnReload");
     let has = |word: &str| refreshed.iter().any(|other| other == word);
     extensions.refresh_on_reload =
         RefreshOnReload::Explicit { extensions: has("extensions"), credentials: has("credentials") };
     Ok(extensions)
+}
+
+/// What is not set is shown as the default, and that is no explicit choice.
+fn policy(own: &mut Properties, key: &str) -> Result<Option<Policy>> {
+    let text = text(own, key);
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let policy = Policy::parse(&text)?;
+    Ok(Some(policy).filter(|policy| !policy.is_equivalent(&Preset::Service.policy())))
 }
 
 fn unreadable(key: &str, found: &str) -> Error {

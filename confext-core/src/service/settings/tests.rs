@@ -2,23 +2,8 @@ use super::*;
 
 const SERVICE: &str = "[Service]\nExecStart=/bin/x\n";
 
-/// A root with these files; a text that starts with `-> ` is a link.
-fn host(files: &[(&str, &str)]) -> (tempfile::TempDir, Host) {
-    let root = tempfile::tempdir().unwrap();
-    for (path, text) in files {
-        let path = root.path().join(path);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        match text.strip_prefix("-> ") {
-            Some(target) => std::os::unix::fs::symlink(target, path).unwrap(),
-            None => std::fs::write(path, text).unwrap(),
-        }
-    }
-    let host = Host::open(root.path()).unwrap();
-    (root, host)
-}
-
 fn read(files: &[(&str, &str)], name: &str) -> Result<Unit> {
-    let (_root, host) = host(files);
+    let (_root, host) = Host::of_files(files);
     Unit::read(&host, name)
 }
 

@@ -11,13 +11,14 @@ use serde::Serialize;
 use super::HIERARCHIES;
 use super::find::{Picked, find};
 use super::planned::{self, Planned};
-use crate::admission::{Extension, Gate, LeftOut, Matched, Matcher, OnBad, Options, Terms, release_of};
+use crate::admission::{Extension, Gate, HostMatch, LeftOut, Matched, Matcher, OnBad, Options, Terms};
 use crate::directory::lookup;
 use crate::discover::{Candidate, Rejection, Severity};
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::parallel;
 use crate::plan::{LayerFiles, Plan, Refusal};
+use crate::service::ground::Ground;
 use crate::state::{self, Identity};
 
 /// The extensions of a service that may be used, in the order they are stacked, bottom first; and what is left out.
@@ -71,8 +72,17 @@ impl From<Rejection> for Out {
 /// With [`OnBad::RefuseAll`](crate::admission::OnBad) the first fault of an extension. What a minus sign lets be missing
 /// is no fault, and neither is an image that is listed twice. `mutable-private` for a mode in which a stack can be written
 /// to; what keeps the root from being looked at.
-pub fn select(host: &Host, root: &Host, extensions: &Extensions, options: &Options) -> Result<Selected> {
-    select_for(host, release_of(root, options)?, extensions, options)
+pub fn select(
+    host: &Host,
+    root: &dyn Ground,
+    extensions: &Extensions,
+    options: &Options,
+) -> Result<Selected> {
+    let release = match options.host_match {
+        HostMatch::Required => Some(root.release(&options.limits)?),
+        HostMatch::Ignored => None,
+    };
+    select_for(host, release, extensions, options)
 }
 
 /// The same, where it is known already what the root says of itself.
@@ -303,7 +313,7 @@ impl Selected {
     /// # Errors
     ///
     /// When the root cannot be looked at.
-    pub fn plan(&self, root: &Host, options: &Options) -> Result<Vec<Plan>> {
+    pub fn plan(&self, root: &dyn Ground, options: &Options) -> Result<Vec<Plan>> {
         let (mut readable, mut refused) = (Vec::new(), self.refused.clone());
         for member in &self.extensions {
             match Readable::new(member, options) {
@@ -314,7 +324,7 @@ impl Selected {
                 )),
             }
         }
-        let bases = planned::bases(root)?;
+        let bases = planned::of_ground(root, &options.limits)?;
         let mut plans = planned::plan(&readable, &planned::borrowed(&bases), &options.limits)?;
         for plan in &mut plans {
             let own = |layer: &&Readable<'_>| layer.member.extension.classes().contains(&plan.class);
@@ -354,7 +364,7 @@ pub struct Preview {
 /// # Errors
 ///
 /// What keeps the root from being looked at.
-pub fn plan(host: &Host, root: &Host, extensions: &Extensions, options: &Options) -> Result<Preview> {
+pub fn plan(host: &Host, root: &dyn Ground, extensions: &Extensions, options: &Options) -> Result<Preview> {
     let mut tolerant = Options { on_bad: OnBad::Skip, ..options.clone() };
     tolerant.required.clear();
     let selected = select(host, root, extensions, &tolerant)?;

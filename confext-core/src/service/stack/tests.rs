@@ -27,6 +27,10 @@ impl Scene {
         scene
     }
 
+    pub(in crate::service) fn key(&self) -> &KeyPair {
+        &self.key
+    }
+
     pub(in crate::service) fn path(&self, path: &str) -> std::path::PathBuf {
         self.dir.path().join(path)
     }
