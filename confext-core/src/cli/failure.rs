@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::exit::{HOST, IMAGE, USAGE};
 use super::output::{self, Output};
-use super::text::Clean;
+use super::text::{Clean, Count};
 use crate::error::Error;
 
 /// Why a call ends without its result.
@@ -208,12 +208,10 @@ fn text(body: &Body, out: &mut dyn Write) -> io::Result<()> {
 
 /// All changed blocks, by their places in the image.
 fn damage(report: &Report, out: &mut dyn Write) -> io::Result<()> {
-    let (data, hash) = (report.changed_data_blocks, report.changed_hash_blocks);
-    let unchecked = report.unchecked_blocks;
-    writeln!(
-        out,
-        "  changed: {data} data blocks, {hash} hash blocks; {unchecked} blocks below could not be checked"
-    )?;
+    let data = Count(report.changed_data_blocks, "data block");
+    let hash = Count(report.changed_hash_blocks, "hash block");
+    let unchecked = Count(report.unchecked_blocks, "block");
+    writeln!(out, "  changed: {data}, {hash}; {unchecked} below could not be checked")?;
     for range in &report.ranges {
         let fault = match range.fault {
             Fault::Changed => "changed",
@@ -222,8 +220,8 @@ fn damage(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         let what =
             range.level.map_or_else(|| "data".to_owned(), |level| format!("level {level} of the tree"));
         let (start, end, count, first) =
-            (range.range.start(), range.range.end(), range.blocks, range.first_block);
-        writeln!(out, "    bytes {start} to {end}: {fault}, {what}, {count} blocks from block {first}")?;
+            (range.range.start(), range.range.end(), Count(range.blocks, "block"), range.first_block);
+        writeln!(out, "    bytes {start} to {end}: {fault}, {what}, {count} from block {first}")?;
     }
     if report.omitted > 0 {
         writeln!(out, "    and {} more ranges", report.omitted)?;

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::failure::Failure;
 use super::output::{Output, View};
-use super::text::{Clean, Size};
+use super::text::{Clean, Count, Size};
 use super::{image, open};
 
 /// Makes parity for an image, as veritysetup does, after checking every block of it.
@@ -54,8 +54,9 @@ impl View for Summary {
         let blocks = coverage.data_blocks().saturating_add(coverage.hash_blocks());
         writeln!(
             out,
-            "{}: {size} of parity for {blocks} blocks, {} roots",
+            "{}: {size} of parity for {}, {} roots",
             Clean(&self.fec),
+            Count(blocks, "block"),
             coverage.roots()
         )
     }

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::exit::{DONE, IMAGE};
 use super::failure::Failure;
 use super::output::{Output, View};
-use super::text::Clean;
+use super::text::{Clean, Count};
 use super::{fec, image, open};
 use crate::image_file;
 
@@ -89,19 +89,19 @@ impl View for Outcome {
             }
         }
         if report.unchecked_blocks > 0 {
-            writeln!(out, "not checked: {} blocks below those", report.unchecked_blocks)?;
+            writeln!(out, "not checked: {} below those", Count(report.unchecked_blocks, "block"))?;
         }
         match &self.output {
             Some(output) => {
-                let count = report.repaired.len();
-                writeln!(out, "{}: whole, {count} blocks repaired; no signature was checked", Clean(output))?;
+                let count = Count(report.repaired.len(), "block");
+                writeln!(out, "{}: whole, {count} repaired; no signature was checked", Clean(output))?;
                 writeln!(out, "  root hash    {}", self.repaired.root_hash)
             }
             None => {
-                let count = report.unrepairable.len();
+                let count = Count(report.unrepairable.len(), "block");
                 writeln!(
                     out,
-                    "{}: {count} blocks cannot be repaired; nothing was written",
+                    "{}: {count} cannot be repaired; nothing was written",
                     Clean(&self.image)
                 )
             }

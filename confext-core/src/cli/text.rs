@@ -20,9 +20,24 @@ impl Display for Size {
     }
 }
 
+/// How many there are of something: `1 block`, `2 blocks`.
+pub(super) struct Count<N>(pub(super) N, pub(super) &'static str);
+
+impl<N: Display + PartialEq + From<u8>> Display for Count<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}{}", self.0, self.1, if self.0 == N::from(1) { "" } else { "s" })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_is_not_many() {
+        let count = |number: usize| Count(number, "block").to_string();
+        assert_eq!([0, 1, 2, 11].map(count), ["0 blocks", "1 block", "2 blocks", "11 blocks"]);
+    }
 
     #[test]
     fn sizes_are_exact_while_they_are_small() {
