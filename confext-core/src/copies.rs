@@ -1,7 +1,7 @@
 //! [`Copies`]: directories of extensions without the mounts below them; one copy of a mount serves all in one place
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,12 +11,12 @@ use confext_ddi::release::Class;
 use crate::directory::{self, Directory};
 use crate::host::Host;
 use crate::layer;
-use crate::sys::{self, Depth, OFlags, ResolveFlags};
+use crate::sys::{self, Depth, OFlags, ResolveFlags, Statx};
 
 /// The directory of an extension. What is mounted below it is no part of the extension and is not seen.
 #[derive(Debug)]
 pub(crate) struct Place {
-    /// Looked at once: what is judged, identified and planned is the same.
+    /// To be looked at once: what is judged, identified and planned is the same.
     pub(crate) directory: Directory,
     /// The copy of a mount that it is in, with the flags of a layer; it is there as long as this is open.
     pub(crate) mount: Option<Arc<OwnedFd>>,
@@ -39,8 +39,13 @@ impl Copies {
     }
 
     /// `opened`, found at `path`, without the mounts below it. Who may not copy mounts may still look.
-    pub(crate) fn without_mounts(&self, host: &Host, path: &Path, opened: OwnedFd) -> Place {
-        if let Some(place) = self.inside(host, path, opened.as_fd()) {
+    pub(crate) fn without_mounts(
+        &self,
+        host: &Host,
+        path: &Path,
+        (opened, stat): (OwnedFd, &Statx),
+    ) -> Place {
+        if let Some(place) = self.inside(host, path, stat) {
             return place;
         }
         let directory = sys::clone_tree(opened.as_fd(), c"", Depth::Single).unwrap_or(opened);
@@ -48,7 +53,7 @@ impl Copies {
     }
 
     fn place(&self, directory: OwnedFd, mount: Option<Arc<OwnedFd>>) -> Place {
-        Place { directory: Directory::new(directory, &self.limits).remembering(), mount }
+        Place { directory: Directory::new(directory, &self.limits), mount }
     }
 
     /// The copy of the mount that a search directory is on. Only for that others wait.
@@ -63,14 +68,14 @@ impl Copies {
     }
 
     /// The same directory, looked up in the copy; `None` when it is a mount point, or somewhere else.
-    fn inside(&self, host: &Host, path: &Path, opened: BorrowedFd<'_>) -> Option<Place> {
+    fn inside(&self, host: &Host, path: &Path, expected: &Statx) -> Option<Place> {
         let (outer, name) = (path.parent()?, path.file_name()?);
         let mount = self.copy(host, outer)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
         let resolve = ResolveFlags::NO_SYMLINKS;
         let directory = sys::open_beneath(mount.as_fd(), Path::new(name), flags, resolve).ok()?;
-        let (found, expected) = (directory::statx(directory.as_fd()).ok()?, directory::statx(opened).ok()?);
-        let id = |stat: &sys::Statx| (stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino);
-        (id(&found) == id(&expected)).then(|| self.place(directory, Some(mount)))
+        let found = directory::statx(directory.as_fd()).ok()?;
+        let id = |stat: &Statx| (stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino);
+        (id(&found) == id(expected)).then(|| self.place(directory, Some(mount)))
     }
 }

@@ -1,10 +1,12 @@
 //! [`Directory`]: the files below a directory of this machine, read like those of an image.
 
-mod memory;
 mod recent;
+mod tree;
+mod xattrs;
 
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
@@ -15,8 +17,10 @@ use confext_ddi::limits::Limits;
 use rustix::io::Errno;
 
 use crate::sys::{self, AtFlags, Mode, OFlags, ResolveFlags, Statx, StatxFlags};
-use memory::Memory;
 use recent::Recent;
+pub(crate) use tree::{Attributes, Tree};
+pub(crate) use xattrs::xattrs;
+use xattrs::{Attributed, xattrs_of};
 
 /// A directory tree: a plain directory extension, a mounted layer, or what an overlay goes over.
 ///
@@ -26,20 +30,48 @@ pub struct Directory {
     root: Arc<OwnedFd>,
     limits: Limits,
     recent: Recent,
-    memory: Option<Memory>,
+    /// What was seen of it, once all of it was looked at.
+    tree: Option<Tree>,
 }
 
 impl Directory {
     /// Takes an open directory.
     #[must_use]
     pub fn new(root: OwnedFd, limits: &Limits) -> Self {
-        Self { root: Arc::new(root), limits: limits.clone(), recent: Recent::default(), memory: None }
+        Self::of_shared(Arc::new(root), limits)
     }
 
-    /// Keeps what it sees: who asks again is told the same, whatever has changed meanwhile. Contents of files and targets
-    /// of links are not kept.
-    pub(crate) fn remembering(self) -> Self {
-        Self { memory: Some(Memory::default()), ..self }
+    /// Of one that others hold, too.
+    pub(crate) fn of_shared(root: Arc<OwnedFd>, limits: &Limits) -> Self {
+        Self { root, limits: limits.clone(), recent: Recent::default(), tree: None }
+    }
+
+    /// Looks at everything in it. From then on who asks is told what was seen, whatever has changed meanwhile. Contents of
+    /// files, targets of links and values of attributes are not kept.
+    ///
+    /// # Errors
+    ///
+    /// As [`confext_ddi::fs::walk`].
+    pub(crate) fn look_at_all(&mut self) -> Result<&Tree> {
+        let tree = match Tree::look(self.root.as_fd(), &self.limits) {
+            Err(error) if is_place(&error) => {
+                Tree::look(self.readable(b"", OFlags::DIRECTORY)?.as_fd(), &self.limits)?
+            }
+            tree => tree?,
+        };
+        Ok(self.tree.insert(tree))
+    }
+
+    /// What was seen of it, where all of it was looked at.
+    pub(crate) fn tree(&self) -> Option<&Tree> {
+        self.tree.as_ref()
+    }
+
+    /// The same, as an answer for one path; `None` for a path that has to be looked up.
+    fn remembered<'p>(&self, path: &'p [u8]) -> Option<(&Tree, &'p [u8])> {
+        let path = relative(path);
+        let is_plain = path.split(|&byte| byte == b'/').all(is_name);
+        self.tree.as_ref().filter(|_| is_plain).map(|tree| (tree, path))
     }
 
     /// The directory itself, for another owner.
@@ -60,6 +92,8 @@ impl Directory {
         let plain = whole.split(|&byte| byte == b'/').all(is_name);
         let slash = whole.iter().rposition(|&byte| byte == b'/').filter(|_| plain);
         let done = match slash.and_then(|at| Some((whole.get(..at)?, whole.get(at.checked_add(1)?..)?))) {
+            // Of what was looked at, little is asked any more.
+            Some(_) if self.tree.is_some() => call(root, whole),
             Some((parent, name)) => {
                 self.recent.directory(root, parent).and_then(|parent| call(parent.as_fd(), name))
             }
@@ -141,6 +175,24 @@ impl Directory {
     }
 }
 
+/// Reads a file to its end, or a byte more than `most`.
+fn read_all(mut file: &std::fs::File, most: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
+    // Most files that are read whole are small: what is read is counted in calls.
+    let mut first = [0; 4096];
+    let len = io::Read::read(&mut io::Read::take(&mut file, most.saturating_add(1)), &mut first)?;
+    bytes.extend_from_slice(first.get(..len).unwrap_or_default());
+    let left = most.saturating_add(1).saturating_sub(u64::try_from(len).unwrap_or(u64::MAX));
+    if len > 0 {
+        io::Read::read_to_end(&mut io::Read::take(file, left), bytes)?;
+    }
+    Ok(())
+}
+
+/// Whether what was listed is open as a place only.
+fn is_place(error: &Error) -> bool {
+    matches!(error.fault(), Fault::Io(error) if Errno::from_io_error(error) == Some(Errno::BADF))
+}
+
 /// How much of a listing the kernel is asked for at a time.
 const LISTING_BYTES: usize = 8192;
 
@@ -155,16 +207,17 @@ impl FileSystem for Directory {
     }
 
     fn stat(&self, path: &[u8]) -> Result<Metadata> {
-        match &self.memory {
-            Some(memory) => memory.stat(relative(path), || self.look(path)),
+        match self.remembered(path) {
+            Some((tree, path)) => tree.get(path).map(|seen| seen.metadata.clone()),
             None => self.look(path),
         }
     }
 
     fn read_dir(&self, path: &[u8]) -> Result<Vec<DirEntry>> {
-        match &self.memory {
-            Some(memory) => memory.list(relative(path), || self.list(path)),
-            None => self.list(path),
+        match (self.remembered(path), &self.tree) {
+            (Some((tree, path)), _) => tree.list(path),
+            (None, Some(tree)) if relative(path) == b"." => tree.list(b""),
+            (None, _) => self.list(path),
         }
     }
 
@@ -176,8 +229,7 @@ impl FileSystem for Directory {
         let file = self.open_regular(path)?;
         let most = self.limits.file_bytes;
         let mut bytes = Vec::new();
-        io::Read::read_to_end(&mut io::Read::take(file, most.saturating_add(1)), &mut bytes)
-            .map_err(|error| at(path, error))?;
+        read_all(&file, most, &mut bytes).map_err(|error| at(path, error))?;
         let found = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         if found > most {
             return Err(LimitExceeded::Bytes { what: "file", found, most }.into());
@@ -197,9 +249,9 @@ impl FileSystem for Directory {
     }
 
     fn xattrs(&self, path: &[u8]) -> Result<Vec<Xattr>> {
-        match &self.memory {
-            Some(memory) => memory.xattrs(relative(path), || self.attributes(path)),
-            None => self.attributes(path),
+        match self.remembered(path) {
+            Some((tree, path)) if tree.get(path)?.attributes == Attributes::None => Ok(Vec::new()),
+            _ => self.attributes(path),
         }
     }
 
@@ -262,11 +314,22 @@ pub(crate) fn names(directory: BorrowedFd<'_>) -> rustix::io::Result<Vec<Vec<u8>
     Ok(listing(directory)?.into_iter().map(|(name, _)| name).collect())
 }
 
-/// Whether nothing is in an open directory.
+/// Whether nothing is in an open directory that was not listed yet; it may be open as a place only.
 pub(crate) fn is_empty(directory: BorrowedFd<'_>) -> rustix::io::Result<bool> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let readable = rustix::fs::openat(directory, c".", flags, Mode::empty())?;
-    for entry in rustix::fs::Dir::new(readable)? {
+    match has_none(directory) {
+        Err(Errno::BADF) => {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            has_none(rustix::fs::openat(directory, c".", flags, Mode::empty())?.as_fd())
+        }
+        answer => answer,
+    }
+}
+
+fn has_none(directory: BorrowedFd<'_>) -> rustix::io::Result<bool> {
+    // The first name is enough.
+    let mut buffer = [MaybeUninit::uninit(); 1024];
+    let mut listing = rustix::fs::RawDir::new(directory, &mut buffer);
+    while let Some(entry) = listing.next() {
         if !matches!(entry?.file_name().to_bytes(), b"." | b"..") {
             return Ok(false);
         }
@@ -288,74 +351,6 @@ pub(crate) fn listing(directory: BorrowedFd<'_>) -> rustix::io::Result<Vec<(Vec<
     }
     names.sort_unstable_by(|a, b| a.0.cmp(&b.0));
     Ok(names)
-}
-
-/// The extended attributes of an open file, sorted by name; also of one that is open as a place only.
-pub(crate) fn xattrs(fd: BorrowedFd<'_>, limits: &Limits) -> io::Result<Vec<Xattr>> {
-    xattrs_of(&Attributed::Open(fd), limits)
-}
-
-/// A file whose attributes are asked for. No call takes a place, so that the way goes through `/proc`.
-enum Attributed<'a> {
-    Open(BorrowedFd<'a>),
-    /// The entry of a directory, which is not followed if it is a link.
-    Entry {
-        directory: BorrowedFd<'a>,
-        name: &'a [u8],
-    },
-}
-
-fn xattrs_of(file: &Attributed<'_>, limits: &Limits) -> io::Result<Vec<Xattr>> {
-    let path = || match file {
-        Attributed::Open(fd) => format!("/proc/self/fd/{}", fd.as_raw_fd()).into_bytes(),
-        Attributed::Entry { directory, name } => {
-            [format!("/proc/self/fd/{}/", directory.as_raw_fd()).as_bytes(), name].concat()
-        }
-    };
-    let list = |buf: &mut [u8]| match file {
-        Attributed::Open(_) => rustix::fs::listxattr(path(), buf),
-        Attributed::Entry { directory, name } => match sys::list_attributes(*directory, *name, buf) {
-            Err(Errno::NOSYS) => rustix::fs::llistxattr(path(), buf),
-            answer => answer,
-        },
-    };
-    let value = |name: &[u8], buf: &mut [u8]| match file {
-        Attributed::Open(_) => rustix::fs::getxattr(path(), name, buf),
-        Attributed::Entry { .. } => rustix::fs::lgetxattr(path(), name, buf),
-    };
-    let most = usize::try_from(limits.xattr_bytes).unwrap_or(usize::MAX);
-    let names = match grow(most, list) {
-        Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
-        names => names?,
-    };
-    let mut found = Vec::new();
-    for name in names.split(|&byte| byte == 0).filter(|name| !name.is_empty()) {
-        match grow(most, |buf| value(name, buf)) {
-            Ok(value) => found.push((name.to_vec(), value)),
-            // Gone since it was listed.
-            Err(Errno::NODATA) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
-/// Calls with a larger buffer until the answer fits.
-fn grow(most: usize, call: impl Fn(&mut [u8]) -> rustix::io::Result<usize>) -> rustix::io::Result<Vec<u8>> {
-    let mut buffer = vec![0; 256.min(most)];
-    loop {
-        match call(&mut buffer) {
-            Ok(len) => {
-                buffer.truncate(len);
-                return Ok(buffer);
-            }
-            Err(Errno::RANGE) if buffer.len() < most => {
-                buffer.resize(buffer.len().saturating_mul(4).min(most), 0);
-            }
-            Err(errno) => return Err(errno),
-        }
-    }
 }
 
 /// What a file is, as far as that is known.

@@ -14,11 +14,12 @@
 mod entry;
 
 use std::collections::BTreeMap;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use confext_ddi::release::{Class, Scope};
+use rustix::fs::FileType;
 use rustix::io::Errno;
 use serde::Serialize;
 
@@ -26,7 +27,7 @@ use crate::directory;
 use crate::error::{Error, Result, hint_of};
 use crate::host::Host;
 use crate::parallel;
-use crate::sys::OFlags;
+use crate::sys::{Mode, OFlags};
 pub(crate) use entry::{best, locate};
 
 /// What a candidate is.
@@ -259,13 +260,17 @@ pub fn discover(host: &Host, class: Class) -> Result<Discovery> {
     for path in search_directories(class, host.scope()) {
         let directory = Path::new(path);
         let mut here = Vec::new();
-        let listed = list(host, directory)?;
-        let state = if listed.is_some() { SearchState::Listed } else { SearchState::Missing };
-        searched.push(Searched { path, state });
-        let examined = parallel::map(listed.unwrap_or_default(), |entry| {
+        let Some(listed) = Listed::of(host, directory)? else {
+            searched.push(Searched { path, state: SearchState::Missing });
+            continue;
+        };
+        searched.push(Searched { path, state: SearchState::Listed });
+        let examined = parallel::map(listed.entries, |(entry, kind)| {
             let path = directory.join(std::ffi::OsStr::from_bytes(&entry));
             let mut refused = Vec::new();
-            (entry::examine(host, class, &path, &entry, &mut refused), refused)
+            let place = listed.directory.plain(&entry, kind);
+            let place = place.map_or_else(|| locate(host, &path), Ok);
+            (entry::examine((host, class), &path, (&entry, place), &mut refused), refused)
         });
         for (found, without_name) in examined {
             here.extend(found);
@@ -303,14 +308,42 @@ struct Found {
     result: std::result::Result<Candidate, Rejection>,
 }
 
-/// The names in a directory, sorted by bytes; `None` when there is no such directory.
-fn list(host: &Host, directory: &Path) -> Result<Option<Vec<Vec<u8>>>> {
-    let failed = |errno: Errno| Error::os("list", host.display(directory), errno);
-    let place = match host.open_path(directory, OFlags::DIRECTORY) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        place => place.map_err(|error| Error::os("open", host.display(directory), error))?,
-    };
-    directory::names(place.as_fd()).map(Some).map_err(failed)
+/// A search directory.
+struct Listed {
+    directory: Within,
+    /// Names, sorted by bytes, and what the listing says of their kind.
+    entries: Vec<(Vec<u8>, FileType)>,
+}
+
+impl Listed {
+    /// `None` when there is no such directory.
+    fn of(host: &Host, directory: &Path) -> Result<Option<Self>> {
+        let failed = |errno: Errno| Error::os("list", host.display(directory), errno);
+        let place = match host.open_path(directory, OFlags::DIRECTORY) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            place => place.map_err(|error| Error::os("open", host.display(directory), error))?,
+        };
+        let entries = directory::listing(place.as_fd()).map_err(failed)?;
+        let path = host.path_of(place.as_fd()).map(|inside| Path::new("/").join(inside));
+        Ok(Some(Self { directory: Within { place, path }, entries }))
+    }
+}
+
+/// Where entries are that are to be opened without their whole paths.
+struct Within {
+    place: OwnedFd,
+    /// From the root, without links; `None` when it is not there any more.
+    path: Option<PathBuf>,
+}
+
+impl Within {
+    /// An entry that is a directory of its own and no link: it is where its name is. `None` where that cannot be told.
+    fn plain(&self, name: &[u8], kind: FileType) -> Option<entry::Place> {
+        let path = self.path.as_ref().filter(|_| kind == FileType::Directory)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&self.place, name, flags, Mode::empty()).ok()?;
+        Some(entry::Place { fd, kind, path: path.join(std::ffi::OsStr::from_bytes(name)) })
+    }
 }
 
 pub(crate) fn lossy<S: serde::Serializer>(

@@ -15,6 +15,7 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::mapper::{self, Loaded};
 use crate::sys::{self, ContextError, FsContext, MountAttrFlags, OFlags, ResolveFlags, Sharing};
+use crate::understood::Understood;
 
 /// What the running kernel lets this process do; probed, not concluded from a version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -77,6 +78,7 @@ pub struct Host {
     reach: Reach,
     scope: Scope,
     capabilities: OnceLock<Capabilities>,
+    understood: Understood,
 }
 
 /// What leads to a root directory.
@@ -136,7 +138,7 @@ impl Host {
         let initrd =
             sys::open_path(root.as_fd(), "etc/initrd-release", OFlags::empty(), ResolveFlags::empty());
         let scope = if initrd.is_ok() { Scope::Initrd } else { Scope::System };
-        Self { root, path, reach, scope, capabilities: OnceLock::new() }
+        Self { root, path, reach, scope, capabilities: OnceLock::new(), understood: Understood::default() }
     }
 
     /// Where the root directory is; of one that was given as a descriptor, what messages call it.
@@ -188,6 +190,11 @@ impl Host {
     /// What the kernel can do, probed at the first call.
     pub fn capabilities(&self) -> &Capabilities {
         self.capabilities.get_or_init(|| Capabilities::probe(self.root.as_fd()))
+    }
+
+    /// What was read of its stacks last.
+    pub(crate) fn understood(&self) -> &Understood {
+        &self.understood
     }
 
     /// The root directory itself.

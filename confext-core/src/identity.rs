@@ -3,17 +3,17 @@
 use std::os::fd::BorrowedFd;
 
 use confext_ddi::digest::{self, RootHash, Salt};
-use confext_ddi::fs::{self, Metadata};
+use confext_ddi::fs::Metadata;
 use confext_ddi::id::Uuid;
 use confext_ddi::limits::Limits;
 use confext_ddi::manifest::{self, Entry};
 use confext_ddi::read::ReadAt;
 use confext_ddi::verity::{self, Geometry, Superblock};
 
-use crate::directory::{self, Directory};
+use crate::directory::{self, Directory, Tree};
 use crate::discover::Kind;
 use crate::state::Identity;
-use crate::sys::{self, AtFlags, FileHandle, Statx, StatxFlags};
+use crate::sys::{self, FileHandle, Statx, StatxFlags};
 
 /// A file is the same when it was not written to, replaced or given away.
 pub(crate) fn of_file(stat: &Statx) -> Identity {
@@ -27,18 +27,22 @@ pub(crate) fn of_file(stat: &Statx) -> Identity {
 }
 
 /// A directory is the same when nothing that `stat` tells of anything in it is different.
-pub(crate) fn of_directory(files: &Directory, limits: &Limits) -> confext_ddi::Result<Identity> {
-    let stat = directory::statx(files.fd())?;
+pub(crate) fn of_directory(stat: &Statx, tree: &Tree) -> Identity {
     let mut listing = [0; 32];
-    for entry in fs::walk(files, b"", limits)? {
-        let (path, metadata) = entry?;
-        listing = digest::sha256(&[&listing, &path, b"\0", &numbers(&metadata)]);
+    for entry in tree.iter() {
+        listing = digest::sha256(&[&listing, entry.path, b"\0", &numbers(entry.metadata)]);
     }
-    Ok(Identity::Directory {
+    Identity::Directory {
         device: (stat.stx_dev_major, stat.stx_dev_minor),
         inode: stat.stx_ino,
         listing: hex(listing),
-    })
+    }
+}
+
+/// The same, of one that nobody has looked at yet.
+pub(crate) fn look_at_directory(files: &mut Directory) -> confext_ddi::Result<Identity> {
+    let stat = directory::statx(files.fd())?;
+    Ok(of_directory(&stat, files.look_at_all()?))
 }
 
 /// All of it, each number at a place of its own.
@@ -120,7 +124,7 @@ impl Seen {
     /// As `statx`.
     pub(crate) fn of(opened: BorrowedFd<'_>, kind: Kind) -> std::io::Result<(Self, Statx)> {
         let mask = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
-        let stat = sys::statx(opened, c"", AtFlags::EMPTY_PATH, mask)?;
+        let (stat, mount) = sys::statx_and_mount(opened, mask)?;
         let birth = microseconds(stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec);
         let birth = (stat.stx_mask & StatxFlags::BTIME.bits() != 0).then_some(birth).filter(known);
         // The attribute stands in for a file system without birth times; of two times the earlier one counts.
@@ -131,7 +135,7 @@ impl Seen {
         };
         let modified = microseconds(stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec);
         let seen = Self {
-            mount: sys::mount_id(opened).ok().map(sys::MountId::number),
+            mount: mount.map(sys::MountId::number),
             handle: sys::file_handle(opened).ok(),
             inode: stat.stx_ino,
             created_usec: if kind == Kind::Block { 0 } else { created.unwrap_or(0) },

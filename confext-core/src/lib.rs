@@ -23,6 +23,10 @@ mod parallel;
 
 mod text;
 
+mod closing;
+
+mod understood;
+
 pub mod keyring;
 
 mod mapper;

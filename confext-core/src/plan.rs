@@ -1,24 +1,22 @@
 //! [`Plan`]: what a merge would do, path by path, and what speaks against it. A dry run is a value.
 
 mod layers;
+mod lists;
 mod veto;
 mod visible;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::BTreeSet;
 
-use confext_ddi::error::LimitExceeded;
-use confext_ddi::fs::{self, FileSystem, FileType, Metadata};
+use confext_ddi::fs::{FileSystem, FileType, Metadata};
 use confext_ddi::limits::Limits;
 use confext_ddi::lint::rules;
 use confext_ddi::release::Class;
 use serde::Serialize;
 
-use crate::consumers::{After, Consumed, Heard};
-use crate::directory::{join, lookup};
+use crate::consumers::{After, Consumed, Consumer, Heard};
+use crate::directory::{Directory, Tree, join, lookup};
 use crate::discover::{Rejection, Severity};
 use crate::error::{Error, Result};
-use crate::parallel;
 use crate::state;
 
 pub use layers::{Fate, LayerChange};
@@ -186,6 +184,8 @@ pub struct LayerFiles<'a> {
     pub files: &'a dyn FileSystem,
     /// The hierarchy's directory in there.
     pub root: &'a [u8],
+    /// All of the files, where they were looked at before.
+    tree: Option<&'a Tree>,
 }
 
 /// What one hierarchy would be made of.
@@ -198,6 +198,28 @@ pub struct Input<'a> {
     pub base: Option<&'a dyn FileSystem>,
 }
 
+impl<'a> LayerFiles<'a> {
+    /// All of it.
+    #[must_use]
+    pub const fn new(name: &'a str, files: &'a dyn FileSystem, root: &'a [u8]) -> Self {
+        Self { name, files, root, tree: None }
+    }
+
+    /// Of a directory of this machine.
+    pub(crate) fn of_directory(name: &'a str, files: &'a Directory, root: &'a [u8]) -> Self {
+        Self { tree: files.tree(), ..Self::new(name, files, root) }
+    }
+}
+
+/// How much of a plan somebody wants to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Detail {
+    /// What becomes of each path.
+    Paths,
+    /// What speaks against it, and who has to hear of it.
+    Outline,
+}
+
 impl Plan {
     /// Works out what merging would do. Looks at every file of the extensions, and at the host only where they have
     /// something.
@@ -206,6 +228,16 @@ impl Plan {
     ///
     /// When the host's files cannot be looked at. What keeps an extension from being read is a [`VetoKind::Unreadable`].
     pub fn new(class: Class, inputs: &[Input<'_>], limits: &Limits) -> Result<Self> {
+        Self::in_detail(class, inputs, limits, Detail::Paths)
+    }
+
+    /// The same without [`Hierarchy::changes`] and [`Hierarchy::merged`], for who does what is planned and shows it to
+    /// nobody.
+    pub(crate) fn outline(class: Class, inputs: &[Input<'_>], limits: &Limits) -> Result<Self> {
+        Self::in_detail(class, inputs, limits, Detail::Outline)
+    }
+
+    fn in_detail(class: Class, inputs: &[Input<'_>], limits: &Limits, detail: Detail) -> Result<Self> {
         let mut plan = Self {
             class,
             layers: Vec::new(),
@@ -218,26 +250,39 @@ impl Plan {
             heard: Heard::nothing(),
         };
         for input in inputs {
-            let holders = collect(input, limits, &mut plan.vetoes);
-            let mut floors = Floors::default();
-            let (mut changes, mut merged) = (Vec::new(), Vec::new());
-            let mut base_files = Base { files: input.base, absent: BTreeSet::new() };
-            for (path, holders) in &holders {
-                let base = base_files.get(path).map_err(|error| error.within(input.hierarchy))?;
-                plan.vetoes.extend(veto::of_path(input, path, holders, base.as_ref()));
-                let seen = floors.seen(path, holders, base.as_ref());
-                let change = change(input, path, seen);
-                if let Some(file) = change.as_ref().and_then(|change| consumed(input, change, seen)) {
-                    plan.heard.add(file);
-                }
-                changes.extend(change);
-                merged.extend(merge_of(input, path, seen));
-            }
-            let layers = input.layers.iter().map(|layer| layer.name.to_owned()).collect();
-            let mutable = state::Mutable::default();
-            plan.hierarchies.push(Hierarchy { path: input.hierarchy, layers, changes, merged, mutable });
+            let mut lists = lists::look(input, limits);
+            lists.iter_mut().for_each(|list| plan.vetoes.append(&mut list.vetoes));
+            let holders = lists::holders(&lists);
+            let hierarchy = plan.hierarchy(input, &holders, detail)?;
+            plan.hierarchies.push(hierarchy);
         }
         Ok(plan)
+    }
+
+    fn hierarchy(&mut self, input: &Input<'_>, holders: &[Holder<'_>], detail: Detail) -> Result<Hierarchy> {
+        let mut floors = Floors::default();
+        let (mut changes, mut merged) = (Vec::new(), Vec::new());
+        let mut base_files = Base { files: input.base, absent: BTreeSet::new() };
+        let mut from_root = Vec::new();
+        for holders in holders.chunk_by(|one, next| one.path == next.path) {
+            let Some(Holder { path, .. }) = holders.first() else { continue };
+            let has_directory = holders.iter().any(|holder| holder.metadata.file_type == FileType::Directory);
+            let base = base_files.get(path, has_directory).map_err(|error| error.within(input.hierarchy))?;
+            from_root.clear();
+            from_root.extend([input.hierarchy.as_bytes(), b"/", path].concat());
+            self.vetoes.extend(veto::of_path(input, (path, &from_root), holders, base.as_ref()));
+            let seen = floors.seen(path, holders, base.as_ref());
+            if let Some(file) = consumed(input, (path, &from_root), seen) {
+                self.heard.add(file);
+            }
+            if detail == Detail::Paths {
+                changes.extend(change(input, path, seen));
+                merged.extend(merge_of(input, path, seen));
+            }
+        }
+        let layers = input.layers.iter().map(|layer| layer.name.to_owned()).collect();
+        let mutable = state::Mutable::default();
+        Ok(Hierarchy { path: input.hierarchy, layers, changes, merged, mutable })
     }
 
     /// Says what would stop a merge, when these objections are allowed and this is the first bad extension.
@@ -293,11 +338,14 @@ impl Veto {
     }
 }
 
-/// What an extension has at a path; the index is its place among the layers.
-#[derive(Debug)]
-struct Holder {
+/// What an extension has at a path.
+#[derive(Debug, Clone, Copy)]
+struct Holder<'a> {
+    /// Below the hierarchy.
+    path: &'a [u8],
+    /// Its place among the layers.
     layer: usize,
-    metadata: Metadata,
+    metadata: &'a Metadata,
     /// Whether it is a directory that hides those below it.
     opaque: bool,
 }
@@ -310,7 +358,7 @@ struct Base<'a> {
 }
 
 impl<'a> Base<'a> {
-    fn get(&mut self, path: &'a [u8]) -> confext_ddi::Result<Option<Metadata>> {
+    fn get(&mut self, path: &'a [u8], is_asked_for_more: bool) -> confext_ddi::Result<Option<Metadata>> {
         let Some(files) = self.files else { return Ok(None) };
         let slash = path.iter().rposition(|&byte| byte == b'/');
         let parent = slash.and_then(|at| path.get(..at));
@@ -318,72 +366,10 @@ impl<'a> Base<'a> {
             Some(parent) if self.absent.contains(parent) => None,
             _ => lookup(files, path)?,
         };
-        if found.is_none() {
+        if found.is_none() && is_asked_for_more {
             self.absent.insert(path);
         }
         Ok(found)
-    }
-}
-
-/// Every path any extension has, with all that have it, topmost first.
-fn collect(input: &Input<'_>, limits: &Limits, vetoes: &mut Vec<Veto>) -> BTreeMap<Vec<u8>, Vec<Holder>> {
-    let count = AtomicU64::new(0);
-    let layers: Vec<_> = (0..input.layers.len()).rev().collect();
-    let lists = parallel::map(layers, |layer| collect_layer(input, layer, limits, &count));
-    let mut found: BTreeMap<Vec<u8>, Vec<Holder>> = BTreeMap::new();
-    for (holders, objections) in lists {
-        vetoes.extend(objections);
-        for (path, holder) in holders {
-            found.entry(path).or_default().push(holder);
-        }
-    }
-    found
-}
-
-/// What one extension has. With more entries than the limit in all of them together, whichever is looked at then ends.
-fn collect_layer(
-    input: &Input<'_>,
-    layer: usize,
-    limits: &Limits,
-    count: &AtomicU64,
-) -> (Vec<(Vec<u8>, Holder)>, Vec<Veto>) {
-    let (mut holders, mut vetoes) = (Vec::new(), Vec::new());
-    let unreadable = |path: &[u8], error: &confext_ddi::Error| {
-        Veto::new(VetoKind::Unreadable, input, layer, path, (error.to_string(), "files that can be read"))
-    };
-    let Some(files) = input.layers.get(layer) else { return (holders, vetoes) };
-    let walk = match fs::walk(files.files, files.root, limits) {
-        Ok(walk) => walk,
-        Err(error) => return (holders, vec![unreadable(b"", &error)]),
-    };
-    for entry in walk {
-        let found = count.fetch_add(1, Ordering::Relaxed).saturating_add(1);
-        if found > limits.entries {
-            let fault =
-                LimitExceeded::Count { what: "entries of all extensions", found, most: limits.entries };
-            vetoes.push(unreadable(b"", &fault.into()));
-            break;
-        }
-        match entry {
-            Ok((path, metadata)) => {
-                let path = below(files.root, path);
-                let (veto, opaque) = veto::of_attributes(input, layer, &path, &metadata);
-                vetoes.extend(veto);
-                holders.push((path, Holder { layer, metadata, opaque }));
-            }
-            Err(error) => vetoes.push(unreadable(b"", &error)),
-        }
-    }
-    files.files.rest();
-    (holders, vetoes)
-}
-
-/// A path of the walk, relative to where it started.
-fn below(root: &[u8], path: Vec<u8>) -> Vec<u8> {
-    let inside = path.strip_prefix(root).and_then(|rest| rest.strip_prefix(b"/"));
-    match inside {
-        Some(inside) if !root.is_empty() => inside.to_vec(),
-        _ => path,
     }
 }
 
@@ -396,14 +382,14 @@ fn change(input: &Input<'_>, path: &[u8], Seen { holders, base }: Seen<'_>) -> O
         .collect();
     shadows.extend(base.map(|base| Shadowed { layer: None, file_type: base.file_type }));
     let file_type = top.metadata.file_type;
-    let effect = if rules::is_whiteout(&top.metadata) {
+    let effect = if rules::is_whiteout(top.metadata) {
         Effect::Hidden
     } else if top.opaque && !shadows.is_empty() {
         Effect::Opaque
     } else if file_type == FileType::Directory && shadows.iter().all(|s| s.file_type == FileType::Directory) {
         // Directories are merged: nothing in them is lost.
         shadows.clear();
-        match base.map(|base| (Attributes::of(base), Attributes::of(&top.metadata))) {
+        match base.map(|base| (Attributes::of(base), Attributes::of(top.metadata))) {
             None => Effect::Added,
             Some((found, becomes)) if found != becomes => Effect::AttributesChanged { found, becomes },
             Some(_) => return None,
@@ -418,14 +404,15 @@ fn change(input: &Input<'_>, path: &[u8], Seen { holders, base }: Seen<'_>) -> O
     Some(Change { path: path.to_vec(), file_type, layer: name(top.layer)?, effect, shadows })
 }
 
-/// A file of an extension that some program reads.
-fn consumed(input: &Input<'_>, change: &Change, seen: Seen<'_>) -> Option<Consumed> {
+/// A file of an extension that some program reads, below the hierarchy and from the root.
+fn consumed(input: &Input<'_>, (path, from_root): (&[u8], &[u8]), seen: Seen<'_>) -> Option<Consumed> {
     let top = seen.holders.first().filter(|top| top.metadata.file_type != FileType::Directory)?;
-    let path = join(input.hierarchy.as_bytes(), &change.path);
+    Consumer::of(from_root)?;
     let over_host = seen.base.is_some_and(|base| base.file_type != FileType::Directory);
-    let (files, inside) = input.in_layer(top.layer, &change.path)?;
-    let file = Consumed::of(&path, &change.layer, (files, &inside), (&top.metadata, over_host))?;
-    Some(if change.effect == Effect::Hidden { file.hidden() } else { file })
+    let (files, inside) = input.in_layer(top.layer, path)?;
+    let layer = input.layers.get(top.layer)?.name;
+    let file = Consumed::of(from_root, layer, (files, &inside), (top.metadata, over_host))?;
+    Some(if rules::is_whiteout(top.metadata) { file.hidden() } else { file })
 }
 
 /// Whose files are together in a directory, where they are of more than one.

@@ -30,6 +30,7 @@ use serde::Serialize;
 
 use crate::admission::Options;
 use crate::attach::{BlockChecks, Mode};
+use crate::closing::Closing;
 use crate::consumers::After;
 use crate::discover::Rejection;
 use crate::error::{Error, Result};
@@ -116,6 +117,8 @@ pub struct Stack {
     manner: Manner,
     /// Where its mounts were made, when this process may not mount.
     namespace: Option<Arc<Namespace>>,
+    /// What was needed to make it.
+    closing: Closing,
 }
 
 /// What a change of a stack came to.

@@ -18,6 +18,7 @@ mod check;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 
 use confext_ddi::RootHash;
 use confext_ddi::id::Uuid;
@@ -36,6 +37,7 @@ use crate::host::Host;
 use crate::sys::{self, MountAttrFlags, OFlags, ResolveFlags};
 
 pub use check::Doubt;
+
 pub(crate) use check::{cross_check, doubts_about_record};
 
 /// The version of [`Record`] that is written and read.
@@ -389,7 +391,7 @@ pub fn status(host: &Host, class: Class) -> Result<Vec<Status>> {
                         .map_err(|error| Error::os("ask about the mount of", *hierarchy, error))?,
                     extensions: merged.names,
                     since: merged.since,
-                    record: merged.record.map(Box::new),
+                    record: merged.record.map(|record| Box::new(Record::clone(&record))),
                 }
             }
         };
@@ -419,7 +421,7 @@ pub(crate) struct Merged {
     /// Seconds since 1970 at which it was merged.
     pub(crate) since: i64,
     /// Our record; `None` when another program merged it, or when it cannot be understood.
-    pub(crate) record: Option<Record>,
+    pub(crate) record: Option<Arc<Record>>,
     /// Why the record cannot be understood.
     pub(crate) fault: Option<Error>,
 }
@@ -446,13 +448,16 @@ pub(crate) fn look(host: &Host, class: Class, hierarchy: &str) -> Result<Current
     let names = String::from_utf8_lossy(&names.unwrap_or_default()).lines().map(str::to_owned).collect();
     let bytes = read(fd.as_fd(), class, RECORD_FILE).map_err(|error| at(host, hierarchy, error))?;
     // A record of another version of this library must not keep a stack from being taken away.
-    let (record, fault) = match bytes.map(|bytes| parse(&bytes, class, hierarchy, &target())) {
-        Some(Ok(record)) => (Some(record), None),
-        Some(Err(fault)) => (None, Some(fault)),
-        None => (None, None),
-    };
+    let parse = |bytes: &[u8]| parse(bytes, class, hierarchy, &target());
+    let (record, fault) =
+        match bytes.map(|bytes| host.understood().of(format!("{class} {hierarchy}"), bytes, parse)) {
+            Some(Ok(record)) => (Some(record), None),
+            Some(Err(fault)) => (None, Some(fault)),
+            None => (None, None),
+        };
     // The directory that writes go to has times of its own.
-    let since = record.as_ref().map(|record: &Record| i64::try_from(record.merged_at).unwrap_or(i64::MAX));
+    let since =
+        record.as_ref().map(|record: &Arc<Record>| i64::try_from(record.merged_at).unwrap_or(i64::MAX));
     let since = since.unwrap_or(stat.stx_mtime.tv_sec);
     let merged = Merged { top: fd, names, since, record, fault };
     Ok(Current::Merged(Box::new(merged)))

@@ -48,7 +48,7 @@ fn an_image_that_steers_the_overlay() {
     let admitted = admitted(tree);
     let limits = Limits::default();
     let files = admitted.file_system(&limits).unwrap();
-    let layers = vec![LayerFiles { name: NAME, files: &*files, root: b"etc" }];
+    let layers = vec![LayerFiles::new(NAME, &*files, b"etc")];
     let input = Input { hierarchy: "etc", layers, base: None };
     let plan = Plan::new(Class::Confext, &[input], &limits).unwrap();
     let mut vetoes: Vec<(&str, &str)> =

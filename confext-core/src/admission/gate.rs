@@ -104,7 +104,7 @@ impl<'a> Gate<'a> {
     pub(crate) fn admit_on(&self, candidate: Candidate, terms: Terms<'_>) -> Result<Extension, LeftOut> {
         let (fd, seen, stat) = self.open_candidate(&candidate)?;
         let extension = match candidate.kind {
-            Kind::Directory => self.admit_directory(candidate, fd, (seen, terms))?,
+            Kind::Directory => self.admit_directory(candidate, (fd, &stat), (seen, terms))?,
             Kind::Raw | Kind::Block => {
                 let (image, seen, stat) = self.open_image(&candidate, (fd, seen, stat))?;
                 self.admit_image(candidate, image, (seen, &stat), terms)?
@@ -157,7 +157,7 @@ impl<'a> Gate<'a> {
     fn admit_directory(
         &self,
         candidate: Candidate,
-        fd: OwnedFd,
+        (fd, stat): (OwnedFd, &Statx),
         (seen, terms): (Seen, Terms<'_>),
     ) -> Result<Extension, LeftOut> {
         if !terms.policy.admits(Designator::Root, Protection::None) {
@@ -172,12 +172,13 @@ impl<'a> Gate<'a> {
             let fault = Refused::KeyRulesUnsigned { found: "none: it is a directory" };
             return Err(in_image(&candidate, fault.into()).into());
         }
-        let place = self.copies.without_mounts(self.host, &candidate.path, fd);
+        let mut place = self.copies.without_mounts(self.host, &candidate.path, (fd, stat));
+        let tree = place.directory.look_at_all().map_err(|error| in_image(&candidate, error))?;
         let identity = match self.options.detect {
-            Detect::Identity => identity::of_directory(&place.directory, &self.options.limits),
-            Detect::Content => identity::of_directory_content(&place.directory, &self.options.limits),
+            Detect::Identity => identity::of_directory(stat, tree),
+            Detect::Content => identity::of_directory_content(&place.directory, &self.options.limits)
+                .map_err(|error| in_image(&candidate, error))?,
         };
-        let identity = identity.map_err(|error| in_image(&candidate, error))?;
         let fit = self.matcher.fit(&candidate, &place.directory, &terms.named())?;
         Ok(Extension {
             candidate,

@@ -99,11 +99,7 @@ impl View for Outcome {
             }
             None => {
                 let count = Count(report.unrepairable.len(), "block");
-                writeln!(
-                    out,
-                    "{}: {count} cannot be repaired; nothing was written",
-                    Clean(&self.image)
-                )
+                writeln!(out, "{}: {count} cannot be repaired; nothing was written", Clean(&self.image))
             }
         }
     }

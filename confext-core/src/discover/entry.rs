@@ -15,12 +15,11 @@ use crate::host::Host;
 use crate::pick::entry_kind;
 use crate::sys::OFlags;
 
-/// Looks at one entry. Everything that has no name goes to `refused`.
+/// Looks at one entry, which leads to `place`. Everything that has no name goes to `refused`.
 pub(super) fn examine(
-    host: &Host,
-    class: Class,
+    (host, class): (&Host, Class),
     path: &Path,
-    name: &[u8],
+    (name, place): (&[u8], Result<Place, Rejection>),
     refused: &mut Vec<Rejection>,
 ) -> Option<Found> {
     if name.starts_with(b".sysupdate.") {
@@ -28,7 +27,7 @@ pub(super) fn examine(
         refused.push(Rejection::ignored(path, "unfinished-download", found, "an image"));
         return None;
     }
-    let place = match locate(host, path) {
+    let place = match place {
         Ok(place) => place,
         Err(rejection) => {
             refused.push(rejection);
@@ -204,7 +203,7 @@ pub(crate) fn best(
 
 /// What an entry leads to.
 pub(crate) struct Place {
-    fd: OwnedFd,
+    pub(super) fd: OwnedFd,
     pub(crate) kind: FileType,
     /// From the root, without links.
     pub(crate) path: PathBuf,

@@ -130,8 +130,8 @@ fn every_refusal_has_its_reason() {
     rustix::fs::mknodat(
         rustix::fs::CWD,
         root.0.path().join("run/confexts/pipe.raw"),
-        rustix::fs::FileType::Fifo,
-        rustix::fs::Mode::from_raw_mode(0o600),
+        FileType::Fifo,
+        Mode::from_raw_mode(0o600),
         0,
     )
     .unwrap();

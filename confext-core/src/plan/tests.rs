@@ -32,7 +32,7 @@ impl Trees {
         };
         let base = open(&self.base);
         let layers: Vec<_> = self.layers.iter().map(|(name, dir)| (*name, open(dir))).collect();
-        let layers = layers.iter().map(|(name, files)| LayerFiles { name, files, root: b"" }).collect();
+        let layers = layers.iter().map(|(name, files)| LayerFiles::new(name, files, b"")).collect();
         let input = Input { hierarchy: self.hierarchy, layers, base: Some(&base) };
         Plan::new(Class::Confext, &[input], &Limits::default()).unwrap()
     }
@@ -143,7 +143,7 @@ fn the_base_is_not_needed() {
     let trees = Trees::new("etc", &["a"]);
     file(trees.layer(0), "x/etc/y");
     let files = Directory::new(std::fs::File::open(trees.layer(0)).unwrap().into(), &Limits::default());
-    let layers = vec![LayerFiles { name: "a", files: &files, root: b"x/etc" }];
+    let layers = vec![LayerFiles::new("a", &files, b"x/etc")];
     let input = Input { hierarchy: "etc", layers, base: None };
     let plan = Plan::new(Class::Confext, &[input], &Limits::default()).unwrap();
     assert_eq!(plan.hierarchies[0].changes[0].path, b"y");
@@ -155,7 +155,7 @@ fn the_base_is_not_needed() {
 fn a_tree_that_cannot_be_read_is_an_objection_nobody_can_allow() {
     let trees = Trees::new("etc", &["a"]);
     let files = Directory::new(std::fs::File::open(trees.layer(0)).unwrap().into(), &Limits::default());
-    let layers = vec![LayerFiles { name: "a", files: &files, root: b"missing" }];
+    let layers = vec![LayerFiles::new("a", &files, b"missing")];
     let input = Input { hierarchy: "etc", layers, base: None };
     let plan = Plan::new(Class::Confext, &[input], &Limits::default()).unwrap();
     assert_eq!(plan.objection(&[VetoKind::Unreadable.into()]).unwrap().kind, VetoKind::Unreadable);
@@ -189,10 +189,10 @@ fn what_is_above_hides_what_is_below() {
     let below = image(&["opaque/below", "both/below", "file/inside", "gone"], &[], &[]);
     let above = image(&["opaque/above", "both/above", "file"], &["opaque"], &["gone"]);
     let open = |bytes: &'static [u8]| {
-        fs::open(bytes, confext_ddi::fstype::FsType::Erofs, &Limits::default()).unwrap()
+        confext_ddi::fs::open(bytes, confext_ddi::fstype::FsType::Erofs, &Limits::default()).unwrap()
     };
     let (below, above) = (open(below.leak()), open(above.leak()));
-    let layer = |name, files: &'static dyn FileSystem| LayerFiles { name, files, root: b"etc" };
+    let layer = |name, files: &'static dyn FileSystem| LayerFiles::new(name, files, b"etc");
     let layers = vec![layer("below", Box::leak(below)), layer("above", Box::leak(above))];
     let base = Directory::new(std::fs::File::open(base.path()).unwrap().into(), &Limits::default());
     let input = Input { hierarchy: "etc", layers, base: Some(&base) };
@@ -232,7 +232,7 @@ fn entries_of_all_extensions_together_are_bounded() {
     limits.entries = 3;
     let open = |at: usize| Directory::new(std::fs::File::open(trees.layer(at)).unwrap().into(), &limits);
     let files = [open(0), open(1)];
-    let layer = |name, files| LayerFiles { name, files, root: b"" };
+    let layer = |name, files| LayerFiles::new(name, files, b"");
     let input =
         Input { hierarchy: "etc", layers: vec![layer("a", &files[0]), layer("b", &files[1])], base: None };
     let plan = Plan::new(Class::Confext, &[input], &limits).unwrap();

@@ -5,7 +5,6 @@ use confext_ddi::lint::{Code, rules};
 use serde::Serialize;
 
 use super::{Holder, Input};
-use crate::directory::join;
 
 /// Something that speaks against a merge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -148,11 +147,11 @@ impl Veto {
     }
 }
 
-/// What speaks against what extensions have at a path.
+/// What speaks against what extensions have at a path, below the hierarchy and from the root.
 pub(super) fn of_path(
     input: &Input<'_>,
-    path: &[u8],
-    holders: &[Holder],
+    (path, from_root): (&[u8], &[u8]),
+    holders: &[Holder<'_>],
     base: Option<&Metadata>,
 ) -> Vec<Veto> {
     let mut vetoes = Vec::new();
@@ -161,11 +160,10 @@ pub(super) fn of_path(
         let mut object = |kind, found: String, expected: &str| {
             vetoes.push(Veto::new(kind, input, holder.layer, path, (found, expected)));
         };
-        let from_root = join(input.hierarchy.as_bytes(), path);
-        if let Some(kind) = rules::forbidden(&from_root, found).and_then(VetoKind::of) {
+        if let Some(kind) = rules::forbidden(from_root, found).and_then(VetoKind::of) {
             object(kind, found.as_str().to_owned(), "nothing there");
         }
-        if rules::is_whiteout(&holder.metadata) {
+        if rules::is_whiteout(holder.metadata) {
             object(VetoKind::Whiteout, "a whiteout".to_owned(), "files, directories and links");
         } else if let Some(base) = base
             && rules::changes_type(base.file_type, found)

@@ -20,7 +20,7 @@ pub(super) struct Floors {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Seen<'a> {
     /// Topmost first.
-    pub(super) holders: &'a [Holder],
+    pub(super) holders: &'a [Holder<'a>],
     /// What the host has there, if it would be seen without the extensions of this path.
     pub(super) base: Option<&'a Metadata>,
 }
@@ -30,30 +30,33 @@ impl Floors {
     pub(super) fn seen<'a>(
         &mut self,
         path: &[u8],
-        holders: &'a [Holder],
+        holders: &'a [Holder<'a>],
         base: Option<&'a Metadata>,
     ) -> Seen<'a> {
         let parent = path.iter().rposition(|byte| *byte == b'/').and_then(|at| path.get(..at)).unwrap_or(b"");
+        let is_directory = |holder: &Holder<'_>| holder.metadata.file_type == FileType::Directory;
+        let has_directory = holders.iter().any(is_directory);
         let inherited = self.lowest.get(parent).copied().unwrap_or(HOST);
         let count = holders.iter().take_while(|holder| level(holder) >= inherited).count();
         let holders = holders.get(..count).unwrap_or_default();
         let base = base.filter(|_| inherited == HOST);
         let floor = inside(holders, base).max(inherited);
-        if floor > HOST {
+        // In anything else there is nothing.
+        if floor > HOST && has_directory {
             self.lowest.insert(path.to_vec(), floor);
         }
         Seen { holders, base }
     }
 }
 
-fn level(holder: &Holder) -> usize {
+fn level(holder: &Holder<'_>) -> usize {
     holder.layer.saturating_add(1)
 }
 
 /// The lowest layer whose files are seen inside of what is at a path.
-fn inside(holders: &[Holder], base: Option<&Metadata>) -> usize {
+fn inside(holders: &[Holder<'_>], base: Option<&Metadata>) -> usize {
     for holder in holders {
-        if rules::is_whiteout(&holder.metadata) || holder.metadata.file_type != FileType::Directory {
+        if rules::is_whiteout(holder.metadata) || holder.metadata.file_type != FileType::Directory {
             return level(holder).saturating_add(1);
         }
         if holder.opaque {

@@ -137,7 +137,7 @@ impl Job {
                 Some(staging)
             }
         };
-        let tree = overlay::assemble(&Parts {
+        let assembled = overlay::assemble(&Parts {
             viewer: Viewer::Service(self.attributes),
             class: self.class,
             hierarchy: self.hierarchy,
@@ -150,6 +150,7 @@ impl Job {
             origin: "",
             staging: staging.as_ref(),
         })?;
+        let tree = assembled.tree;
         if process.has_own_users() { users::lock(tree) } else { Ok(tree) }
     }
 

@@ -9,6 +9,7 @@ use super::{
     Audience, Change, Lock, Outcome, Report, Selection, Stack, Test, Tree, bare, mutable, retire, select,
 };
 use crate::admission::{Options, Replace};
+use crate::closing::Closing;
 use crate::consumers::{After, Heard};
 use crate::discover::Rejection;
 use crate::error::{Error, Result};
@@ -69,22 +70,27 @@ pub fn apply(host: &Host, verb: Verb, classes: &[(Class, &Options)]) -> Result<V
         .zip(stacks)
         .map(|((class, options), stacks)| Intent::new(host, verb, (*class, stacks), options))
         .collect::<Result<Vec<_>>>()?;
-    let (mut reports, mut steps) = (Vec::new(), Vec::new());
+    let (mut reports, mut steps, mut closing) = (Vec::new(), Vec::new(), Closing::default());
     for intent in intents {
         reports.push(intent.report);
         steps.extend(intent.steps);
+        closing.join(intent.closing);
     }
     steps.sort_by_key(rank);
     place(host, &lock, &steps)?;
     // The lock is held until nothing of the old stacks is left. What stays is no error: the stacks have changed.
-    for step in steps {
+    for mut step in steps {
         let hierarchy = step.hierarchy();
+        if let Some(old) = step.old() {
+            closing.close(old);
+        }
         if let Err(error) = step.settle() {
             let mut report =
                 reports.iter_mut().find(|report| report.class.hierarchies().contains(&hierarchy));
             report.iter_mut().for_each(|report| report.left_behind.push(error.explain()));
         }
     }
+    drop(closing);
     // Units may take their time, and may merge themselves.
     drop(lock);
     for (report, (_, options)) in reports.iter_mut().zip(classes) {
@@ -190,6 +196,8 @@ struct Intent {
     steps: Vec<Step>,
     /// What will have been done when the steps are.
     report: Report,
+    /// What was needed to assemble it.
+    closing: Closing,
 }
 
 /// The hierarchies of a class over which something is merged.
@@ -245,8 +253,8 @@ impl Intent {
             }
         }
         let recorded = stacks.into_iter().find_map(|(_, merged)| merged.record);
-        report.layers = recorded.map_or(wanted, |record| record.layers);
-        Ok(Self { steps: Vec::new(), report })
+        report.layers = recorded.map_or(wanted, |record| record.layers.clone());
+        Ok(Self { steps: Vec::new(), report, closing: Closing::default() })
     }
 
     /// Everything that is merged goes.
@@ -262,7 +270,7 @@ impl Intent {
             Ok(Step::Remove(Removal::new(host, class, hierarchy, merged, options.busy_wait)?))
         });
         let report = Report { after, ..Report::new(class, outcome, refused) };
-        Ok(Self { steps: steps.collect::<Result<_>>()?, report })
+        Ok(Self { steps: steps.collect::<Result<_>>()?, report, closing: Closing::default() })
     }
 
     /// A stack is put in place; of what is merged, the hierarchies that it has no tree for go.
@@ -272,7 +280,7 @@ impl Intent {
         stacks: Stacks,
         (options, selection, outcome): (&Options, Selection, Outcome),
     ) -> Result<Self> {
-        let Stack { trees, layers, plan: Plan { refused, heard: now, .. }, .. } =
+        let Stack { trees, layers, plan: Plan { refused, heard: now, .. }, closing, .. } =
             Stack::make(host, class, options, selection, Audience::Everybody)?;
         if trees.is_empty() {
             return Self::unmerge(host, (class, options), stacks, refused);
@@ -300,17 +308,17 @@ impl Intent {
             }
             steps.push(Step::Exchange(class, tree, way));
         }
-        Ok(Self { steps, report })
+        Ok(Self { steps, report, closing })
     }
 }
 
 fn records(stacks: &Stacks) -> Vec<(&'static str, Option<&Record>)> {
-    stacks.iter().map(|(hierarchy, merged)| (*hierarchy, merged.record.as_ref())).collect()
+    stacks.iter().map(|(hierarchy, merged)| (*hierarchy, merged.record.as_deref())).collect()
 }
 
 /// Who has to hear of it when they change.
 fn heard(stacks: &Stacks) -> Heard {
-    let records = stacks.iter().map(|(_, merged)| merged.record.as_ref());
+    let records = stacks.iter().map(|(_, merged)| merged.record.as_deref());
     Heard::of_all(records.map(|record| record.and_then(|record| record.heard.as_ref())))
 }
 

@@ -18,6 +18,8 @@ use crate::sys::{self, Depth, Mode, MountId, OFlags, Propagation, ResolveFlags};
 pub(crate) struct Bare {
     /// The host's directory: a detached private mount of it, without mounts below.
     pub(crate) directory: OwnedFd,
+    /// The mount that it was found in: it goes, which takes the kernel a moment.
+    pub(crate) whole: Option<OwnedFd>,
     /// The mounts below it, which the stack hides.
     pub(crate) hidden: Vec<Found>,
     /// How many stacks are over it.
@@ -132,7 +134,7 @@ impl Parent {
                 .and_then(|directory| sys::clone_tree(directory.as_fd(), c"", Depth::Single))
                 .map_err(failed("look under"))?;
         let hidden = submounts::list(self.mount, &self.path).map_err(failed("list the mounts below"))?;
-        Ok(Bare { directory, hidden, stacks: 1 })
+        Ok(Bare { directory, whole: Some(whole), hidden, stacks: 1 })
     }
 }
 
@@ -156,7 +158,7 @@ fn look_in_own_namespace(host: &Host, class: Class, hierarchy: &str) -> Result<B
     let mount = sys::mount_id(top.as_fd()).map_err(failed("ask about the mount of"))?;
     let path = fd_path(top.as_fd()).map_err(failed("look up"))?;
     let hidden = submounts::list(mount, &path).map_err(failed("list the mounts below"))?;
-    Ok(Bare { hidden, directory: copy(&top)?, stacks })
+    Ok(Bare { hidden, directory: copy(&top)?, whole: None, stacks })
 }
 
 /// The root directory as this namespace has it: the descriptor from outside still shows the mounts outside.

@@ -92,13 +92,13 @@ pub(super) fn executed_otherwise(
 }
 
 fn compare(found: &[Layer], wanted: &[Layer], changes: &mut Vec<Change>) {
-    let by_name = |layers: &[Layer]| -> BTreeMap<String, Layer> {
-        layers.iter().map(|layer| (layer.name.clone(), layer.clone())).collect()
-    };
+    fn by_name(layers: &[Layer]) -> BTreeMap<&str, &Layer> {
+        layers.iter().map(|layer| (layer.name.as_str(), layer)).collect()
+    }
     let (found, wanted) = (by_name(found), by_name(wanted));
     for (name, before) in &found {
-        let name = name.clone();
-        match wanted.get(&name) {
+        let name = (*name).to_owned();
+        match wanted.get(name.as_str()) {
             None => changes.push(Change::Removed { name }),
             Some(now) => match Fate::between(before, now) {
                 Fate::Replaced { test } => changes.push(Change::Replaced { name, test }),
@@ -108,7 +108,7 @@ fn compare(found: &[Layer], wanted: &[Layer], changes: &mut Vec<Change>) {
         }
     }
     for name in wanted.keys().filter(|name| !found.contains_key(*name)) {
-        changes.push(Change::Added { name: name.clone() });
+        changes.push(Change::Added { name: (*name).to_owned() });
     }
 }
 

@@ -1,7 +1,7 @@
 //! From extensions to assembled trees: attach, mount, plan, overlay.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,15 +10,17 @@ use confext_ddi::fs::{Below, FileSystem};
 use confext_ddi::release::Class;
 use confext_ddi::settings::Mutability;
 
+use super::bare::{self, Bare};
 use super::mutable::Target;
 use super::overlay::{self, Parts, Viewer};
 use super::retire::Retired;
 use super::staging::Staging;
 use super::submounts::{self, Submount};
 use super::upper::Over;
-use super::{Audience, Manner, MountPoint, Selection, Stack, Tree, bare, origin};
+use super::{Audience, Manner, MountPoint, Selection, Stack, Tree, origin};
 use crate::admission::{Body, Extension, LeftOut, Matched, Matcher, Options};
 use crate::attach::{self, attach};
+use crate::closing::Closing;
 use crate::consumers::Heard;
 use crate::copies::Place;
 use crate::directory::Directory;
@@ -57,7 +59,7 @@ impl Stack {
             }
         }
         let mut grounds = Ground::look_at_all(host, class, options, &mounted)?;
-        let mut plan = settle(class, options, &mut mounted, &grounds, &mut refused)?;
+        let mut plan = settle((class, audience), options, &mut mounted, &grounds, &mut refused)?;
         plan.refused = refused;
         grounds.retain(|ground| {
             let used = mounted.iter().any(|layer| layer.directories.contains_key(ground.hierarchy));
@@ -101,8 +103,16 @@ impl Stack {
                 &directories,
             )?,
         };
-        let trees = grounds.into_iter().map(|ground| merge.tree(ground)).collect::<Result<_>>()?;
-        Ok(Self { trees, layers, plan, manner: Manner::Mounts, namespace: None })
+        let mut closing = Closing::default();
+        let trees =
+            grounds.into_iter().map(|ground| merge.tree(ground, &mut closing)).collect::<Result<_>>()?;
+        // The overlays have their own hold on the mounts.
+        closing.close_all(mounted);
+        if audience == Audience::One {
+            // Who gets it may fork, which goes better without other threads.
+            drop(std::mem::take(&mut closing));
+        }
+        Ok(Self { trees, layers, plan, manner: Manner::Mounts, namespace: None, closing })
     }
 }
 
@@ -120,7 +130,7 @@ struct Merge<'a> {
 }
 
 impl Merge<'_> {
-    fn tree(&self, ground: Ground) -> Result<Tree> {
+    fn tree(&self, ground: Ground, closing: &mut Closing) -> Result<Tree> {
         let Self { host, class, options, .. } = *self;
         // Before anything is above the directory that it writes to, or sees it.
         let retired = match (&ground.replaces, self.audience) {
@@ -160,7 +170,9 @@ impl Merge<'_> {
             origin: &self.origin,
             staging: self.staging.as_ref(),
         })?;
-        let Ground { hierarchy, replaces, mount_point, .. } = ground;
+        let overlay::Assembled { tree: mount, metadata } = mount;
+        let Ground { hierarchy, replaces, mount_point, base, whole, .. } = ground;
+        closing.close((metadata, base, whole));
         let replaces = replaces.map(|old| old.top);
         Ok(Tree { hierarchy, mount, replaces, mount_point, upper, retired })
     }
@@ -181,7 +193,7 @@ fn stage(mounted: &[Mounted], grounds: &[Ground]) -> Result<Staging> {
 
 /// Plans, and leaves out what there is an objection to until there is none; or fails with the first objection.
 fn settle(
-    class: Class,
+    (class, audience): (Class, Audience),
     options: &Options,
     mounted: &mut Vec<Mounted>,
     grounds: &[Ground],
@@ -189,7 +201,11 @@ fn settle(
 ) -> Result<Plan> {
     loop {
         let inputs: Vec<_> = grounds.iter().filter_map(|ground| ground.input(mounted)).collect();
-        let plan = Plan::new(class, &inputs, &options.limits)?;
+        let plan = match audience {
+            // Nobody is shown what becomes of each path.
+            Audience::Everybody => Plan::outline(class, &inputs, &options.limits)?,
+            Audience::One => Plan::new(class, &inputs, &options.limits)?,
+        };
         let Some(veto) = plan.objection(&allowed(options)) else { return Ok(plan) };
         let error = veto.to_error();
         let objectionable = mounted.iter().position(|layer| layer.record.name == veto.layer);
@@ -235,7 +251,7 @@ impl Mounted {
     /// The same, for a plan that calls it this.
     pub(crate) fn files<'a>(&'a self, hierarchy: &str, name: &'a str) -> Option<LayerFiles<'a>> {
         let part = self.directories.get(hierarchy)?;
-        Some(LayerFiles { name, files: part.files(), root: part.root() })
+        Some(LayerFiles::of_directory(name, part.files(), part.root()))
     }
 
     /// The root of the mount that it is in.
@@ -249,28 +265,28 @@ impl Mounted {
 enum Part {
     Own(Box<Directory>),
     /// In an extension that was looked at before.
-    Of(Arc<Directory>, layer::Hierarchy),
+    Of(Arc<Directory>, &'static str, Arc<OwnedFd>),
 }
 
 impl Part {
     fn fd(&self) -> BorrowedFd<'_> {
         match self {
             Self::Own(directory) => directory.fd(),
-            Self::Of(_, found) => found.directory.as_fd(),
+            Self::Of(_, _, directory) => directory.as_fd(),
         }
     }
 
     fn files(&self) -> &Directory {
         match self {
             Self::Own(directory) => directory,
-            Self::Of(files, _) => files,
+            Self::Of(files, ..) => files,
         }
     }
 
     fn root(&self) -> &'static [u8] {
         match self {
             Self::Own(_) => b"",
-            Self::Of(_, found) => found.path.as_bytes(),
+            Self::Of(_, path, _) => path.as_bytes(),
         }
     }
 }
@@ -316,11 +332,17 @@ impl Mounted {
         }
         let mut directories = BTreeMap::new();
         for &path in classes.iter().flat_map(|class| class.hierarchies()) {
-            let Some(directory) = layer.hierarchy(path)? else { continue };
-            let found = layer::Hierarchy { path, directory };
+            let kept = files.as_ref().and_then(|files| files.tree()?.hierarchy(path));
+            let directory = match kept {
+                Some(directory) => Arc::clone(directory),
+                None => match layer.hierarchy(path)? {
+                    Some(directory) => Arc::new(directory),
+                    None => continue,
+                },
+            };
             let part = match &files {
-                Some(files) => Part::Of(Arc::clone(files), found),
-                None => Part::Own(Box::new(Directory::new(found.directory, &options.limits))),
+                Some(files) => Part::Of(Arc::clone(files), path, directory),
+                None => Part::Own(Box::new(Directory::of_shared(directory, &options.limits))),
             };
             let entries = part.files().read_dir(part.root());
             if !entries.map_err(|source| of_image(&candidate, source.into()))?.is_empty() {
@@ -358,6 +380,8 @@ struct Ground {
     hierarchy: &'static str,
     /// The host's own directory.
     base: Option<Directory>,
+    /// The mount that the directory was found in, which nobody needs any more.
+    whole: Option<OwnedFd>,
     submounts: Vec<Submount>,
     replaces: Option<Box<Merged>>,
     /// Where writes go.
@@ -398,6 +422,7 @@ impl Ground {
             Current::Missing => Self {
                 hierarchy,
                 base: None,
+                whole: None,
                 submounts: Vec::new(),
                 replaces: None,
                 target,
@@ -407,21 +432,26 @@ impl Ground {
             Current::Bare(directory) => Self {
                 hierarchy,
                 base: base(bare::copy(&directory)?),
+                whole: None,
                 submounts: submounts::copy(directory.as_fd())?,
                 replaces: None,
                 target,
                 mount_point: MountPoint::Present,
                 created: false,
             },
-            Current::Merged(merged) => Self {
-                hierarchy,
-                base: base(bare::look_under(host, class, hierarchy)?.directory),
-                submounts: submounts::copy(merged.top.as_fd())?,
-                created: merged.record.as_ref().is_some_and(|record| record.created),
-                replaces: Some(merged),
-                target,
-                mount_point: MountPoint::Present,
-            },
+            Current::Merged(merged) => {
+                let Bare { directory, whole, .. } = bare::look_under(host, class, hierarchy)?;
+                Self {
+                    hierarchy,
+                    whole,
+                    base: base(directory),
+                    submounts: submounts::copy(merged.top.as_fd())?,
+                    created: merged.record.as_ref().is_some_and(|record| record.created),
+                    replaces: Some(merged),
+                    target,
+                    mount_point: MountPoint::Present,
+                }
+            }
         })
     }
 

@@ -63,7 +63,7 @@ pub(crate) struct Parts<'a> {
 /// # Errors
 ///
 /// `too-many-layers`; `submount-point`; `mutable-directory`; `file-system-context` with the kernel's message; `os`.
-pub(crate) fn assemble(parts: &Parts<'_>) -> Result<OwnedFd> {
+pub(crate) fn assemble(parts: &Parts<'_>) -> Result<Assembled> {
     let found = parts.layers.len().saturating_add(2).saturating_add(usize::from(parts.imported.is_some()));
     if found > MOST_LAYERS {
         let expected = format!("at most {MOST_LAYERS}");
@@ -74,7 +74,8 @@ pub(crate) fn assemble(parts: &Parts<'_>) -> Result<OwnedFd> {
         staging.adopt(&[metadata.root.as_fd()])?;
     }
     if parts.submounts.is_empty() {
-        return finish(parts, &metadata, mount(parts, &metadata, Purpose::Use)?);
+        let tree = finish(parts, &metadata, mount(parts, &metadata, Purpose::Use)?)?;
+        return Ok(Assembled { tree, metadata });
     }
     // A mount point that no layer has: made in the metadata layer, then the overlay is made again. Changing a layer of
     // an overlay that was looked at is not defined, and neither are two overlays that write to one directory.
@@ -82,13 +83,23 @@ pub(crate) fn assemble(parts: &Parts<'_>) -> Result<OwnedFd> {
     let tree = mount(parts, &metadata, purpose)?;
     let missing = missing_points(tree.as_fd(), parts.submounts)?;
     if missing.is_empty() && purpose == Purpose::Use {
-        return finish(parts, &metadata, tree);
+        let tree = finish(parts, &metadata, tree)?;
+        return Ok(Assembled { tree, metadata });
     }
     for submount in missing {
         metadata.add_point(submount, tree.as_fd())?;
     }
     drop(tree);
-    finish(parts, &metadata, mount(parts, &metadata, Purpose::Use)?)
+    let tree = finish(parts, &metadata, mount(parts, &metadata, Purpose::Use)?)?;
+    Ok(Assembled { tree, metadata })
+}
+
+/// An overlay, and what it has its own hold on.
+pub(crate) struct Assembled {
+    /// The overlay.
+    pub(crate) tree: OwnedFd,
+    /// The file system with its metadata.
+    pub(crate) metadata: Metadata,
 }
 
 /// What an overlay is mounted for.
@@ -256,7 +267,7 @@ fn missing_points<'s>(tree: BorrowedFd<'_>, submounts: &'s [Submount]) -> Result
 }
 
 /// The top layer: a small file system in memory with the metadata directory.
-pub(super) struct Metadata {
+pub(crate) struct Metadata {
     /// Root of the file system in memory, or the directory there that it is written to.
     root: OwnedFd,
     /// The metadata directory in it.

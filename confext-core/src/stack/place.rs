@@ -89,6 +89,14 @@ impl Step {
         }
     }
 
+    /// The stack that went, as long as somebody holds it.
+    pub(super) fn old(&mut self) -> Option<OwnedFd> {
+        match self {
+            Self::Exchange(_, tree, _) => tree.replaces.take(),
+            Self::Add(..) | Self::Remove(..) => None,
+        }
+    }
+
     /// All steps were taken: removes what the stacks that are gone needed.
     ///
     /// # Errors

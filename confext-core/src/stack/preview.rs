@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use confext_ddi::fs::{FileSystem, FileType};
 use confext_ddi::release::Class;
@@ -64,11 +65,7 @@ pub(crate) fn preview(host: &Host, class: Class, options: &Options) -> Result<Pr
             let files = files.as_ref();
             if has_files(files, hierarchy).map_err(|error| in_image(extension, error))? {
                 record.hierarchies.push(hierarchy.to_owned());
-                layers.push(LayerFiles {
-                    name: &extension.candidate().name,
-                    files,
-                    root: hierarchy.as_bytes(),
-                });
+                layers.push(LayerFiles::new(&extension.candidate().name, files, hierarchy.as_bytes()));
             }
         }
         if !layers.is_empty() || ground.target.acts(ground.base.is_some()) {
@@ -234,7 +231,7 @@ pub enum Merged {
 }
 
 /// What is merged of a class: for each hierarchy the names, and our record.
-pub(crate) struct MergedStacks(Vec<(Vec<String>, Option<state::Record>)>);
+pub(crate) struct MergedStacks(Vec<(Vec<String>, Option<Arc<state::Record>>)>);
 
 impl MergedStacks {
     pub(crate) fn look(host: &Host, class: Class) -> Result<Self> {

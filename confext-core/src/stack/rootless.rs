@@ -22,6 +22,7 @@ use super::preview::{check_types, has_files};
 use super::{MountPoint, Selection, Stack, Tree, origin};
 use crate::admission::{Extension, Options};
 use crate::attach::{Mode, Reads, Reason, Way};
+use crate::closing::Closing;
 use crate::directory::Directory;
 use crate::discover::{Rejection, Severity};
 use crate::error::{Error, Result};
@@ -97,7 +98,7 @@ pub(super) fn assemble(host: &Host, class: Class, options: &Options, selection: 
     stage.vanish()?;
     let layers = std::mem::take(&mut plan.layers);
     plan.layers.clone_from(&layers);
-    Ok(Stack { trees, layers, plan, manner, namespace: Some(namespace) })
+    Ok(Stack { trees, layers, plan, manner, namespace: Some(namespace), closing: Closing::default() })
 }
 
 /// What only root can have.
@@ -230,11 +231,7 @@ impl Ground {
         let layers: Vec<_> = layers
             .iter()
             .filter(|layer| layer.has(hierarchy))
-            .map(|layer| LayerFiles {
-                name: &layer.record.name,
-                files: layer.files.as_ref(),
-                root: hierarchy.as_bytes(),
-            })
+            .map(|layer| LayerFiles::new(&layer.record.name, layer.files.as_ref(), hierarchy.as_bytes()))
             .collect();
         (!layers.is_empty()).then_some(Input { hierarchy, layers, base: Some(&self.base) })
     }

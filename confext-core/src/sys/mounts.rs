@@ -6,6 +6,8 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::OnceLock;
 
+use rustix::fs::{AtFlags, Statx, StatxFlags};
+
 use super::statmount::{self, MountId, MountInfo};
 use super::table;
 
@@ -84,6 +86,20 @@ impl MountSource {
 /// As there.
 pub fn mount_id(fd: BorrowedFd<'_>) -> io::Result<MountId> {
     MountSource::current().id(fd)
+}
+
+/// `statx(fd, "", AT_EMPTY_PATH, mask)` and [`mount_id`], by one call where the numbers are told by that one; no number
+/// where the kernel does not tell.
+///
+/// # Errors
+///
+/// As `stat`.
+pub fn statx_and_mount(fd: BorrowedFd<'_>, mask: StatxFlags) -> io::Result<(Statx, Option<MountId>)> {
+    if MountSource::current() == MountSource::Calls {
+        return statmount::statx_and_mount(fd, mask);
+    }
+    let stat = rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, mask)?;
+    Ok((stat, table::mount_id(fd).ok()))
 }
 
 /// [`MountSource::info`] of the current source.

@@ -10,7 +10,7 @@ use linux_raw_sys::general::{
     __NR_listmount, __NR_statmount, STATMOUNT_FS_TYPE, STATMOUNT_MNT_BASIC, STATMOUNT_MNT_OPTS,
     STATMOUNT_MNT_POINT, STATMOUNT_MNT_ROOT, STATMOUNT_SB_BASIC, STATMOUNT_SB_SOURCE, mnt_id_req, statmount,
 };
-use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, Statx, StatxFlags};
 use rustix::mount::MountAttrFlags;
 use serde::Serialize;
 
@@ -104,6 +104,22 @@ pub(super) fn mount_id(fd: BorrowedFd<'_>) -> io::Result<MountId> {
         return Err(io::ErrorKind::Unsupported.into());
     }
     Ok(MountId(stat.stx_mnt_id))
+}
+
+/// `statx(fd, "", AT_EMPTY_PATH, mask | STATX_MNT_ID_UNIQUE)`: the same with all that is asked for.
+///
+/// # Needs
+///
+/// As [`mount_id`].
+///
+/// # Errors
+///
+/// As `stat`.
+pub(super) fn statx_and_mount(fd: BorrowedFd<'_>, mask: StatxFlags) -> io::Result<(Statx, Option<MountId>)> {
+    let unique = StatxFlags::from_bits_retain(STATX_MNT_ID_UNIQUE);
+    let stat = rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, mask | unique)?;
+    let id = (stat.stx_mask & STATX_MNT_ID_UNIQUE != 0).then_some(MountId(stat.stx_mnt_id));
+    Ok((stat, id))
 }
 
 /// `statmount(&{id}, buf, len, 0)`: what the kernel says of a mount of the caller's namespace.

@@ -150,10 +150,10 @@ fn open_recorded(layer: &Layer, context: &Context<'_>) -> Result<Opened> {
     let file = open_file(place, context)?;
     let files = match &layer.identity {
         Identity::Directory { .. } | Identity::Content { .. } if layer.kind == Kind::Directory => {
-            let files = single_directory(file, context);
+            let mut files = single_directory(file, context);
             let found = match &layer.identity {
                 Identity::Content { .. } => identity::of_directory_content(&files, limits),
-                _ => identity::of_directory(&files, limits),
+                _ => identity::look_at_directory(&mut files),
             };
             same(layer, &found.map_err(|source| in_image(place, source))?)?;
             Box::new(files)

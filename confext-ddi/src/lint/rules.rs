@@ -59,7 +59,13 @@ pub fn is_whiteout(metadata: &Metadata) -> bool {
 /// The first attribute that tells an overlay to hide, redirect or copy from elsewhere.
 #[must_use]
 pub fn overlay_attribute(xattrs: &[Xattr]) -> Option<&[u8]> {
-    xattrs.iter().map(|(name, _)| name.as_slice()).find(|name| name.starts_with(b"trusted.overlay."))
+    xattrs.iter().map(|(name, _)| name.as_slice()).find(|name| is_overlay_attribute(name))
+}
+
+/// Whether an attribute of this name tells an overlay something.
+#[must_use]
+pub fn is_overlay_attribute(name: &[u8]) -> bool {
+    name.starts_with(b"trusted.overlay.")
 }
 
 /// Whether an entry over one of the host takes more away than the entry itself: a file or link over a directory, or

@@ -286,11 +286,9 @@ struct Readable<'a> {
 
 impl Planned for Readable<'_> {
     fn files<'a>(&'a self, hierarchy: &'static str) -> Option<LayerFiles<'a>> {
-        self.hierarchies.contains(&hierarchy).then(|| LayerFiles {
-            name: &self.member.label,
-            files: self.files.as_ref(),
-            root: hierarchy.as_bytes(),
-        })
+        self.hierarchies
+            .contains(&hierarchy)
+            .then(|| LayerFiles::new(&self.member.label, self.files.as_ref(), hierarchy.as_bytes()))
     }
 }
 

@@ -38,7 +38,7 @@ fn merged() -> Merged {
     };
     let top = std::fs::File::open("/").unwrap().into();
     let names = ["a", "b", "c"].map(str::to_owned).to_vec();
-    Merged { top, names, since: 5, record: Some(record), fault: None }
+    Merged { top, names, since: 5, record: Some(record.into()), fault: None }
 }
 
 const OPTIONS: &str = "ro,lowerdir+=/,lowerdir+=/,lowerdir+=/usr,lowerdir+=/,redirect_dir=nofollow";
@@ -68,7 +68,7 @@ fn doubts(change: impl FnOnce(&mut MountInfo, &mut Merged)) -> Vec<&'static str>
 
 /// What is told of the record, to be changed.
 fn record(merged: &mut Merged) -> &mut Record {
-    merged.record.as_mut().unwrap()
+    merged.record.as_mut().and_then(std::sync::Arc::get_mut).unwrap()
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn each_thing_that_is_different_is_a_doubt() {
 #[test]
 fn flags_of_the_mount_are_no_doubt_about_the_record() {
     let mut found = Vec::new();
-    let mut record = merged().record.unwrap();
+    let mut record = Record::clone(&merged().record.unwrap());
     record.class = Class::Confext;
     attributes(MountAttrFlags::MOUNT_ATTR_NODEV, &record, &mut found);
     let what: Vec<_> = found.iter().map(|doubt| (doubt.what, doubt.expected.as_str())).collect();
