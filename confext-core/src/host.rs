@@ -131,7 +131,14 @@ impl Host {
         let root = self.root.try_clone();
         let root = root.map_err(|error| Error::os("open", self.path.display().to_string(), error))?;
         let (path, capabilities) = (self.path.clone(), OnceLock::new());
-        Ok(Self { root, path, reach: self.reach, scope: self.scope, capabilities })
+        Ok(Self {
+            root,
+            path,
+            reach: self.reach,
+            scope: self.scope,
+            capabilities,
+            understood: Understood::default(),
+        })
     }
 
     fn new(root: OwnedFd, path: PathBuf, reach: Reach) -> Self {
