@@ -17,10 +17,11 @@ use serde::Serialize;
 use crate::consumers::Work;
 use crate::error::{Error, Result};
 pub use unit::{UnitState, reload_unit, unit_name, unit_state};
-pub(crate) use unit::{reload, state};
+pub(crate) use unit::{main_process, reload, state};
 
 /// How long to wait, and who may end it before.
 #[derive(Clone, Copy)]
+#[cfg_attr(not(feature = "manager"), expect(dead_code, reason = "there is nobody to wait for"))]
 pub(crate) struct Patience<'a> {
     /// How long.
     pub(crate) wait: Duration,

@@ -31,19 +31,61 @@ pub(super) fn state(unit: &str, patience: Patience<'_>) -> Result<UnitState> {
     if text(&of_unit, "LoadState") != "loaded" {
         return Err(no_unit(unit, &format!("a unit that is {}", text(&of_unit, "LoadState"))));
     }
+    let main = Main::of(&of_service);
     Ok(UnitState {
         unit: unit.to_owned(),
         active: text(&of_unit, "ActiveState"),
         sub: text(&of_unit, "SubState"),
-        main_pid: number(&of_service, "MainPID").filter(|pid| *pid != 0),
-        started: of_service
-            .get("ExecMainStartTimestampMonotonic")
-            .and_then(|value| u64::try_from(value).ok())
-            .unwrap_or(0),
+        main_pid: main.pid,
+        started: main.started,
         restarts: number(&of_service, "NRestarts").unwrap_or(0),
         result: text(&of_service, "Result"),
         can_reload: of_unit.get("CanReload").and_then(|value| bool::try_from(value).ok()).unwrap_or(false),
     })
+}
+
+/// The main process of a service as `open` opens it, in one conversation: asked for its number before and after, which could
+/// have gone to another process meanwhile. `None` where there is none that stays.
+pub(super) fn main_process<T: Send + 'static>(
+    unit: &str,
+    patience: Patience<'_>,
+    open: impl Fn(u32) -> Result<T> + Send + 'static,
+) -> Result<Option<T>> {
+    const ATTEMPTS: usize = 4;
+    let name = unit.to_owned();
+    let answer = ask::ask(patience, async move |connection| {
+        for _ in 0..ATTEMPTS {
+            let before = Main::of(&ask::properties(&connection, &name, "Service").await?);
+            let Some(pid) = before.pid else { break };
+            let opened = open(pid);
+            if Main::of(&ask::properties(&connection, &name, "Service").await?) == before {
+                return Ok(Some(opened));
+            }
+        }
+        Ok(None)
+    })?;
+    match answer {
+        Answer::Said(Ok(opened)) => opened.transpose(),
+        Answer::Said(Err(error)) => Err(no_unit(unit, &error.to_string())),
+        Answer::Late | Answer::Stopped => Err(ask::unreachable("no answer in time")),
+    }
+}
+
+/// Which process is the main one.
+#[derive(PartialEq, Eq)]
+struct Main {
+    pid: Option<u32>,
+    started: u64,
+}
+
+impl Main {
+    fn of(service: &HashMap<String, OwnedVariant>) -> Self {
+        let started = service.get("ExecMainStartTimestampMonotonic");
+        Self {
+            pid: number(service, "MainPID").filter(|pid| *pid != 0),
+            started: started.and_then(|value| u64::try_from(value).ok()).unwrap_or(0),
+        }
+    }
 }
 
 fn text(properties: &HashMap<String, OwnedVariant>, name: &str) -> String {

@@ -72,6 +72,20 @@ pub(crate) fn reload(unit: &str, patience: Patience<'_>) -> Result<()> {
     talk::reload(unit, patience)
 }
 
+#[cfg(feature = "manager")]
+pub(crate) fn main_process<T: Send + 'static>(
+    unit: &str,
+    patience: Patience<'_>,
+    open: impl Fn(u32) -> Result<T> + Send + 'static,
+) -> Result<Option<T>> {
+    talk::main_process(unit, patience, open)
+}
+
+#[cfg(not(feature = "manager"))]
+pub(crate) fn main_process<T>(_: &str, _: Patience<'_>, _: impl Fn(u32) -> Result<T>) -> Result<Option<T>> {
+    Err(super::without())
+}
+
 #[cfg(not(feature = "manager"))]
 pub(crate) fn state(_: &str, _: Patience<'_>) -> Result<UnitState> {
     Err(super::without())

@@ -187,19 +187,13 @@ fn judge(
 /// `unit-name`; `process-gone` when it has none; as [`Process::open`]; `manager-unit`, `manager-unreachable`; `missing-capability` without
 /// the feature `manager`.
 pub fn main_process(unit: &str, wait: Duration) -> Result<Process> {
-    const ATTEMPTS: usize = 4;
     let unit = Name::parse(unit)?;
     let unit = unit.as_str();
-    for _ in 0..ATTEMPTS {
-        let before = manager::unit_state(unit, wait)?;
-        let Some(pid) = before.main_pid else { break };
-        let process = Process::open(pid)?;
-        // The number could have gone to another process between the two.
-        let after = manager::unit_state(unit, wait)?;
-        if (after.main_pid, after.started) == (Some(pid), before.started) {
-            return Ok(process);
-        }
+    if let Some(process) = manager::main_process(unit, manager::Patience::of(wait), Process::open)? {
+        return Ok(process);
     }
+    // A unit that nobody knows has none either.
+    manager::unit_state(unit, wait)?;
     Err(Error::conflict("process-gone", unit, "no main process that stays", "one that is running"))
 }
 

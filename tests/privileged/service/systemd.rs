@@ -286,9 +286,13 @@ fn times() {
         run("systemctl", &["restart", "box"]);
         let without = rounds(&|| drop(run("systemctl", &["reload", "box"])));
         let added = theirs.saturating_sub(without);
-        let ratio = ours.as_secs_f64() / added.as_secs_f64();
+        // Who asks for the process is told over the same bus as `systemctl`, whose share is in neither side of the ratio.
+        let ratio = |ours: Duration| ours.as_secs_f64() / added.as_secs_f64();
         println!(
-            "refresh: {ours:.1?}, of which {asking:.1?} to ask for the process, {unchanged:.1?} where nothing is to do; systemctl reload: {theirs:.1?}, of which the refresh adds {added:.1?}; ratio {ratio:.2}"
+            "refresh: {ours:.1?}, of which {asking:.1?} to ask for the process, {unchanged:.1?} where nothing is to do; \
+             systemctl reload: {theirs:.1?}, of which the refresh adds {added:.1?}; ratio {:.2}, with asking {:.2}",
+            ratio(ours.saturating_sub(asking)),
+            ratio(ours)
         );
     });
 }

@@ -150,6 +150,11 @@ fn extensions(own: &mut Properties) -> Result<Extensions> {
     Ok(extensions)
 }
 
+/// The default of systemd 257, which does not know of encryption with integrity.
+const BEFORE_INTEGRITY: &str = "root=verity+signed+encrypted+unprotected+absent:\
+    usr=verity+signed+encrypted+unprotected+absent:home=encrypted+unprotected+absent:\
+    srv=encrypted+unprotected+absent:tmp=encrypted+unprotected+absent:var=encrypted+unprotected+absent";
+
 /// What is not set is shown as the default, and that is no explicit choice.
 fn policy(own: &mut Properties, key: &str) -> Result<Option<Policy>> {
     let text = text(own, key);
@@ -157,7 +162,9 @@ fn policy(own: &mut Properties, key: &str) -> Result<Option<Policy>> {
         return Ok(None);
     }
     let policy = Policy::parse(&text)?;
-    Ok(Some(policy).filter(|policy| !policy.is_equivalent(&Preset::Service.policy())))
+    let is_default = policy.is_equivalent(&Preset::Service.policy())
+        || policy.is_equivalent(&Policy::parse(BEFORE_INTEGRITY)?);
+    Ok(if is_default { None } else { Some(policy) })
 }
 
 fn unreadable(key: &str, found: &str) -> Error {
@@ -192,4 +199,21 @@ where
 {
     let Some(value) = properties.remove(key) else { return Ok(Vec::new()) };
     Vec::try_from(value).map_err(|error: zbus::Error| unreadable(key, &error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_default_is_no_choice() {
+        let now = Preset::Service.policy().to_string();
+        for (shown, chosen) in
+            [(now.as_str(), false), (BEFORE_INTEGRITY, false), ("", false), ("root=signed", true), ("*", true)]
+        {
+            let shown_as = OwnedVariant::try_from(zbus::Variant::from(shown)).unwrap();
+            let mut properties = Properties::from([("ExtensionImagePolicy".to_owned(), shown_as)]);
+            assert_eq!(policy(&mut properties, "ExtensionImagePolicy").unwrap().is_some(), chosen, "{shown}");
+        }
+    }
 }
