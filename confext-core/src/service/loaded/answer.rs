@@ -208,9 +208,13 @@ mod tests {
     #[test]
     fn a_default_is_no_choice() {
         let now = Preset::Service.policy().to_string();
-        for (shown, chosen) in
-            [(now.as_str(), false), (BEFORE_INTEGRITY, false), ("", false), ("root=signed", true), ("*", true)]
-        {
+        for (shown, chosen) in [
+            (now.as_str(), false),
+            (BEFORE_INTEGRITY, false),
+            ("", false),
+            ("root=signed", true),
+            ("*", true),
+        ] {
             let shown_as = OwnedVariant::try_from(zbus::Variant::from(shown)).unwrap();
             let mut properties = Properties::from([("ExtensionImagePolicy".to_owned(), shown_as)]);
             assert_eq!(policy(&mut properties, "ExtensionImagePolicy").unwrap().is_some(), chosen, "{shown}");
