@@ -58,6 +58,8 @@ impl Certificate {
         let digest = x509.digest(MessageDigest::sha256()).map_err(internal)?;
         let digest = <[u8; 32]>::try_from(&*digest).map_err(|_| Corrupt::CertificateDer)?;
         let der = x509.to_der().map_err(internal)?;
+        // OpenSSL takes some from PEM that it refuses once it has written them.
+        X509::from_der(&der).map_err(|_| Corrupt::CertificateDer)?;
         Ok(Self {
             key: PublicKey::new(key, algorithm),
             fields: Fields::parse(&der)?,
@@ -74,7 +76,7 @@ impl Certificate {
     ///
     /// # Errors
     ///
-    /// `certificate-pem`, `certificate-count`, `certificate-fields`, `certificate-time`, `key-type`.
+    /// `certificate-pem`, `certificate-count`, `certificate-der`, `certificate-fields`, `certificate-time`, `key-type`.
     pub fn from_pem(pem: &[u8]) -> Result<Self> {
         let mut found = parse_pem(pem)?;
         match (found.pop(), found.len()) {
