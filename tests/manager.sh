@@ -2,8 +2,9 @@
 # Runs a command of Debian unstable where systemd (262 or later) is process 1 and its service manager answers, on files of
 # ours, and leaves nothing behind.
 #
-#   tests/manager.sh WORKDIR COMMAND [ARGUMENT…]
+#   tests/manager.sh [--stable] WORKDIR COMMAND [ARGUMENT…]
 #
+#   --stable   Debian 13, and systemd 257, instead
 #   WORKDIR    the one directory shared with the command: absolute, writable, at the same path inside, and its working
 #              directory. Everything else that is written is gone when the command ends.
 #
@@ -34,7 +35,11 @@ MASKED=(
 
 # First half, outside: make the namespaces, wait for the manager, run the command beside it.
 if [[ ${1-} != --inside ]]; then
-    [[ $# -ge 2 ]] || die "usage: manager.sh WORKDIR COMMAND [ARGUMENT...]"
+    if [[ ${1-} == --stable ]]; then
+        PEER_ROOT=$STABLE_ROOT
+        shift
+    fi
+    [[ $# -ge 2 ]] || die "usage: manager.sh [--stable] WORKDIR COMMAND [ARGUMENT...]"
     check_peer "$1"
     workdir=$(realpath "$1")
     shift

@@ -27,6 +27,8 @@ mod process;
 
 mod limited;
 
+mod lower;
+
 mod live;
 
 mod lookups;

@@ -10,6 +10,7 @@ use confext_ddi::release::Class;
 use rustix::fs::StatxAttributes;
 
 use super::limited::limited;
+use super::lower;
 use super::process::{Process, name};
 use crate::directory;
 use crate::error::{Error, Result};
@@ -208,7 +209,7 @@ pub(super) fn see(home: &Home, process: &Process, hierarchy: &str) -> Result<(Ow
         let found = format!("/{hierarchy} on a mount that is not in its namespace");
         return Err(Error::conflict("process-changed", name(process.pid()), found, "one that is"));
     };
-    let own = if is_root { own_overlays(&table, &mount)? } else { Vec::new() };
+    let own = if is_root { own_overlays(&table, &mount, hierarchy)? } else { Vec::new() };
     let under = match own.last() {
         Some(lowest) => parent(&table, lowest).cloned().ok_or_else(|| covered(&mount))?,
         None => mount.clone(),
@@ -218,12 +219,12 @@ pub(super) fn see(home: &Home, process: &Process, hierarchy: &str) -> Result<(Ow
 }
 
 /// The service's own overlays among what is mounted at one place, from the top.
-fn own_overlays(table: &[MountInfo], top: &MountInfo) -> Result<Vec<MountInfo>> {
+fn own_overlays(table: &[MountInfo], top: &MountInfo, hierarchy: &str) -> Result<Vec<MountInfo>> {
     let mut own = Vec::new();
     let mut at = Some(top);
     let mut covers = false;
     while let Some(mount) = at {
-        if !is_own(mount) {
+        if !is_own(mount, hierarchy) {
             covers = true;
         } else if covers {
             // Somebody has mounted something over all of it since; under that nothing could be seen to change.
@@ -246,8 +247,16 @@ fn parent<'t>(table: &'t [MountInfo], mount: &MountInfo) -> Option<&'t MountInfo
     table.iter().find(|other| other.id == mount.parent && other.id != mount.id)
 }
 
-fn is_own(mount: &MountInfo) -> bool {
-    mount.fs_type == b"overlay" && mount.source.as_deref() == Some(SERVICE_SOURCE.as_bytes())
+/// Ours and those of systemd have a name; those of systemd until 257 have the one of any overlay.
+fn is_own(mount: &MountInfo, hierarchy: &str) -> bool {
+    mount.fs_type == b"overlay"
+        && match mount.source.as_deref() {
+            Some(source) if source == SERVICE_SOURCE.as_bytes() => true,
+            Some(b"overlay") => {
+                mount.options.as_deref().is_some_and(|options| lower::is_of_a_unit(options, hierarchy))
+            }
+            _ => false,
+        }
 }
 
 /// Takes the overlays off a copy, in a mount namespace that nobody else sees, and comes back with what was under them.

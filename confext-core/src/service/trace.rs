@@ -13,6 +13,7 @@ use confext_ddi::unit::Extensions;
 
 use super::limited::limited;
 use super::live::View;
+use super::lower;
 use super::process::{Process, name};
 use super::stack::{self, HIERARCHIES, Selected};
 use crate::admission::{self, Extension, HostMatch, OnBad, Trust};
@@ -151,12 +152,12 @@ fn judged(
 /// all there, the first listed on top.
 fn made_by_systemd(options: &[u8], hierarchy: &str, extensions: &Extensions) -> Made {
     const UNCLEAR: &str = "the overlay is not like one that systemd makes from the settings";
-    let Some(mut layers) = lower_layers(options) else { return Made::Unclear(UNCLEAR) };
+    let Some(mut layers) = lower::layers(options) else { return Made::Unclear(UNCLEAR) };
     // The lowest is the root's own directory.
     if layers.pop().is_none() || layers.is_empty() {
         return Made::Unclear(UNCLEAR);
     }
-    let numbered: Option<Vec<_>> = layers.iter().map(|layer| number(layer, hierarchy)).collect();
+    let numbered: Option<Vec<_>> = layers.iter().map(|layer| lower::number(layer, hierarchy)).collect();
     match numbered {
         Some(places) => Made::Systemd(places.into_iter().rev().collect()),
         None if layers.len() == extensions.bottom_first().count() => {
@@ -166,26 +167,6 @@ fn made_by_systemd(options: &[u8], hierarchy: &str, extensions: &Extensions) -> 
             Made::Unclear("systemd has refreshed the stack, and does not say with which of the extensions")
         }
     }
-}
-
-/// The layers of an overlay from the top, as its options have them.
-fn lower_layers(options: &[u8]) -> Option<Vec<String>> {
-    let text = std::str::from_utf8(options).ok()?;
-    let mut layers = Vec::new();
-    for option in text.split(',') {
-        if let Some(one) = option.strip_prefix("lowerdir+=") {
-            layers.push(one.to_owned());
-        } else if let Some(all) = option.strip_prefix("lowerdir=") {
-            layers.extend(all.split(':').map(str::to_owned));
-        }
-    }
-    (!layers.is_empty()).then_some(layers)
-}
-
-/// The number in `/run/systemd/unit-extensions/NUMBER/HIERARCHY`.
-fn number(layer: &str, hierarchy: &str) -> Option<usize> {
-    let (number, rest) = layer.strip_prefix("/run/systemd/unit-extensions/")?.split_once('/')?;
-    (rest == hierarchy).then(|| number.parse().ok()).flatten()
 }
 
 #[cfg(test)]

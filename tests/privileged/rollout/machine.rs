@@ -19,8 +19,27 @@ use confext_ddi::unit::{Assignment, Extensions, Name, Specifiers};
 /// Says in the environment of the second run of a test that it is on the machine.
 const INSIDE: &str = "CONFEXT_TEST_INSIDE";
 
+/// Which systemd is process 1 of a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Systemd {
+    /// 262, of Debian unstable.
+    V262,
+    /// 257, of Debian 13, whose reload refreshes nothing.
+    V257,
+}
+
 /// The test runs twice: here it makes the directory and starts the machine, there it does what it is about.
 pub fn on_machine(test: &str, prepare: impl FnOnce(&Outside), inside: impl FnOnce(&Inside)) {
+    on_machine_of(Systemd::V262, test, prepare, inside);
+}
+
+/// The same with this systemd.
+pub fn on_machine_of(
+    systemd: Systemd,
+    test: &str,
+    prepare: impl FnOnce(&Outside),
+    inside: impl FnOnce(&Inside),
+) {
     if std::env::var_os(INSIDE).is_some() {
         return inside(&Inside { work: std::env::current_dir().unwrap() });
     }
@@ -30,6 +49,7 @@ pub fn on_machine(test: &str, prepare: impl FnOnce(&Outside), inside: impl FnOnc
     fs::copy(std::env::current_exe().unwrap(), work.join("test")).unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("manager.sh");
     let output = Command::new(script)
+        .args((systemd == Systemd::V257).then_some("--stable"))
         .arg(work)
         .args(["env", &format!("{INSIDE}=1"), "./test", "--exact", test, "--ignored", "--nocapture"])
         .output()
@@ -42,8 +62,8 @@ pub fn on_machine(test: &str, prepare: impl FnOnce(&Outside), inside: impl FnOnc
 
 /// The directory before the machine starts.
 pub struct Outside {
-    dir: tempfile::TempDir,
-    key: KeyPair,
+    pub dir: tempfile::TempDir,
+    pub key: KeyPair,
 }
 
 impl Outside {

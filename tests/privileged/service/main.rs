@@ -275,7 +275,28 @@ fn what_is_always_done_and_what_is_below() {
         assert_eq!(changed.found, Found::Interrupted);
         assert_eq!((subject.read("etc/a"), subject.mounts("/etc").len()), (None, 2));
         assert_eq!(subject.read("etc/version").as_deref(), Some("b"));
+        of_no_name(&layers);
     });
+}
+
+/// Until 257 an overlay of systemd has the name of any other: it is known by where its layers are, and any other stays below.
+fn of_no_name(layers: &Layers) {
+    for (layer, found, kept) in [
+        ("/run/systemd/unit-extensions/0", Found::Systemd, None),
+        ("/run/layer/0", Found::Nothing, Some("x")),
+    ] {
+        let setup = format!(
+            "{ETC}; mount -t tmpfs tmpfs /run; mkdir -p {layer}/etc; echo -n x >{layer}/etc/x; \
+             mount -t overlay -o ro,lowerdir={layer}/etc:/etc overlay /etc"
+        );
+        let subject = Subject::start(PRIVATE, &setup);
+        assert_eq!(subject.read("etc/x").as_deref(), Some("x"));
+        for (version, found) in [("a", found), ("b", Found::Own)] {
+            assert_eq!(layers.put(&subject, &[version]).found, found, "{layer}");
+            assert_eq!(subject.read("etc/version").as_deref(), Some(version));
+            assert_eq!(subject.read("etc/x").as_deref(), kept, "{layer}");
+        }
+    }
 }
 
 /// From entries as a unit has them: signed images, the later one on top, for the root that the process has.

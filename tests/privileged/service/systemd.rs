@@ -5,13 +5,15 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use confext_core::Host;
-use confext_core::service::{self, Changed, Found, main_process};
+use confext_core::service::{self, Changed, Found, Unit, ground_of, main_process};
 use confext_core::stack::Outcome;
 use confext_core::state::Checked;
 use confext_core::trace::{Answer, KnownFrom};
+use confext_ddi::build::{Builder, Meta, Tree};
+use confext_ddi::release::ImageKind;
 use confext_ddi::unit::{Entry, Extensions};
 
-use crate::machine::{Outside, on_machine, run};
+use crate::machine::{Outside, Systemd, on_machine, on_machine_of, run};
 
 const WAIT: Duration = Duration::from_secs(30);
 
@@ -19,6 +21,11 @@ const WAIT: Duration = Duration::from_secs(30);
 const SANDBOX: &str = "ProtectSystem=strict\nInaccessiblePaths=/etc/secret /etc/hidden.conf\nReadOnlyPaths=/etc/ro\n\
     BindPaths=/srv/bound:/etc/bound\nBindReadOnlyPaths=/srv/file:/etc/file\nTemporaryFileSystem=/etc/empty\n\
     NoExecPaths=/etc/run /etc\n";
+
+/// A service whose root is an image.
+const IMAGE: &str = "[Service]\nType=exec\nRootImage=/srv/os.raw\nRootImagePolicy=root=unprotected+absent\n\
+    ExtensionImages=/var/lib/confexts/app.raw.v\nExtensionImagePolicy=root=unprotected+absent\nMountAPIVFS=yes\n\
+    RefreshOnReload=extensions\nBindReadOnlyPaths=/usr/bin /usr/lib -/usr/lib64\nExecStart=/usr/bin/sleep infinity\n";
 
 fn unit(settings: &str, images: &str) -> String {
     format!(
@@ -52,6 +59,12 @@ fn prepare(outside: &Outside) {
     ] {
         outside.file(path, content);
     }
+    system(outside, "srv/os.raw", "ID=inner\nVERSION_ID=3\n", ("etc/inner.conf", "inner"));
+    outside.file("etc/systemd/system/image.service", IMAGE);
+    outside.file(
+        "etc/systemd/system/unset.service",
+        "[Service]\nExecStart=/bin/true\nExtensionImages=/a.raw.v\n",
+    );
     let app = "/var/lib/confexts/app.raw.v";
     let both = format!("{app} /var/lib/confexts/top.raw.v");
     let root = "RootDirectory=/srv/root\nBindReadOnlyPaths=/usr/bin /usr/lib -/usr/lib64\nMountAPIVFS=yes";
@@ -66,6 +79,22 @@ fn prepare(outside: &Outside) {
         }
         outside.file(&format!("etc/systemd/system/{name}.service"), &text);
     }
+}
+
+/// A signed image with a system that programs of the machine can be run in, and a file of its own.
+fn system(outside: &Outside, path: &str, os_release: &str, (own, content): (&str, &str)) {
+    let mut tree = Tree::new();
+    for name in ["usr/bin", "usr/lib", "usr/lib64", "run", "proc", "sys", "dev", "tmp", "var/tmp", "etc"] {
+        tree.add_dir(name, Meta::new(0o755)).unwrap();
+    }
+    for name in ["bin", "lib", "lib64", "sbin"] {
+        tree.add_symlink(name, format!("usr/{name}"), Meta::new(0o777)).unwrap();
+    }
+    for (path, text) in [("etc/os-release", os_release), (own, content)] {
+        tree.add_file(path, text.as_bytes(), Meta::new(0o644)).unwrap();
+    }
+    let builder = Builder::new(ImageKind::Portable, "system").tree(tree);
+    builder.build_file(outside.dir.path().join("root").join(path), Some(&outside.key)).unwrap();
 }
 
 /// Has the vendor's signatures count.
@@ -131,7 +160,73 @@ fn a_service_of_systemd_is_refreshed_and_reloaded() {
         in_turns();
         ordered();
         of_another_root();
+        of_an_image(Systemd::V262);
+        unset();
     });
+}
+
+/// It has no refresh of its own. What is done here needs none.
+#[test]
+#[ignore = "needs root"]
+fn a_service_of_systemd_257_is_refreshed() {
+    on_machine_of(Systemd::V257, "systemd::a_service_of_systemd_257_is_refreshed", prepare, |_| {
+        trust();
+        sandboxed();
+        put("app", 1);
+        run("systemctl", &["start", "plain"]);
+        put("app", 2);
+        run("systemctl", &["reload", "plain"]);
+        assert_eq!(seen("plain", "etc/app.conf").as_deref(), Some("1"), "its reload refreshes nothing");
+        for version in [2, 3] {
+            put("app", version);
+            refresh("plain", &["app"]);
+            run("systemctl", &["reload", "plain"]);
+            assert_eq!(seen("plain", "etc/app.conf").as_deref(), Some(&*version.to_string()));
+        }
+        run("systemctl", &["stop", "plain"]);
+        of_another_root();
+        of_an_image(Systemd::V257);
+        unset();
+    });
+}
+
+/// The root is an image: it is planned with before anything runs, and refreshed by turns.
+fn of_an_image(systemd: Systemd) {
+    put("app", 1);
+    let host = Host::open("/").unwrap();
+    let read = Unit::read(&host, "image").unwrap().service;
+    let options = confext_core::Options::default();
+    let ground = ground_of(&host, &read, &options).unwrap();
+    let planned = service::stack::plan(&host, ground.as_ref(), &read.extensions, &options).unwrap();
+    assert_eq!((planned.refusal, planned.refused), (None, Vec::new()));
+    assert_eq!(planned.plans[0].hierarchies[0].layers, ["app"]);
+    run("systemctl", &["start", "image"]);
+    let check = |version: u32| {
+        assert_eq!(seen("image", "etc/app.conf").as_deref(), Some(&*version.to_string()));
+        assert_eq!(seen("image", "etc/inner.conf").as_deref(), Some("inner"));
+        assert!(seen("image", "etc/os-release").unwrap().contains("ID=inner"));
+    };
+    check(1);
+    put("app", 2);
+    refresh("image", &["app"]);
+    check(2);
+    if systemd == Systemd::V262 {
+        put("app", 3);
+        run("systemctl", &["reload", "image"]);
+        check(3);
+    }
+    put("app", 4);
+    refresh("image", &["app"]);
+    check(4);
+    run("systemctl", &["stop", "image"]);
+}
+
+/// A policy that nobody has set is none, whatever the manager shows in its place.
+fn unset() {
+    let live = Unit::live("unset", WAIT).unwrap().service;
+    assert_eq!((live.extensions.policy, live.root_policy), (None, None));
+    let live = Unit::live("image", WAIT).unwrap().service;
+    assert_eq!(live.root_policy.unwrap().to_string(), "root=unprotected+absent");
 }
 
 fn sandboxed() {
