@@ -34,6 +34,11 @@ impl Machine {
 
     /// Runs the script on the machine and returns the files that it writes into `out`, as JSON where they are.
     pub fn run(&self, script: &str) {
+        self.run_on(&[], script);
+    }
+
+    /// The same with options of `tests/manager.sh`.
+    fn run_on(&self, options: &[&str], script: &str) {
         let tests = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("tests/manager.sh");
         let functions = r#"set -eu
             mkdir -p out
@@ -45,6 +50,7 @@ impl Machine {
             policy='--class sysext --policy root=unprotected+absent'
         "#;
         let output = Command::new(tests)
+            .args(options)
             .arg(&self.work)
             .args(["sh", "-c", &format!("{functions}\n{script}")])
             .output()
@@ -151,9 +157,8 @@ fn a_unit_that_fails_undoes_nothing() {
     assert_eq!(machine.document("alone")["outcome"], "unmerged");
 }
 
-#[test]
-#[ignore = "needs root"]
-fn extensions_beside_a_unit_are_there_at_its_start_and_new_ones_at_its_reload() {
+/// A machine with a unit, and version 1 of an image beside it; version 2 is at hand.
+fn machine_with_an_image_beside_a_unit() -> Machine {
     let machine = Machine::new();
     let unit =
         "[Service]\nType=exec\nExecStart=sleep infinity\nExtensionImagePolicy=root=unprotected+absent\n";
@@ -171,9 +176,20 @@ fn extensions_beside_a_unit_are_there_at_its_start_and_new_ones_at_its_reload() 
         let paths = [tree.to_str().unwrap(), "--output", image.to_str().unwrap()];
         confext(options.iter().chain(&paths)).ok();
     }
-    machine.run(
+    machine
+}
+
+const SEEN: &str = r#"
+    seen() { nsenter --target "$(systemctl show -P MainPID app.service)" --mount cat /etc/app/version || :; }
+"#;
+
+#[test]
+#[ignore = "needs root"]
+fn extensions_beside_a_unit_are_there_at_its_start_and_new_ones_at_its_reload() {
+    let machine = machine_with_an_image_beside_a_unit();
+    machine.run(&format!(
+        "{SEEN}{}",
         r#"
-        seen() { nsenter --target "$(systemctl show -P MainPID app.service)" --mount cat /etc/app/version || :; }
         systemctl start app.service
         expect "nobody knows of it" "$(seen 2>/dev/null)" ""
         systemctl stop app.service
@@ -193,11 +209,49 @@ fn extensions_beside_a_unit_are_there_at_its_start_and_new_ones_at_its_reload() 
         systemctl daemon-reload
         expect "no drop-in" "$(systemctl show -P DropInPaths app.service)" ""
         "#,
-    );
+    ));
     let (read, live) = (machine.document("read"), machine.document("live"));
     for key in ["images", "directories", "policy"] {
         assert_eq!(read["service"]["extensions"][key], live["service"]["extensions"][key], "{key}");
     }
     assert_eq!((&read["files"], &read["name"]), (&live["files"], &live["name"]));
     assert_eq!(live["running"]["active"], "active");
+}
+
+/// There systemd has no refresh, so that a new version comes by ours.
+#[test]
+#[ignore = "needs root"]
+fn extensions_beside_a_unit_of_systemd_257() {
+    let machine = machine_with_an_image_beside_a_unit();
+    machine.run_on(
+        &["--stable"],
+        &format!(
+            "{SEEN}{}",
+            r#"
+            cp confext /usr/local/bin/confext
+            call installed 0 service install-generator --program /usr/local/bin/confext
+            systemctl daemon-reload
+            systemctl start app.service
+            expect started "$(seen)" 1
+            before=$(systemctl show -P MainPID app.service)
+            cp app_2.raw /etc/systemd/system/app.service.confext.d/app.raw.v/
+            call plan 0 service plan app
+            call refreshed 0 service refresh app
+            expect refreshed "$(seen)" 2
+            call again 0 service refresh app
+            expect "the same process" "$(systemctl show -P MainPID app.service)" "$before"
+            systemctl restart app.service
+            expect restarted "$(seen)" 2
+            call gone 0 service uninstall-generator
+            systemctl daemon-reload
+            expect "no drop-in" "$(systemctl show -P DropInPaths app.service)" ""
+            "#
+        ),
+    );
+    let outcome = |name: &str| {
+        let hierarchy = &machine.document(name)["hierarchies"][0];
+        [&hierarchy["outcome"], &hierarchy["found"]].map(|word| word.as_str().unwrap().to_owned())
+    };
+    assert_eq!(outcome("refreshed"), ["refreshed", "systemd"]);
+    assert_eq!(outcome("again"), ["unchanged", "own"]);
 }
