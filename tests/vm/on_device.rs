@@ -14,12 +14,15 @@ use std::time::SystemTime;
 use confext_core::admission::Trust;
 use confext_core::attach::{CheckedBy, Mode, Reads, Reason, Way};
 use confext_core::keyring::{KernelKeyring, Keyring, PrivateKeyring};
+use confext_core::service::portable::{Portable, detach};
+use confext_core::service::{self, Lifetime};
 use confext_core::stack::{Outcome, Report};
 use confext_core::state::Checked;
 use confext_core::trace::Answer;
 use confext_core::{Error, Host, Options, merge, refresh, status, trace, unmerge};
+use confext_ddi::build::{Builder, Meta, ReleaseFields, Tree};
 use confext_ddi::limits::Limits;
-use confext_ddi::release::Class;
+use confext_ddi::release::{Class, ImageKind};
 use confext_ddi::signature::{Certificate, KeyPair, Time, TrustSource};
 use confext_tests::root::{Root, key};
 use confext_tests::sweep::isolated;
@@ -52,6 +55,7 @@ pub fn run() -> bool {
     }
     // systemd mounts by propagation, so that a namespace of our own would see nothing of it.
     tried("beside systemd", &|| beside_systemd(&signers));
+    tried("a portable service", &|| portable(&signers));
     tally.any_failed()
 }
 
@@ -452,4 +456,70 @@ fn beside_systemd(signers: &Signers) {
     assert_eq!(app(), None);
     fs::remove_file("/run/confexts/app.raw").unwrap();
     before.assert_same();
+}
+
+/// systemd opens the images of a portable service under dm-verity, by the policies that were pinned, and the service is refreshed
+/// here; with an image of less protection it does not start.
+fn portable(signers: &Signers) {
+    let place = tempfile::Builder::new().prefix("confext-test-").tempdir_in("/var/tmp").unwrap();
+    let path = |name: &str| place.path().join(name).to_str().unwrap().to_owned();
+    let system = |signed: bool| {
+        let mut tree = Tree::new();
+        for name in ["usr/bin", "usr/lib64", "run", "proc", "sys", "dev", "tmp", "var/tmp", "etc"] {
+            tree.add_dir(name, Meta::new(0o755)).unwrap();
+        }
+        for name in ["bin", "lib", "lib64", "sbin"] {
+            tree.add_symlink(name, format!("usr/{name}"), Meta::new(0o777)).unwrap();
+        }
+        let unit = "[Service]\nType=exec\nExecStart=/usr/bin/sleep infinity\nMountAPIVFS=yes\n\
+            BindReadOnlyPaths=/usr/bin /usr/lib -/usr/lib64\n";
+        for (path, text) in
+            [("etc/os-release", "ID=inner\n"), ("usr/lib/systemd/system/portable-test.service", unit)]
+        {
+            tree.add_file(path, text.as_bytes(), Meta::new(0o644)).unwrap();
+        }
+        let builder = Builder::new(ImageKind::Portable, "portable-test").tree(tree).replace_file();
+        if signed {
+            builder.build_file(path("portable-test.raw"), Some(&signers.kernel)).unwrap();
+        } else {
+            builder.unsigned().build_file(path("portable-test.raw"), None).unwrap();
+        }
+    };
+    system(true);
+    let versions = path("site.raw.v");
+    fs::create_dir(&versions).unwrap();
+    let put = |version: u32| {
+        let mut tree = Tree::new();
+        tree.add_file("etc/site.conf", version.to_string().into_bytes(), Meta::new(0o644)).unwrap();
+        let builder = Builder::new(Class::Confext, "site").tree(tree).release(ReleaseFields::any());
+        builder.build_file(format!("{versions}/site_{version}.raw"), Some(&signers.kernel)).unwrap();
+    };
+    put(1);
+    let host = Host::open("/").unwrap();
+    let mut wanted = Portable::new(path("portable-test.raw"));
+    wanted.extensions = vec![versions.clone()];
+    wanted.profile = None;
+    wanted.lifetime = Lifetime::Runtime;
+    let attachment = wanted.plan(&host, &Options::default()).unwrap();
+    assert_eq!(attachment.root_policy.as_ref().unwrap().to_string(), "root=signed:=absent");
+    attachment.attach(&host).unwrap();
+    output("systemctl", &["daemon-reload"], b"");
+    output("systemctl", &["start", "portable-test.service"], b"");
+    let pid = text("systemctl", &["show", "-P", "MainPID", "portable-test.service"]).trim().parse().unwrap();
+    let seen = || fs::read_to_string(format!("/proc/{pid}/root/etc/site.conf")).unwrap();
+    assert_eq!(seen(), "1");
+    assert!(text("dmsetup", &["ls"]).lines().count() >= 2, "both images are under dm-verity");
+    put(2);
+    let unit = service::Unit::read(&host, "portable-test").unwrap().service;
+    let process = service::Process::open(pid).unwrap();
+    let how = service::Options::new(options(Mode::DmVerity));
+    service::refresh(&host, &process, &unit.extensions, &how).unwrap();
+    assert_eq!(seen(), "2");
+    drop(process);
+    output("systemctl", &["stop", "portable-test.service"], b"");
+    system(false);
+    assert!(!attempt("systemctl", &["start", "portable-test.service"], b"").status.success());
+    output("systemctl", &["reset-failed", "portable-test.service"], b"");
+    detach(&host, "portable-test").unwrap();
+    output("systemctl", &["daemon-reload"], b"");
 }
