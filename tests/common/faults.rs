@@ -74,6 +74,7 @@ const WATCHED: &[i64] = &[
     libc::SYS_fstatfs,
     libc::SYS_clone3,
     libc::SYS_linkat,
+    libc::SYS_symlinkat,
     libc::SYS_renameat,
     libc::SYS_renameat2,
     libc::SYS_fsync,
@@ -99,6 +100,7 @@ const CHANGING: &[i64] = &[
     libc::SYS_unlinkat,
     libc::SYS_flock,
     libc::SYS_linkat,
+    libc::SYS_symlinkat,
     libc::SYS_renameat,
     libc::SYS_renameat2,
     libc::SYS_fsync,
@@ -126,6 +128,7 @@ fn errno(call: i64) -> i32 {
         | libc::SYS_ftruncate
         | libc::SYS_fallocate
         | libc::SYS_linkat
+        | libc::SYS_symlinkat
         | libc::SYS_copy_file_range
         | libc::SYS_setxattr => libc::ENOSPC,
         libc::SYS_move_mount

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use confext_core::publish::{self, Store, Version};
 use confext_core::rollout::{Limit, Rollout, Service, rollout};
+use confext_core::service::portable::{self, Portable};
 use confext_core::service::{self, DropIn, How, Lifetime, Process};
 use confext_core::settings::Mutability;
 use confext_core::stack::Verb;
@@ -17,10 +18,13 @@ use confext_ddi::release::Class;
 use confext_ddi::signature::{Certificates, Time};
 use confext_ddi::unit::{Entry, Extensions, Name};
 use confext_tests::faults;
+use confext_tests::root::unprotected;
 use confext_tests::scene::Scene;
 use confext_tests::subject::Opened;
 
 /// `DIRECTORY - publish` and `DIRECTORY - good` publish `source.raw` as version 2, and call it good.
+///
+/// `ROOT - attach` attaches the portable service `/srv/app`, and `detach` takes it away.
 ///
 /// `ROOT - drop-in-VERSION` writes a drop-in of `app.service`, and `drop-in-none` removes it.
 ///
@@ -75,6 +79,9 @@ fn main() {
 fn publish(place: &Path, what: &str) {
     if let Some(version) = what.strip_prefix("drop-in-") {
         return drop_in(place, version);
+    }
+    if let "attach" | "detach" = what {
+        return attach_or_detach(place, what);
     }
     let rolled = what.strip_prefix("rollout-").map(|what| what.trim_end_matches("-broken"));
     let version = rolled.unwrap_or("2");
@@ -170,6 +177,24 @@ fn drop_in(root: &Path, version: &str) {
     let done = match version {
         "none" => drop_in.remove(&host).map(drop),
         _ => drop_in.write(&host, &extensions).map(drop),
+    };
+    match done {
+        Ok(()) => faults::say("ok"),
+        Err(error) => faults::say(&format!("error {} {}", error.code(), error.explain())),
+    }
+}
+
+fn attach_or_detach(root: &Path, verb: &str) {
+    let host = Host::open(root).unwrap();
+    // What it looks at first is read only.
+    let attachment = match verb {
+        "attach" => Some(Portable::new("/srv/app").plan(&host, &unprotected()).unwrap()),
+        _ => None,
+    };
+    faults::hand_over_calls();
+    let done = match attachment {
+        Some(attachment) => attachment.attach(&host),
+        None => portable::detach(&host, "app").map(drop),
     };
     match done {
         Ok(()) => faults::say("ok"),

@@ -1,6 +1,7 @@
 //! What is attached to a host: put in place, listed, and taken away again
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
@@ -59,14 +60,49 @@ pub(super) const fn directory(lifetime: Lifetime) -> &'static str {
     }
 }
 
+/// Whether there is something of this name. What cannot be looked at is not taken for nothing.
+fn is_there(host: &Host, path: &Path) -> Result<bool> {
+    match host.open_path(path, crate::sys::OFlags::NOFOLLOW) {
+        Ok(_) => Ok(true),
+        Err(error) if is_absent(&error) => Ok(false),
+        Err(error) => Err(Error::os("open", host.display(path), error)),
+    }
+}
+
+fn is_absent(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
+/// Reads the images that a drop-in names; `None` where there is none that attaching made.
+fn read_marked(host: &Host, path: &Path) -> Result<Option<Vec<String>>> {
+    match host.read(path, "drop-in", MOST_BYTES) {
+        Ok(text) => Ok(marked(&String::from_utf8_lossy(&text))),
+        // Something else has the name.
+        Err(Error::Os { source, .. })
+            if is_absent(&source) || Errno::from_io_error(&source).is_some_and(is_other) =>
+        {
+            Ok(None)
+        }
+        Err(error @ Error::Os { .. }) => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
+fn is_other(errno: Errno) -> bool {
+    matches!(errno, Errno::INVAL | Errno::LOOP)
+}
+
 /// Units must be new: the drop-ins of an attached one would count for one that is there.
 pub(super) fn check_absent<'a>(host: &Host, units: impl Iterator<Item = &'a str>) -> Result<()> {
     for unit in units {
         for directory in DIRECTORIES {
             let own = directory.ends_with(".attached");
-            for name in [unit.to_owned(), format!("{unit}.d")].iter().take(if own { 2 } else { 1 }) {
-                let path = Path::new(directory).join(name);
-                if host.open_path(&path, crate::sys::OFlags::NOFOLLOW).is_ok() {
+            let path = Path::new(directory).join(unit);
+            let beside = Path::new(directory).join(format!("{unit}.d"));
+            // One with nothing in it is what detaching leaves when it is killed.
+            let is_beside = own && is_there(host, &beside)? && !place::names(host, &beside)?.is_empty();
+            for (path, is_there) in [(&path, is_there(host, &path)?), (&beside, is_beside)] {
+                if is_there {
                     let found = format!("{} is there", path.display());
                     return Err(Error::conflict("portable-exists", unit, found, "a name that no unit has"));
                 }
@@ -93,15 +129,14 @@ pub fn attached(host: &Host) -> Result<Vec<Attached>> {
                 continue;
             };
             let path = directory.join(name).join(DROP_IN);
-            let Ok(text) = host.read(&path, "drop-in", MOST_BYTES) else { continue };
-            let Some(paths) = marked(&String::from_utf8_lossy(&text)) else { continue };
+            let Some(paths) = read_marked(host, &path)? else { continue };
             let mut rest = paths.iter().cloned();
             let base = rest.next().unwrap_or_default();
             let (units, incomplete, extensions) = (Vec::new(), Vec::new(), rest.collect());
             let new = Attached { base, extensions, lifetime, units, incomplete };
             let group = groups.entry(paths.clone()).or_insert(new);
-            let is_there = host.open_path(&directory.join(unit), crate::sys::OFlags::NOFOLLOW).is_ok();
-            let list = if is_there { &mut group.units } else { &mut group.incomplete };
+            let list =
+                if is_there(host, &directory.join(unit))? { &mut group.units } else { &mut group.incomplete };
             list.push(unit.to_owned());
         }
         found.extend(groups.into_values());
@@ -135,11 +170,9 @@ pub fn detach(host: &Host, base: &str) -> Result<Attached> {
     let failed = |source: std::io::Error| {
         Error::os("detach", host.display(Path::new(directory(one.lifetime))), source)
     };
-    let place = lock(host, Path::new(directory(one.lifetime)))?;
-    for unit in one.units.iter().chain(&one.incomplete) {
-        take(&place, unit).map_err(|errno| failed(errno.into()))?;
-    }
-    rustix::fs::fsync(&place).map_err(|errno| failed(errno.into()))?;
+    let Locked(place) = &lock(host, Path::new(directory(one.lifetime)))?;
+    take_all(place, one.units.iter().chain(&one.incomplete).map(String::as_str))
+        .map_err(|errno| failed(errno.into()))?;
     Ok(one.clone())
 }
 
@@ -158,11 +191,21 @@ fn refuse_running(host: &Host, units: &[String]) -> Result<()> {
     Ok(())
 }
 
+/// The directory of attached units, for oneself.
+struct Locked(OwnedFd);
+
+impl Drop for Locked {
+    /// To close it is not enough: a child that another thread starts at this moment has it, too, until it runs its program.
+    fn drop(&mut self) {
+        let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
 /// Opens the directory, and has it for oneself.
-fn lock(host: &Host, path: &Path) -> Result<OwnedFd> {
+fn lock(host: &Host, path: &Path) -> Result<Locked> {
     let place = place::make(host, path)?;
     match rustix::fs::flock(&place, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(place),
+        Ok(()) => Ok(Locked(place)),
         Err(Errno::WOULDBLOCK) => {
             let (found, expected) = ("another program that attaches or detaches", "none");
             Err(Error::conflict("portable-busy", host.display(path), found, expected))
@@ -174,21 +217,15 @@ fn lock(host: &Host, path: &Path) -> Result<OwnedFd> {
 /// Puts all files of an attachment in place, or none.
 pub(super) fn put(host: &Host, attachment: &Attachment) -> Result<()> {
     let path = Path::new(directory(attachment.lifetime));
-    let place = lock(host, path)?;
+    let Locked(place) = &lock(host, path)?;
     let units: Vec<&str> = attachment.units.iter().map(|unit| unit.name.as_str()).collect();
     check_absent(host, units.iter().copied())?;
     let mut done = Vec::new();
-    let result = put_all(&place, attachment, path, &mut done);
+    let result = put_all(place, attachment, path, &mut done);
     if result.is_err() {
-        // Whatever cannot be taken away is taken by `detach`.
-        for name in done.iter().rev() {
-            let _ = match name.ends_with(".d") {
-                true => remove_beside(&place, name),
-                false => rustix::fs::unlinkat(&place, name.as_str(), AtFlags::empty()),
-            };
-        }
-        clear(&place, &units);
-        let _ = rustix::fs::fsync(&place);
+        take_back(place, &done);
+        clear(place, &units);
+        let _ = rustix::fs::fsync(place);
     }
     result.map_err(|errno| match errno {
         Errno::EXIST => {
@@ -257,18 +294,39 @@ fn write(place: &OwnedFd, name: Option<&std::ffi::OsStr>, content: &Content) -> 
     }
 }
 
-/// Takes what is left of names that are not complete: of an attempt that was killed.
+/// Takes what is left of names that are not complete, of an attempt that was killed, and directories with nothing in them.
 fn clear(place: &OwnedFd, units: &[&str]) {
     for unit in units {
         remove_beside(place, &format!("{HIDDEN}{unit}.d")).ok();
         rustix::fs::unlinkat(place, format!("{HIDDEN}{unit}"), AtFlags::empty()).ok();
+        // Only where nothing is in it.
+        rustix::fs::unlinkat(place, format!("{unit}.d"), AtFlags::REMOVEDIR).ok();
     }
 }
 
-/// Takes a unit, then its drop-ins.
-fn take(place: &OwnedFd, unit: &str) -> rustix::io::Result<()> {
-    gone(rustix::fs::unlinkat(place, unit, AtFlags::empty()))?;
-    remove_beside(place, &format!("{unit}.d"))
+/// Takes units, and their drop-ins when it is on disk that there are no units any more.
+fn take_all<'a>(place: &OwnedFd, units: impl Iterator<Item = &'a str> + Clone) -> rustix::io::Result<()> {
+    for unit in units.clone() {
+        gone(rustix::fs::unlinkat(place, unit, AtFlags::empty()))?;
+    }
+    rustix::fs::fsync(place)?;
+    for unit in units {
+        remove_beside(place, &format!("{unit}.d"))?;
+    }
+    rustix::fs::fsync(place)
+}
+
+/// Takes back what was put. What cannot be taken away is left to [`detach`], and with a unit all drop-ins.
+fn take_back(place: &OwnedFd, done: &[String]) {
+    let (beside, units): (Vec<&str>, Vec<&str>) =
+        done.iter().map(String::as_str).partition(|name| name.ends_with(".d"));
+    let left =
+        units.iter().filter(|unit| gone(rustix::fs::unlinkat(place, **unit, AtFlags::empty())).is_err());
+    if left.count() == 0 && rustix::fs::fsync(place).is_ok() {
+        for name in beside {
+            let _ = remove_beside(place, name);
+        }
+    }
 }
 
 /// Takes the drop-ins that attaching made, and their directory where nothing else is in it.
