@@ -255,3 +255,73 @@ fn extensions_beside_a_unit_of_systemd_257() {
     assert_eq!(outcome("refreshed"), ["refreshed", "systemd"]);
     assert_eq!(outcome("again"), ["unchanged", "own"]);
 }
+
+/// What the files say, what the manager has loaded and what the service sees are three things, with systemd 262 and 257.
+#[test]
+#[ignore = "needs root"]
+fn a_command_has_the_stack_of_a_unit_by_its_files_or_by_the_manager() {
+    let machine = Machine::new();
+    for name in ["one", "two"] {
+        let release = format!("work/root/srv/{name}/etc/extension-release.d/extension-release.{name}");
+        machine.scratch.file(&release, "ID=_any\n");
+        machine.scratch.file(&format!("work/root/srv/{name}/etc/version"), name);
+    }
+    machine.scratch.file("work/root/srv/guest/etc/os-release", "ID=guest\n");
+    machine.scratch.file("work/root/srv/guest/etc/base", " guest");
+    let one = "ExtensionDirectories=/srv/one\n";
+    for (name, settings) in [
+        ("app", one.to_owned()),
+        ("guest", format!("{one}RootDirectory=/srv/guest\n")),
+        ("image", format!("{one}RootImage=/srv/guest.raw\n")),
+        ("bare", String::new()),
+    ] {
+        let text = format!("[Service]\nType=exec\nExecStart=sleep infinity\n{settings}");
+        machine.scratch.file(&format!("work/root/etc/systemd/system/{name}.service"), text);
+    }
+    let script = r#"
+        cp confext /usr/bin/confext
+        cd /
+        as() { unit=$1; shift; confext run --service "$unit" --policy root=unprotected+absent "$@"; }
+        fails() { wanted=$1 code=$2; shift 2; status=0
+            found=$("$@" 2>&1) || status=$?
+            expect "$*: $found" "$status" "$wanted"
+            case $found in *"$code"*) ;; *) echo "$*: $found" >&2; exit 1;; esac; }
+        nobody() { setpriv --reuid=65534 --regid=65534 --clear-groups --no-new-privs confext run --service "$@"; }
+        seen() { cat "/proc/$(systemctl show -P MainPID app.service)/root/etc/version"; }
+
+        systemctl start app.service
+        expect files "$(as app -- cat /etc/version)" one
+        sed -i s,/srv/one,/srv/two, /etc/systemd/system/app.service
+        expect "files now" "$(as app -- cat /etc/version)" two
+        expect loaded "$(as app --live -- cat /etc/version)" one
+        systemctl daemon-reload
+        expect "loaded now" "$(as app --live -- cat /etc/version)" two
+        expect "the service has what it had" "$(seen)" one
+        expect "nobody else sees it" "$(cat /etc/version 2>/dev/null || :)" ""
+        expect "an ordinary user" \
+            "$(nobody app --live --policy root=unprotected+absent -- cat /etc/version)" two
+
+        for name in bin sbin lib lib64; do ln -s usr/$name /srv/guest/$name; done
+        mkdir /srv/guest/usr
+        mount --rbind /usr /srv/guest/usr
+        for live in "" --live; do
+            expect "its own root" "$(as guest $live -- cat /etc/version /etc/base)" "one guest"
+            fails 7 "" as app $live -- sh -c "exit 7"
+            fails 127 "" as app $live -- /no/such/program
+            fails 125 "mounted" as image $live -- true
+            fails 125 "none" as bare $live -- true
+            fails 125 "missing" as missing $live -- true
+            fails 125 "name" as ../app $live -- true
+            fails 125 "policy" confext run --service app $live -- true
+        done
+        fails 2 "--service" confext run --live -- true
+        fails 2 "--root" as app --live --root / -- true
+        fails 2 "--class" as app --class sysext -- true
+        mv /run/dbus/system_bus_socket /run/dbus/hidden
+        fails 125 "bus" as app --live -- true
+        expect "files need nobody" "$(as app -- cat /etc/version)" two
+        "#;
+    for systemd in [&[][..], &["--stable"]] {
+        machine.run_on(systemd, script);
+    }
+}
