@@ -61,6 +61,8 @@ fn prepare(outside: &Outside) {
     }
     system(outside, "srv/os.raw", "ID=inner\nVERSION_ID=3\n", ("etc/inner.conf", "inner"));
     outside.file("etc/systemd/system/image.service", IMAGE);
+    outside.file("srv/hosts/etc/extension-release.d/extension-release.hosts", "ID=_any\n");
+    outside.file("srv/hosts/etc/hosts.conf", "merged");
     outside.file(
         "etc/systemd/system/unset.service",
         "[Service]\nExecStart=/bin/true\nExtensionImages=/a.raw.v\n",
@@ -161,6 +163,7 @@ fn a_service_of_systemd_is_refreshed_and_reloaded() {
         ordered();
         of_another_root();
         of_an_image(Systemd::V262);
+        over_what_the_host_has_merged();
         unset();
     });
 }
@@ -186,6 +189,12 @@ fn a_service_of_systemd_257_is_refreshed() {
         run("systemctl", &["stop", "plain"]);
         of_another_root();
         of_an_image(Systemd::V257);
+        over_what_the_host_has_merged();
+        run("systemctl", &["start", "both"]);
+        assert_eq!(traced("both", "etc/app.conf"), ("top".into(), KnownFrom::Settings));
+        assert_eq!(traced("both", "etc/ro/app"), ("app".into(), KnownFrom::Settings));
+        refresh("both", &["app", "top"]);
+        assert_eq!(traced("both", "etc/app.conf"), ("top".into(), KnownFrom::Record));
         unset();
     });
 }
@@ -219,6 +228,35 @@ fn of_an_image(systemd: Systemd) {
     refresh("image", &["app"]);
     check(4);
     run("systemctl", &["stop", "image"]);
+}
+
+/// An overlay of the host, made by systemd as well, is none of the service.
+fn over_what_the_host_has_merged() {
+    put("app", 1);
+    fs::create_dir_all("/run/confexts").unwrap();
+    std::os::unix::fs::symlink("/srv/hosts", "/run/confexts/hosts").unwrap();
+    // The others are the service's, and it takes all.
+    fs::rename("/var/lib/confexts", "/var/lib/aside").unwrap();
+    run("systemd-confext", &["merge"]);
+    fs::rename("/var/lib/aside", "/var/lib/confexts").unwrap();
+    let check = |version: Option<&str>| {
+        assert_eq!(seen("plain", "etc/app.conf").as_deref(), version);
+        assert_eq!(seen("plain", "etc/hosts.conf").as_deref(), Some("merged"));
+    };
+    run("systemctl", &["start", "plain"]);
+    check(Some("1"));
+    put("app", 2);
+    assert_eq!(refresh("plain", &["app"]).found, Found::Systemd);
+    check(Some("2"));
+    refresh("plain", &[]);
+    check(None);
+    // Without one of its own, what it sees is the host's.
+    assert_eq!(refresh("plain", &[]).found, Found::Nothing);
+    assert_eq!(refresh("plain", &["app"]).found, Found::Nothing);
+    check(Some("2"));
+    run("systemctl", &["stop", "plain"]);
+    run("systemd-confext", &["unmerge"]);
+    fs::remove_file("/run/confexts/hosts").unwrap();
 }
 
 /// A policy that nobody has set is none, whatever the manager shows in its place.
