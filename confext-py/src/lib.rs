@@ -6,6 +6,7 @@ mod argument;
 mod attached;
 mod build;
 mod command;
+mod conditions;
 mod contents;
 mod damage;
 mod doctor;

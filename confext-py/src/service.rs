@@ -10,8 +10,9 @@ use confext_core::{Host as Root, Options};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
+use crate::conditions::seconds;
 use crate::explain::Explained;
-use crate::host::{Host, seconds};
+use crate::host::Host;
 use crate::layer::{Layer, Rejection};
 use crate::logs::told;
 use crate::origin::Origin;

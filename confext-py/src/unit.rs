@@ -13,8 +13,9 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::argument::{choice, designator};
+use crate::conditions::seconds;
 use crate::error::detached;
-use crate::host::{Host, seconds};
+use crate::host::Host;
 use crate::layer::Layer;
 use crate::logs::told;
 use crate::policy::PolicyArgument;
