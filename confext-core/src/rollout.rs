@@ -27,7 +27,7 @@ use crate::publish::{self, Store};
 
 pub use check::Inside;
 pub use event::{Event, Failure, Outcome, Runs, State, Step, Way};
-pub use store::store_of;
+pub use store::{store_of, version_of};
 pub use unit::{Check, Direct, MainProcess, Refresh, Reload, Signal, Unit};
 
 /// How often a version may be tried when the caller does not say: one is used up by each orchestrator that ends in the middle.

@@ -186,16 +186,8 @@ impl Arguments {
         if let Some(version) = &self.version {
             return Ok(version.clone());
         }
-        let name = self.image.file_name().unwrap_or_default().to_string_lossy();
-        let version = name
-            .strip_suffix(".raw")
-            .and_then(|name| name.strip_prefix(store.name()))
-            .and_then(|rest| rest.strip_prefix('_'));
-        version.map(str::to_owned).ok_or_else(|| {
-            let expected = format!("{}_VERSION.raw, or --version", store.name());
-            let error = Error::conflict("version-name", "IMAGE", format!("{name:?}"), expected);
-            Failure::Argument { name: "--version", error }
-        })
+        rollout::version_of(store.name(), &self.image)
+            .map_err(|error| Failure::Argument { name: "--version", error })
     }
 }
 

@@ -1,4 +1,4 @@
-//! [`store_of`]: the directory of versions that a unit lists for an image
+//! [`store_of`] and [`version_of`]: the directory of versions that a unit lists for an image, and which version it is
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -41,6 +41,21 @@ pub fn store_of(unit: &str, extensions: &Extensions, image: &Path) -> Result<Pat
     Err(Error::conflict("rollout-store", unit, found, format!("one for {name}, or a directory by --store")))
 }
 
+/// The version that the name of an image says, in a store of this [name](crate::publish::Store::name): `NAME_VERSION.raw`.
+///
+/// # Errors
+///
+/// `version-name` when it says none.
+pub fn version_of(store: &str, image: &Path) -> Result<String> {
+    let name = image.file_name().unwrap_or_default().to_string_lossy();
+    let rest = name.strip_suffix(".raw").and_then(|name| name.strip_prefix(store));
+    let version = rest.and_then(|rest| rest.strip_prefix('_')).filter(|version| !version.is_empty());
+    version.map(str::to_owned).ok_or_else(|| {
+        let expected = format!("{store}_VERSION.raw, or --version");
+        Error::conflict("version-name", "IMAGE", format!("{name:?}"), expected)
+    })
+}
+
 /// Whether a file is called as a version of this name is.
 fn fits(image: &Path, base: &[u8]) -> bool {
     let name = image.file_name().unwrap_or_default().as_bytes();
@@ -54,6 +69,15 @@ mod tests {
     use confext_ddi::unit::Entry;
 
     use super::*;
+
+    #[test]
+    fn a_name_says_its_version() {
+        let of = |image: &str| version_of("app", Path::new(image)).map_err(|error| error.code());
+        assert_eq!(of("new/app_2+3-0.raw").as_deref(), Ok("2+3-0"));
+        for image in ["app.raw", "app_.raw", "app_2", "apple_2.raw", "top_2.raw", "/"] {
+            assert_eq!(of(image), Err("version-name"), "{image}");
+        }
+    }
 
     #[test]
     fn one_directory_fits_or_all_are_named() {
