@@ -32,6 +32,7 @@ mod parity;
 mod pick;
 mod plan;
 mod policy;
+mod portable;
 mod progress;
 mod record;
 mod report;
@@ -113,6 +114,11 @@ mod _confext {
     };
     #[pymodule_export]
     use crate::policy::{Policy, PolicyFinding};
+    #[pymodule_export]
+    use crate::portable::{
+        PortableAttachment, PortableFile, PortablePart, PortableService, PortableUnit, service_attach,
+        service_attached, service_detach,
+    };
     #[pymodule_export]
     use crate::report::{Change, Decision, Report};
     #[pymodule_export]

@@ -1,6 +1,6 @@
 //! `rollout`: a version is used by a service, or what was used before is used again.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,11 +8,12 @@ use std::time::Duration;
 use confext_core::rollout::{
     self as core, Check, Inside, Limit, MainProcess, Refresh, Reload, Rollout, Service, Signal, Times, Unit,
 };
-use confext_core::{Error, image_file, publish};
-use pyo3::exceptions::{PyException, PyValueError};
+use confext_core::{Error, image_file, manager, publish, service};
+use confext_ddi::release::Class;
+use pyo3::exceptions::{PyException, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
-use crate::argument::{Moment, Pems, architecture, certificate_rules};
+use crate::argument::{Moment, Pems, architecture, certificate_rules, class};
 use crate::error::detached;
 use crate::host::Host;
 use crate::key_rules::KeyRulesArgument;
@@ -295,10 +296,20 @@ fn seconds(name: &str, value: f64) -> PyResult<Duration> {
         .map_err(|_| PyValueError::new_err(format!("{name}: found {value}, expected seconds from 0")))
 }
 
+/// The directory of versions that a unit lists for an image, as the service manager has loaded it.
+fn store_of(unit: &str, image: &Path, class: Class, wait: Duration) -> Result<publish::Store, Error> {
+    let unit = manager::unit_name(unit);
+    let listed = service::Unit::live(&unit, wait)?.service.extensions;
+    publish::Store::open(&core::store_of(&unit, &listed, image)?, class)
+}
+
 /// Roll a version out to a service: published, refreshed, reloaded, checked and good; or everything as before.
 ///
 /// `service` is the name of a unit of systemd, or an object with a `name` and the methods `refresh()`, `reload()` and
 /// `check(version)`. `events` is called with a `RolloutEvent` for each step when it begins and when it ends.
+///
+/// Without `store` the versions are those in the directory that the unit lists for images called as this one is, and their class is
+/// `class_`; without `version` it is what the name of the image says, as in `NAME_VERSION.raw`.
 ///
 /// `cancelled` is asked now and then, also while a step is waited for: what is true leads back, as far as that is possible.
 ///
@@ -307,25 +318,23 @@ fn seconds(name: &str, value: f64) -> PyResult<Duration> {
 #[pyfunction]
 #[pyo3(
     signature = (
-        service, image, /, *, store, version, certificates, policy=PolicyArgument::default(), now=None,
+        service, image, /, *, store=None, version=None, certificates, policy=PolicyArgument::default(), now=None,
         certificate_rules="", key_rules=None, architecture=None, tries=3, keep=None, host=None, refresh=None,
         reload=How::Name("job".to_owned()), check=None, check_inside=false, any_main_process=false, settle=0.0,
-        check_timeout=30.0, timeout=90.0, wait=60.0, locks=None, events=None,
-        cancelled=None,
+        check_timeout=30.0, timeout=90.0, wait=60.0, locks=None, events=None, cancelled=None, class_="confext",
     ),
-    text_signature = "(service, image, /, *, store, version, certificates, policy='signed', now=None, \
+    text_signature = "(service, image, /, *, store=None, version=None, certificates, policy='signed', now=None, \
         certificate_rules='', key_rules=None, architecture=None, tries=3, keep=None, host=None, refresh=None, \
         reload='job', check=None, check_inside=False, any_main_process=False, settle=0.0, check_timeout=30.0, \
-        timeout=90.0, wait=60.0, locks=None, events=None, \
-        cancelled=None)"
+        timeout=90.0, wait=60.0, locks=None, events=None, cancelled=None, class_='confext')"
 )]
 #[expect(clippy::too_many_arguments, reason = "Python calls it with names")]
 pub(crate) fn rollout(
     py: Python<'_>,
     service: Target,
     image: PathBuf,
-    store: Py<Store>,
-    version: String,
+    store: Option<Py<Store>>,
+    version: Option<String>,
     certificates: Pems,
     policy: PolicyArgument,
     now: Option<Moment>,
@@ -347,12 +356,18 @@ pub(crate) fn rollout(
     locks: Option<PathBuf>,
     events: Option<Py<PyAny>>,
     cancelled: Option<Py<PyAny>>,
+    class_: &str,
 ) -> PyResult<RolloutOutcome> {
     if let How::Name(name) = &reload
         && named(name).is_none()
     {
         let expected = "'job', 'none', 'SIGHUP', 'SIGUSR1', 'SIGUSR2', or a function";
         return Err(PyValueError::new_err(format!("reload: found {name:?}, expected {expected}")));
+    }
+    if store.is_none() && matches!(service, Target::Object(_)) {
+        return Err(PyTypeError::new_err(
+            "store: found none, expected one for an object; a unit says which it has",
+        ));
     }
     if matches!(&check, Some(Checks::Command(words)) if words.is_empty()) {
         return Err(PyValueError::new_err("check: found no word, expected a program and its arguments"));
@@ -370,7 +385,9 @@ pub(crate) fn rollout(
     let rules = self::certificate_rules(py, certificate_rules)?;
     let now = Moment::or_now(now.as_ref());
     let host = host.map(|host| host.get().host());
-    let mut options = publish::Options::new(version);
+    let class = class(class_)?;
+    let unnamed = version.is_none();
+    let mut options = publish::Options::new(version.unwrap_or_default());
     options.policy = policy.0;
     options.architecture = self::architecture(architecture)?;
     options.tries = Some(tries);
@@ -383,10 +400,21 @@ pub(crate) fn rollout(
     let done = detached(py, || {
         options.verifier = certificates.read()?.verifier(now, rules)?;
         options.key_rules = key_rules.map(|rules| rules.read()).transpose()?.map(Arc::new);
+        let listed;
+        let store = match &store {
+            Some(store) => store.get().store(),
+            None => {
+                listed = store_of(&name, &image, class, times.lock)?;
+                &listed
+            }
+        };
+        if unnamed {
+            options.version = core::version_of(store.name(), &image)?;
+        }
         let source = image_file::open(&image)?;
         let cancelled =
             || raised.look() || cancelled.as_ref().is_some_and(|cancelled| raised.is_enough(cancelled));
-        let mut wanted = Rollout::new(store.get().store(), &source, options);
+        let mut wanted = Rollout::new(store, &source, options);
         wanted.times = times;
         wanted.keep = keep;
         wanted.cancelled = &cancelled;

@@ -18,7 +18,7 @@ use pyo3::types::PyTuple;
 
 use crate::argument::Mapping;
 use crate::error::detached;
-use crate::stack::Stack;
+use crate::stack::{Stack, placements};
 
 /// How long the interpreter waits for a signal of its own while a command is waited for.
 const SLICE: Duration = Duration::from_millis(50);
@@ -106,8 +106,8 @@ impl Running {
 
     /// Put another stack in the place of the one it sees, while it runs; that stack is used up.
     fn refresh(&self, py: Python<'_>, stack: &Bound<'_, Stack>) -> PyResult<()> {
-        let stack = stack.get().take_one()?;
-        detached(py, || self.lock().refresh(stack.into_placements()))
+        let stacks = stack.get().take_all()?;
+        detached(py, || self.lock().refresh(placements(stacks)))
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {

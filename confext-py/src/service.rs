@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use confext_core::error::Error;
 use confext_core::manager;
-use confext_core::service::{self, Process, Unit, stack};
+use confext_core::service::{self, Ground, Process, Unit, stack};
 use confext_core::{Host as Root, Options};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -19,7 +19,7 @@ use crate::origin::Origin;
 use crate::plan::{Plan, Refusal};
 use crate::record::{Tuple, record};
 use crate::report::{Change, Decision, reasons};
-use crate::unit::{Item, extensions};
+use crate::unit::{CoveredDirectory, Item, extensions};
 
 record! {
     /// What the extensions of a service change, and which are not used.
@@ -32,6 +32,8 @@ record! {
         refused: Tuple<Rejection>,
         /// The policy that images are admitted under.
         policy: String,
+        /// What the unit mounts over paths that extensions change.
+        covered: Tuple<CoveredDirectory>,
     }
 }
 
@@ -44,6 +46,8 @@ record! {
         refusal: Option<Refusal>,
         /// The policy that images are admitted under.
         policy: String,
+        /// What the unit mounts at directories that extensions are merged over, or below.
+        covered: Tuple<CoveredDirectory>,
     }
 }
 
@@ -110,20 +114,16 @@ impl From<&service::Changed> for ServiceView {
     }
 }
 
-/// A service as its unit says that it is started, or with another root.
-struct Service {
-    root: Root,
-    unit: Unit,
-}
-
-impl Service {
-    fn read(host: &Root, unit: &str, root: Option<PathBuf>) -> Result<Self, Error> {
-        let unit = Unit::read(host, unit)?;
-        let root = match root {
-            Some(root) => Root::open(root)?,
-            None => service::root_of(host, &unit.service.root)?,
-        };
-        Ok(Self { root, unit })
+/// What a service has below its extensions: what its unit says, or another root directory.
+fn ground(
+    host: &Root,
+    unit: &Unit,
+    root: Option<PathBuf>,
+    options: &Options,
+) -> Result<Box<dyn Ground>, Error> {
+    match root {
+        Some(root) => Ok(Box::new(Root::open(root)?)),
+        None => service::ground_of(host, &unit.service, options),
     }
 }
 
@@ -139,13 +139,16 @@ pub(crate) fn service_plan(
     root: Option<PathBuf>,
 ) -> PyResult<ServicePlan> {
     host.with_any(py, |host, options| {
-        let Service { root, unit } = Service::read(host, unit, root)?;
-        let found = stack::plan(host, &root, &unit.service.extensions, options)?;
+        let unit = Unit::read(host, unit)?;
+        let root = ground(host, &unit, root, options)?;
+        let found = stack::plan(host, root.as_ref(), &unit.service.extensions, options)?;
+        let found = found.with_mounts(&unit.service.covered);
         Ok(ServicePlan {
             plans: found.plans.iter().collect(),
             refusal: found.refusal.as_ref().map(Refusal::from),
             refused: found.refused.iter().collect(),
             policy: found.policy,
+            covered: found.covered.iter().collect(),
         })
     })
     .and_then(|result| told(py, result))
@@ -161,12 +164,16 @@ pub(crate) fn service_explain(
     root: Option<PathBuf>,
 ) -> PyResult<ServiceExplanation> {
     host.with_any(py, |host, options| {
-        let Service { root, unit } = Service::read(host, unit, root)?;
-        let found = service::explain::explain((host, &root), &unit.service.extensions, options, None)?;
+        let unit = Unit::read(host, unit)?;
+        let root = ground(host, &unit, root, options)?;
+        let (both, extensions) = ((host, root.as_ref()), &unit.service.extensions);
+        let found = service::explain::explain(both, extensions, options, None)?;
+        let found = found.with_mounts(&unit.service.covered);
         Ok(ServiceExplanation {
             listed: found.listed.iter().map(|one| &one.entry).collect(),
             refusal: found.refusal.as_ref().map(Refusal::from),
             policy: found.policy,
+            covered: found.covered.iter().collect(),
         })
     })
     .and_then(|result| told(py, result))
@@ -176,21 +183,30 @@ pub(crate) fn service_explain(
 const TRACE_WAIT: Duration = Duration::from_secs(10);
 
 /// Where a path in the view of a service comes from, and who signed it: in the view of its process `pid`, or else as it would be
-/// if the service were started now.
+/// if the service were started now, over `root` instead of the root directory that its unit says.
 #[pyfunction]
-#[pyo3(signature = (host, unit, path, *, pid=None))]
+#[pyo3(signature = (host, unit, path, *, pid=None, root=None))]
+#[expect(clippy::too_many_arguments, reason = "Python calls it with names")]
 pub(crate) fn service_trace(
     py: Python<'_>,
     host: &Host,
     unit: &str,
     path: PathBuf,
     pid: Option<u32>,
+    root: Option<PathBuf>,
 ) -> PyResult<Origin> {
+    if pid.is_some() && root.is_some() {
+        return Err(PyTypeError::new_err("either pid or root"));
+    }
     host.with_any(py, |host: &Root, options: &Options| {
         let tracer = |origin: confext_core::trace::Origin| Origin::from(&origin);
         match pid {
             None => {
-                let Service { root, unit } = Service::read(host, unit, None)?;
+                let unit = Unit::read(host, unit)?;
+                let root = match root {
+                    Some(root) => Root::open(root)?,
+                    None => service::root_of(host, &unit.service.root)?,
+                };
                 let planned = service::trace::plan(host, &root, &unit.service.extensions, options)?;
                 planned.with_mounts(&unit.service.covered).trace(path).map(tracer)
             }

@@ -4,14 +4,17 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use confext_core::exec::{Root, Running as CoreRunning};
+use confext_core::exec::{Placement, Root, Running as CoreRunning};
+use confext_core::service::{self, Unit};
 use confext_core::stack::Manner;
-use confext_core::{Host as CoreHost, Stack as CoreStack};
-use pyo3::exceptions::PyValueError;
+use confext_core::{Host as CoreHost, Stack as CoreStack, manager};
+use confext_ddi::release::Class;
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use crate::argument::Mapping;
+use crate::argument::{Mapping, class};
+use crate::conditions::seconds;
 use crate::error::detached;
 use crate::host::Host;
 use crate::layer::Layer;
@@ -19,44 +22,80 @@ use crate::plan::Plan;
 use crate::record::Tuple;
 use crate::running::{Collected, Launch, Pipes, Running, Stream};
 
-/// Extensions of a host, assembled and not put in place: for a command that sees them merged, and nobody else.
+/// Extensions of a host or of a service, assembled and not put in place: for a command that sees them merged, and nobody else.
 #[pyclass(frozen, module = "confext")]
 pub(crate) struct Stack {
+    /// The root directory of the command.
     host: Arc<CoreHost>,
     layers: Tuple<Layer>,
-    plan: Plan,
+    plans: Tuple<Plan>,
     manner: Manner,
     /// `None` once it was run or closed.
-    stack: Mutex<Option<CoreStack>>,
+    stacks: Mutex<Option<Vec<CoreStack>>>,
 }
 
 #[pymethods]
 impl Stack {
-    /// Open, judge, attach and mount the extensions of a class.
+    /// Open, judge, attach and mount the extensions of a class; or, with `service`, those that a unit lists, of both classes, over
+    /// the root directory that it has.
+    ///
+    /// The unit is read from files below the host's root, or with `live` as the running service manager has it, which is waited
+    /// for at most `timeout` seconds.
     #[new]
-    #[pyo3(signature = (host, class_="confext"))]
-    fn new(py: Python<'_>, host: &Bound<'_, Host>, class_: &str) -> PyResult<Self> {
-        let host = host.get();
-        let stack = host.with(py, class_, CoreStack::assemble)?;
+    #[pyo3(signature = (host, class_="confext", *, service=None, live=false, timeout=10.0))]
+    #[expect(clippy::too_many_arguments, reason = "Python calls it with names")]
+    fn new(
+        py: Python<'_>,
+        host: &Bound<'_, Host>,
+        class_: &str,
+        service: Option<&str>,
+        live: bool,
+        timeout: f64,
+    ) -> PyResult<Self> {
+        let (host, timeout) = (host.get(), seconds("timeout", timeout)?);
+        let (root, stacks) = match service {
+            None if live => return Err(PyTypeError::new_err("live is for a service")),
+            None => (host.host(), vec![host.with(py, class_, CoreStack::assemble)?]),
+            Some(_) if class(class_)? != Class::Confext => {
+                return Err(PyTypeError::new_err("either class_ or service, which has both"));
+            }
+            Some(name) => host.with_any(py, |host, options| {
+                let unit = match live {
+                    true => Unit::live(&manager::unit_name(name), timeout)?,
+                    false => Unit::read(host, name)?,
+                };
+                let root = service::directory_of(host, &unit.service.root)?;
+                let stacks = service::assemble(host, &root, &unit.service.extensions, options)?;
+                Ok((Arc::new(root), stacks))
+            })?,
+        };
+        let manner = stacks.iter().map(CoreStack::manner).find(|manner| **manner != Manner::Mounts);
         Ok(Self {
-            host: host.host(),
-            layers: stack.layers().iter().collect(),
-            plan: stack.plan().into(),
-            manner: stack.manner().clone(),
-            stack: Mutex::new(Some(stack)),
+            host: root,
+            layers: stacks.iter().flat_map(CoreStack::layers).collect(),
+            plans: stacks.iter().map(CoreStack::plan).collect(),
+            manner: manner.cloned().unwrap_or(Manner::Mounts),
+            stacks: Mutex::new(Some(stacks)),
         })
     }
 
-    /// The extensions of the stack, bottom first.
+    /// The extensions of the stack, bottom first; of a service first the sysexts, then the confexts.
     #[getter]
     fn layers(&self) -> Tuple<Layer> {
         self.layers.clone()
     }
 
-    /// What it changes, path by path.
+    /// What it changes, path by path: a plan for each class.
     #[getter]
-    fn plan(&self) -> Plan {
-        self.plan.clone()
+    fn plans(&self) -> Tuple<Plan> {
+        self.plans.clone()
+    }
+
+    /// The last of them: where there are several, that of the confexts.
+    #[getter]
+    fn plan(&self) -> PyResult<Plan> {
+        // A stack is of one class at least.
+        self.plans.0.last().cloned().ok_or_else(|| PyValueError::new_err("the stack has no plan"))
     }
 
     /// How it is made: `mounts` of images; or, for an ordinary user, files in memory under an `overlay` or in a `tree`.
@@ -127,8 +166,8 @@ impl Stack {
 
     /// Take the mounts away. Nothing happens when it was run.
     fn close(&self, py: Python<'_>) {
-        let stack = self.take();
-        py.detach(|| drop(stack));
+        let stacks = self.take();
+        py.detach(|| drop(stacks));
     }
 
     fn __repr__(&self) -> String {
@@ -150,23 +189,28 @@ impl Stack {
 }
 
 impl Stack {
-    fn lock(&self) -> MutexGuard<'_, Option<CoreStack>> {
-        self.stack.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Option<Vec<CoreStack>>> {
+        self.stacks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self) -> Option<CoreStack> {
+    fn take(&self) -> Option<Vec<CoreStack>> {
         self.lock().take()
     }
 
     /// The stack, which is used up.
-    pub(crate) fn take_one(&self) -> PyResult<CoreStack> {
+    pub(crate) fn take_all(&self) -> PyResult<Vec<CoreStack>> {
         self.take().ok_or_else(|| PyValueError::new_err("the stack was run or closed before"))
     }
 
     fn launch(&self, py: Python<'_>, launch: &Launch) -> PyResult<(CoreRunning, Pipes)> {
         let (command, pipes) = launch.command()?;
-        let (root, stack) = (Root::of(self.host.path()), self.take_one()?);
-        let running = detached(py, move || CoreRunning::start(&root, stack.into_placements(), command))?;
+        let (root, stacks) = (Root::of(self.host.path()), self.take_all()?);
+        let running = detached(py, move || CoreRunning::start(&root, placements(stacks), command))?;
         Ok((running, pipes))
     }
+}
+
+/// What belongs together, to be put in place.
+pub(crate) fn placements(stacks: Vec<CoreStack>) -> Vec<Placement> {
+    stacks.into_iter().flat_map(CoreStack::into_placements).collect()
 }

@@ -7,7 +7,7 @@ use confext_core::service::{self, DropIn as Writer, Lifetime, Process, Unit, gen
 use confext_ddi::Limits;
 use confext_ddi::release::Strictness;
 use confext_ddi::unit::{
-    Assignment, Entry, EntryKind, Extensions, IfMissing, Name, RefreshOnReload, Root, Specifiers,
+    Assignment, Covered, Entry, EntryKind, Extensions, IfMissing, Name, RefreshOnReload, Root, Specifiers,
 };
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -74,10 +74,12 @@ record! {
 }
 
 record! {
-    /// A directory that a unit covers with something else than its extensions.
+    /// Something that a unit mounts at a directory of its extensions, or below.
     CoveredDirectory {
         /// The directory.
         hierarchy: &'static str,
+        /// Where it is mounted: there, where systemd uses that or the extensions, or below.
+        path: String,
         /// The setting that does, like `BindPaths`.
         key: String,
         /// The file and line of the setting.
@@ -134,7 +136,7 @@ record! {
         root: &'static str,
         /// The path of that directory or image.
         root_path: Option<String>,
-        /// What else the unit puts at `/etc`, `/usr` or `/opt`.
+        /// What else the unit mounts at `/etc`, `/usr` or `/opt`, or below.
         covered: Tuple<CoveredDirectory>,
         /// What a reload is.
         reload: ServiceReload,
@@ -208,6 +210,17 @@ impl From<&Assignment> for UnitSetting {
     }
 }
 
+impl From<&Covered> for CoveredDirectory {
+    fn from(covered: &Covered) -> Self {
+        Self {
+            hierarchy: covered.hierarchy,
+            path: covered.path.clone(),
+            key: covered.key.clone(),
+            place: covered.place.to_string(),
+        }
+    }
+}
+
 impl From<&Unit> for ServiceUnit {
     fn from(unit: &Unit) -> Self {
         let service = &unit.service;
@@ -216,11 +229,6 @@ impl From<&Unit> for ServiceUnit {
             Root::Directory(path) => ("directory", Some(path.clone())),
             Root::Image(path) => ("image", Some(path.clone())),
         };
-        let covered = service.covered.iter().map(|covered| CoveredDirectory {
-            hierarchy: covered.hierarchy,
-            key: covered.key.clone(),
-            place: covered.place.to_string(),
-        });
         let refresh = service.extensions.refresh_on_reload;
         Self {
             name: unit.name.to_string(),
@@ -232,7 +240,7 @@ impl From<&Unit> for ServiceUnit {
             refresh_on_reload: (refresh != RefreshOnReload::Default).then(|| refresh.to_string()),
             root,
             root_path,
-            covered: Tuple(covered.collect()),
+            covered: service.covered.iter().collect(),
             reload: ServiceReload {
                 kind: service.reload.kind.clone(),
                 commands: service.reload.commands.iter().cloned().collect(),

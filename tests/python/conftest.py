@@ -41,12 +41,12 @@ Make = Callable[..., Path]
 def make(tmp_path: Path, vendor: confext.KeyPair) -> Make:
     """Build an image with these entries and return its path."""
 
-    def make(source: Mapping[str, Any], *, path: Path | None = None, **options: Any) -> Path:
+    def make(source: Mapping[str, Any], *, path: Path | None = None, name: str = "app", **options: Any) -> Path:
         output = path or tmp_path / "app.raw"
         if not options.get("unsigned"):
             options = {"key": vendor.key, "certificate": vendor.certificate, **options}
         options = {"allow": ["set-id", "device-node", "brings-certificates"], "replace": True, **options}
-        confext.build("app", source=source, output=output, release={"ID": "_any"}, **options)
+        confext.build(name, source=source, output=output, **{"release": {"ID": "_any"}, **options})
         return output
 
     return make

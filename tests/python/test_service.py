@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import confext
+import confext.aio
 import pytest
 from conftest import Make
 
@@ -64,6 +66,116 @@ def test_what_a_unit_lists_is_planned_and_explained(host: confext.Host, unit: st
     with pytest.raises(confext.Error) as caught:
         confext.service.plan(host, "none.service")
     assert caught.value.code == "unit-missing"
+
+
+def test_what_a_unit_mounts_over_its_extensions_is_said(host: confext.Host, root: Path, unit: str) -> None:
+    file = root / "etc/systemd/system/app.service"
+    file.write_text(f"{file.read_text()}BindPaths=/srv/x:/etc/app.conf\nTemporaryFileSystem=/etc/other /usr/share\n")
+    shown = confext.service.show(host, unit).covered
+    assert [(one.hierarchy, one.path, one.key) for one in shown] == [
+        ("/etc", "/etc/app.conf", "BindPaths"),
+        ("/etc", "/etc/other", "TemporaryFileSystem"),
+        ("/usr", "/usr/share", "TemporaryFileSystem"),
+    ]
+    assert shown[0].place == "/etc/systemd/system/app.service:3"
+    assert confext.service.plan(host, unit).covered == shown[:1], "those over what changes"
+    assert confext.service.explain(host, unit).covered == shown[:2], "those in directories that have extensions"
+    assert confext.service.trace(host, unit, "/etc/app.conf").answer == "submount"
+
+
+def change_of(found: confext.ServicePlan) -> confext.PathChange:
+    """What becomes of /etc/app.conf."""
+    (change,) = [one for one in found.plans[0].hierarchies[0].changes if one.path == "app.conf"]
+    return change
+
+
+def test_a_unit_in_an_image_is_planned_over_its_files(
+    host: confext.Host, root: Path, unit: str, make: Make, tmp_path: Path
+) -> None:
+    (root / "srv").mkdir()
+    release = {"usr/lib/os-release": b"ID=guest\nVERSION_ID=7\n", "etc/app.conf": b"its own\n"}
+    make(release, path=root / "srv/os.raw", class_="portable", release=None)
+    file = root / "etc/systemd/system/app.service"
+    file.write_text(f"{file.read_text()}RootImage=/srv/os.raw\n")
+    shown = confext.service.show(host, unit)
+    assert (shown.root, shown.root_path) == ("image", "/srv/os.raw")
+    change = change_of(confext.service.plan(host, unit))
+    assert (change.effect, [one.layer for one in change.shadows]) == ("shadowed", [None])
+    assert [one.reason for one in confext.service.explain(host, unit).listed] == ["used"]
+    # Over another root there is nothing below.
+    (tmp_path / "other/etc").mkdir(parents=True)
+    (tmp_path / "other/etc/os-release").write_text("ID=other\n")
+    assert change_of(confext.service.plan(host, unit, root=tmp_path / "other")).effect == "added"
+    origin = confext.service.trace(host, unit, "/etc/app.conf", root=tmp_path / "other")
+    assert origin.source is not None and origin.shadows == ()
+    for call in (
+        lambda: confext.service.trace(host, unit, "/etc/app.conf"),
+        lambda: confext.Stack(host, service=unit),
+        lambda: confext.run(["true"], host=host, service=unit),
+    ):
+        with pytest.raises(confext.CapabilityError) as caught:
+            call()
+        assert caught.value.code == "missing-capability"
+    with pytest.raises(TypeError, match="pid or root"):
+        confext.service.trace(host, unit, "/etc/app.conf", pid=1, root="/")
+    # Its own policy judges the image.
+    make(release, path=root / "srv/os.raw", class_="portable", release=None, unsigned=True)
+    with pytest.raises(confext.RefusedError):
+        confext.service.plan(host, unit)
+    file.write_text(f"{file.read_text()}RootImagePolicy=root=unprotected\n")
+    assert confext.service.plan(host, unit).refusal is None
+
+
+def test_a_command_sees_what_a_service_would(
+    host: confext.Host, root: Path, unit: str, make: Make, programs: None
+) -> None:
+    cat = ["/bin/cat", "/etc/app.conf"]
+    assert confext.run(cat, host=host, service="app", capture_output=True).stdout == b"version = 2\n"
+    assert asyncio.run(confext.aio.run(cat, host=host, service="app", capture_output=True)).stdout == b"version = 2\n"
+    assert not (root / "etc/app.conf").exists()
+    with confext.Stack(host, service=unit) as stack:
+        assert [layer.version for layer in stack.layers] == ["2"]
+        assert (stack.manner, stack.plans) == ("mounts", (stack.plan,))
+        done = stack.run(cat, capture_output=True)
+        assert done.stdout == b"version = 2\n"
+
+    # Extensions of both classes, over a root of its own; and another stack in the place of the first.
+    (root / "srv").mkdir()
+    make({"usr/share/tool": b"tool\n"}, path=root / "srv/tool.raw", name="tool", class_="sysext")
+    base = root / "srv/base"
+    (base / "etc").mkdir(parents=True)
+    (base / "etc/os-release").write_text("ID=guest\n")
+    (base / "usr").mkdir()
+    for name in ("bin", "lib", "lib64"):
+        (base / name).symlink_to(f"usr/{name}")
+    subprocess.run(["mount", "--bind", "/usr", base / "usr"], check=True)
+    try:
+        file = root / "etc/systemd/system/both.service"
+        images = "ExtensionImages=/run/confexts/app.raw.v/app_1.raw /srv/tool.raw"
+        file.write_text(f"[Service]\nRootDirectory=/srv/base\n{images}\n")
+        stack = confext.Stack(host, service="both")
+        assert [plan.class_ for plan in stack.plans] == ["sysext", "confext"] and stack.plan == stack.plans[1]
+        assert [layer.name for layer in stack.layers] == ["tool", "app_1"]
+        script = "cat /etc/app.conf /usr/share/tool; grep guest /etc/os-release; read x; cat /etc/app.conf"
+        with stack.start(["/bin/sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
+            assert running.stdin is not None and running.stdout is not None
+            lines = [running.stdout.readline() for _ in range(3)]
+            assert lines == [b"version = 1\n", b"tool\n", b"ID=guest\n"]
+            file.write_text(file.read_text().replace("app_1", "app_2"))
+            running.refresh(confext.Stack(host, service="both"))
+            running.stdin.write(b"\n")
+            running.stdin.flush()
+            assert running.stdout.read() == b"version = 2\n"
+    finally:
+        subprocess.run(["umount", base / "usr"], check=True)
+
+    for arguments in ({"service": "app", "class_": "sysext"}, {"live": True}):
+        with pytest.raises(TypeError):
+            confext.Stack(host, **arguments)
+    (root / "etc/systemd/system/none.service").write_text("[Service]\nExecStart=/bin/true\n")
+    with pytest.raises(confext.ConflictError) as caught:
+        confext.run(["true"], host=host, service="none")
+    assert caught.value.code == "no-extensions"
 
 
 def test_a_process_sees_a_version_and_then_another(

@@ -1458,8 +1458,8 @@ def rollout(
     image: _Path,
     /,
     *,
-    store: Store,
-    version: str,
+    store: Store | None = None,
+    version: str | None = None,
     certificates: _Certificates,
     policy: Policy | str = "signed",
     now: int | datetime | None = None,
@@ -1481,6 +1481,7 @@ def rollout(
     locks: _Path | None = None,
     events: Callable[[RolloutEvent], object] | None = None,
     cancelled: Callable[[], object] | None = None,
+    class_: _Class = "confext",
 ) -> RolloutOutcome:
     """Roll a version out to a service: published, refreshed, reloaded, checked and good; or everything as before.
 
@@ -1488,6 +1489,9 @@ def rollout(
     `check(version)`. `events` is called with a `RolloutEvent` for each step when it begins and when it ends. `keep` is how
     many versions stay, beside those in use by the stacks of `host`. The arguments up to `architecture` are those of
     `Store.publish`; those from `refresh` to `settle` are for units, times are in seconds.
+
+    Without `store`, of a unit, the versions are those in the directory that it lists for images called as this one is, and their
+    class is `class_`; without `version` it is what the name of the image says, as in `NAME_VERSION.raw`.
 
     `cancelled` is asked now and then, also while a step is waited for: what is true leads back, as far as that is possible.
 
@@ -1832,7 +1836,8 @@ def service_plan(host: Host, unit: str, *, root: _Path | None = None) -> Service
     """What the extensions of a service would change in its view if it were started now.
 
     Changes nothing and needs no privilege. `root` is the root directory of the service, instead of the one that its unit
-    says. Raises for what keeps the unit or the root from being read; what is wrong with an extension is part of the answer.
+    says; of a `RootImage=` the files are read here, through what was checked of it. Raises for what keeps the unit or the root
+    from being read; what is wrong with an extension is part of the answer.
     """
 
 def service_explain(host: Host, unit: str, *, root: _Path | None = None) -> ServiceExplanation:
@@ -1841,10 +1846,14 @@ def service_explain(host: Host, unit: str, *, root: _Path | None = None) -> Serv
     The arguments are those of `service_plan`.
     """
 
-def service_trace(host: Host, unit: str, path: _Path, *, pid: int | None = None) -> Origin:
+def service_trace(
+    host: Host, unit: str, path: _Path, *, pid: int | None = None, root: _Path | None = None
+) -> Origin:
     """Where a path in the view of a service comes from, and who signed it.
 
-    In the view of its process `pid`, which takes root; without it, as it would be if the service were started now.
+    In the view of its process `pid`, which takes root; without it, as it would be if the service were started now, over `root`
+    instead of the root directory that its unit says. At and below what the unit mounts over its extensions the answer is
+    `submount`, or `cannot-tell`. Raises `missing-capability` for `RootImage=`.
     """
 
 def service_refresh(
@@ -1917,11 +1926,13 @@ class UnitSetting:
 
 @final
 class CoveredDirectory:
-    """A directory that a unit covers with something else than its extensions."""
+    """Something that a unit mounts at a directory of its extensions, or below."""
 
-    __match_args__ = ("hierarchy", "key", "place")
+    __match_args__ = ("hierarchy", "path", "key", "place")
     #: The directory.
     hierarchy: Final[str]
+    #: Where it is mounted: there, where systemd uses that or the extensions, or below.
+    path: Final[str]
     #: The setting that does, like `BindPaths`.
     key: Final[str]
     #: The file and line of the setting.
@@ -1998,7 +2009,7 @@ class ServiceUnit:
     root: Final[Literal["host", "directory", "image"]]
     #: The path of that directory or image.
     root_path: Final[str | None]
-    #: What else the unit puts at `/etc`, `/usr` or `/opt`.
+    #: What else the unit mounts at `/etc`, `/usr` or `/opt`, or below.
     covered: Final[tuple[CoveredDirectory, ...]]
     #: What a reload is.
     reload: Final[ServiceReload]
@@ -2104,6 +2115,132 @@ def service_install_generator(host: Host, program: _Path) -> Literal["new", "cha
 def service_uninstall_generator(host: Host) -> bool:
     """Take the generator away, and say whether it was there."""
 
+def service_attach(
+    host: Host,
+    image: _Path,
+    *,
+    names: Sequence[str] | None = None,
+    extensions: Sequence[_Path] = (),
+    all_units: bool = False,
+    profile: str | None = "default",
+    runtime: bool = False,
+    dry_run: bool = False,
+) -> PortableAttachment:
+    """Attach a portable service: its units are taken from an image or directory and its extensions, and bound to them.
+
+    They are bound to the protection that was checked, too, and count from the next `systemctl daemon-reload` on. `names` are
+    units, or what they begin with, before a dash, a dot or an at sign; without it that is the name of the image. Of the
+    `extensions` the last one is on top; directories are over images. `profile` is the one of the host that says what the
+    services may do. With `runtime` it counts until the machine stops; with `dry_run` nothing is written.
+
+    Raises when an image has not what the host's policy asks for, when no unit is found (`portable-units`), or one is there
+    already (`portable-exists`), and with the other codes `portable-…`; then nothing is left behind.
+    """
+
+def service_detach(host: Host, image: _Path) -> PortableService:
+    """Detach a portable service: its units and their drop-ins are removed. Units that run have to be stopped before.
+
+    `image` is the path that it was attached by, or its name. Raises `portable-missing`, `portable-several`, `portable-active`.
+    """
+
+def service_attached(host: Host) -> tuple[PortableService, ...]:
+    """The portable services that are attached to a host, by whichever program."""
+
+@final
+class PortablePart:
+    """The image or directory that the units of a portable service have as their root, or an extension of it."""
+
+    __match_args__ = ("path", "leads_to", "kind", "evidence")
+    #: As it was named, and is in settings.
+    path: Final[str]
+    #: The file that this stands for now, inside the root.
+    leads_to: Final[str]
+    #: From which setting it is.
+    kind: Final[Literal["image", "directory"]]
+    #: What was checked of it.
+    evidence: Final[Evidence]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class PortableUnit:
+    """A unit that an image brings along."""
+
+    __match_args__ = ("name", "image", "path")
+    #: Its name.
+    name: Final[str]
+    #: The image or directory, as it was named.
+    image: Final[str]
+    #: The file in there.
+    path: Final[str]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class PortableFile:
+    """A file that attaching puts below the root of the host."""
+
+    __match_args__ = ("path", "text", "link_to")
+    #: Where.
+    path: Final[str]
+    #: What it says; `None` for a link.
+    text: Final[str | None]
+    #: What it leads to; `None` for text.
+    link_to: Final[str | None]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class PortableAttachment:
+    """A portable service: what was found and checked, and what is written."""
+
+    __match_args__ = (
+        "attached",
+        "base",
+        "extensions",
+        "matches",
+        "root_policy",
+        "extension_policy",
+        "units",
+        "files",
+    )
+    #: Whether it was attached; else nothing was written.
+    attached: Final[bool]
+    #: What its units have as their root.
+    base: Final[PortablePart]
+    #: Its extensions, the last on top.
+    extensions: Final[tuple[PortablePart, ...]]
+    #: What names of units begin with; none stands for all.
+    matches: Final[tuple[str, ...]]
+    #: What the base must be from now on; `None` for a directory.
+    root_policy: Final[str | None]
+    #: What the images of extensions must be from now on; `None` when there is no image.
+    extension_policy: Final[str | None]
+    #: Its units by name.
+    units: Final[tuple[PortableUnit, ...]]
+    #: All files that are put below the root of the host.
+    files: Final[tuple[PortableFile, ...]]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class PortableService:
+    """A portable service that is attached, by this library or by `portablectl`."""
+
+    __match_args__ = ("base", "extensions", "runtime", "units", "incomplete")
+    #: The image or directory that is the root of its units.
+    base: Final[str]
+    #: Its extensions, in the order in which they were named.
+    extensions: Final[tuple[str, ...]]
+    #: Whether it counts only until the machine stops.
+    runtime: Final[bool]
+    #: Its units.
+    units: Final[tuple[str, ...]]
+    #: Units of which there are only drop-ins: whoever attached or detached it did not come to the end.
+    incomplete: Final[tuple[str, ...]]
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
 @final
 class ServiceView:
     """What became of one directory in the view of a service."""
@@ -2157,7 +2294,7 @@ class ServiceReport:
 class ServicePlan:
     """What the extensions of a service change, and which are not used."""
 
-    __match_args__ = ("plans", "refusal", "refused", "policy")
+    __match_args__ = ("plans", "refusal", "refused", "policy", "covered")
     #: A plan for each class that has files.
     plans: Final[tuple[Plan, ...]]
     #: Why the service would not have these extensions: the first reason.
@@ -2166,6 +2303,8 @@ class ServicePlan:
     refused: Final[tuple[Rejection, ...]]
     #: The policy that images are admitted under.
     policy: Final[str]
+    #: What the unit mounts over paths that extensions change.
+    covered: Final[tuple[CoveredDirectory, ...]]
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
@@ -2173,13 +2312,15 @@ class ServicePlan:
 class ServiceExplanation:
     """What becomes of each extension that a unit lists, bottom first."""
 
-    __match_args__ = ("listed", "refusal", "policy")
+    __match_args__ = ("listed", "refusal", "policy", "covered")
     #: What the unit lists: `entry` is its path.
     listed: Final[tuple[Explained, ...]]
     #: Why the service would not have these extensions: the first reason.
     refusal: Final[Refusal | None]
     #: The policy that images are admitted under.
     policy: Final[str]
+    #: What the unit mounts at directories that extensions are merged over, or below.
+    covered: Final[tuple[CoveredDirectory, ...]]
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
@@ -2584,18 +2725,35 @@ class Settings:
 
 @final
 class Stack:
-    """Extensions of a host, assembled and not put in place: for a command that sees them merged, and nobody else."""
+    """Extensions of a host or of a service, assembled and not put in place: for a command that sees them, and nobody else."""
 
-    def __new__(cls, host: Host, class_: _Class = "confext") -> Stack:
-        """Open, judge, attach and mount the extensions of a class."""
+    def __new__(
+        cls,
+        host: Host,
+        class_: _Class = "confext",
+        *,
+        service: str | None = None,
+        live: bool = False,
+        timeout: float = 10.0,
+    ) -> Stack:
+        """Open, judge, attach and mount the extensions of a class.
+
+        With `service` those that a unit lists, of both classes, over the root directory that it has. The unit is read from files
+        below the host's root, or with `live` as the running service manager has it, which is waited for at most `timeout`
+        seconds.
+        """
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        """The extensions of the stack, bottom first."""
+        """The extensions of the stack, bottom first; of a service first the sysexts, then the confexts."""
+
+    @property
+    def plans(self) -> tuple[Plan, ...]:
+        """What it changes, path by path: a plan for each class."""
 
     @property
     def plan(self) -> Plan:
-        """What it changes, path by path."""
+        """The last of them: where there are several, that of the confexts."""
 
     @property
     def manner(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any, Literal, TypeAlias
 
-    from ._confext import Host, Running
+    from ._confext import Host, Running, Stack
 
     _Path: TypeAlias = str | os.PathLike[str]
     _Class: TypeAlias = Literal["confext", "sysext"]
@@ -51,29 +52,38 @@ def run(
     timeout: float | None = None,
     cwd: _Path | None = None,
     env: Mapping[str, str] | None = None,
+    service: str | None = None,
+    live: bool = False,
 ) -> subprocess.CompletedProcess[Any]:
     """Run a command that sees the extensions of a host merged, and nobody else does; wait for it.
 
-    Without `host`, those of the running system. The other arguments, the result, `subprocess.CalledProcessError` with
+    Without `host`, those of the running system. With `service` those that this unit lists, over the root directory that it has:
+    what the service would see if it were started now; `live` asks the running service manager instead of reading files. The other arguments, the result, `subprocess.CalledProcessError` with
     `check` and `subprocess.TimeoutExpired` after `timeout` seconds are those of `subprocess.run`. When the wait ends by an
     exception, the command is killed. Needs no root: `Stack.manner` says how it is done. Raises what `Stack` raises.
     """
-    return start(arguments, (host, class_, cwd, env), How(capture_output, text, check, timeout))
+    stack = functools.partial(assemble, host, class_, service, live)
+    return start(arguments, (stack, cwd, env), How(capture_output, text, check, timeout))
+
+
+def assemble(host: Host | None, class_: _Class, service: str | None, live: bool) -> Stack:
+    """The stack that a command sees."""
+    from . import _confext
+
+    return _confext.Stack(host or _confext.Host(), class_, service=service, live=live)
 
 
 def start(
     arguments: Sequence[_Path],
-    what: tuple[Host | None, _Class, _Path | None, Mapping[str, str] | None],
+    what: tuple[Callable[[], Stack], _Path | None, Mapping[str, str] | None],
     how: How,
 ) -> subprocess.CompletedProcess[Any]:
     """The same, with somebody who can end it."""
     import subprocess
 
-    from . import _confext
-
-    host, class_, cwd, env = what
+    assembled, cwd, env = what
     pipe = subprocess.PIPE if how.capture_output else None
-    stack = _confext.Stack(host or _confext.Host(), class_)
+    stack = assembled()
     deadline = None if how.timeout is None else time.monotonic() + how.timeout
     with stack.start(list(arguments), stdout=pipe, stderr=pipe, cwd=cwd, env=env) as running:
         collected = _Collected(running, how)

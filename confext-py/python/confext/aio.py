@@ -317,11 +317,14 @@ async def run(
     timeout: float | None = None,
     cwd: str | PathLike[str] | None = None,
     env: Mapping[str, str] | None = None,
+    service: str | None = None,
+    live: bool = False,
 ) -> subprocess.CompletedProcess[Any]:
     """`confext.run`. When the task is cancelled, the command is told to end, and killed after five seconds."""
     work = _Work()
     how = _run.How(capture_output, text, check, timeout, work.stopped.is_set)
-    return await work.do(functools.partial(_run.start, arguments, (host, class_, cwd, env), how))
+    stack = functools.partial(_run.assemble, host, class_, service, live)
+    return await work.do(functools.partial(_run.start, arguments, (stack, cwd, env), how))
 
 
 async def wait(running: _confext.Running, timeout: float | None = None) -> int:

@@ -8,11 +8,20 @@
     confext.service.trace(host, "nginx", "/etc/nginx/nginx.conf")  # which image, which signer
     confext.service.refresh(host, "nginx")                         # seen without a restart
     confext.service.status("nginx")                                # what it sees now
+
+    confext.service.attach(host, "/var/lib/portables/app.raw")     # units that an image brings along
+    confext.service.attached(host)
+    confext.service.detach(host, "app")
 """
 
 from ._confext import (
     CoveredDirectory,
     DropIn,
+    PortableAttachment,
+    PortableFile,
+    PortablePart,
+    PortableService,
+    PortableUnit,
     ServiceExplanation,
     ServiceMount,
     ServicePlan,
@@ -23,6 +32,9 @@ from ._confext import (
     UnitEntry,
     UnitProcess,
     UnitSetting,
+    service_attach as attach,
+    service_attached as attached,
+    service_detach as detach,
     service_drop_in as drop_in,
     service_explain as explain,
     service_install_generator as install_generator,
@@ -38,6 +50,11 @@ from ._confext import (
 __all__ = [
     "CoveredDirectory",
     "DropIn",
+    "PortableAttachment",
+    "PortableFile",
+    "PortablePart",
+    "PortableService",
+    "PortableUnit",
     "ServiceExplanation",
     "ServiceMount",
     "ServicePlan",
@@ -48,6 +65,9 @@ __all__ = [
     "UnitEntry",
     "UnitProcess",
     "UnitSetting",
+    "attach",
+    "attached",
+    "detach",
     "drop_in",
     "explain",
     "install_generator",
