@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -40,3 +41,26 @@ def test_exit_status_and_messages_come_through(make: Make, tmp_path: Path) -> No
 def test_the_package_is_a_command_too() -> None:
     done = subprocess.run([sys.executable, "-m", "confext", "--version"], capture_output=True, text=True)
     assert done.stdout == f"confext {confext.__version__}\n"
+
+
+def test_each_verb_has_its_place_in_the_documentation() -> None:
+    """docs/python.md says of each verb, and of each verb below it, what it is in Python."""
+    page = (Path(__file__).parents[2] / "docs/python.md").read_text(encoding="utf-8")
+    table = page.split("## What is where")[1].split("\n## ")[0]
+    # In a row with several, the verb above them stands at the first.
+    named: set[str] = set()
+    for row in (line.split(" | ")[0] for line in table.splitlines() if line.startswith("| `")):
+        verbs = re.findall(r"`([^`]+)`", row)
+        above = f"{verbs[0].split()[0]} " if " " in verbs[0] else ""
+        named |= {verb if verb.startswith(above) else above + verb for verb in verbs}
+    assert named == verbs_of()
+
+
+def verbs_of(*above: str) -> set[str]:
+    """The verbs below this one, as the command lists them."""
+    text = run(*above, "--help").stdout
+    if "\nCommands:\n" not in text:
+        return {" ".join(above)}
+    listed = text.split("\nCommands:\n")[1].split("\n\n")[0]
+    found = [line.split()[0] for line in listed.splitlines() if re.match(r"  \S", line)]
+    return set().union(*(verbs_of(*above, verb) for verb in found))
