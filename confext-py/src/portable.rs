@@ -151,11 +151,7 @@ impl From<Attached> for PortableService {
     text_signature = "(host, image, *, names=None, extensions=(), all_units=False, profile='default', \
         runtime=False, dry_run=False)"
 )]
-#[expect(
-    clippy::too_many_arguments,
-    clippy::fn_params_excessive_bools,
-    reason = "Python calls it with names"
-)]
+#[expect(clippy::too_many_arguments, reason = "Python calls it with names")]
 pub(crate) fn service_attach(
     py: Python<'_>,
     host: &Host,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import confext
+import confext.logs
 import pytest
 from conftest import Make
 
@@ -102,6 +103,22 @@ def test_which_units_and_for_how_long_is_said(host: confext.Host, vendor: confex
     (found,) = confext.service.attached(host)
     assert found.runtime and found.units == ("app.service",)
     assert confext.service.detach(host, "/srv/app_1.raw").runtime
+
+
+def test_what_was_done_is_logged(host: confext.Host, caplog: pytest.LogCaptureFixture) -> None:
+    def told() -> list[tuple[str, str]]:
+        said = [(record.levelname, record.message) for record in caplog.records]
+        caplog.clear()
+        return said
+
+    with caplog.at_level("INFO"), confext.logs.capture():
+        confext.service.attach(host, "/srv/app_1.raw", dry_run=True)
+        assert told() == []
+        confext.service.attach(host, "/srv/app_1.raw")
+        assert told() == [("INFO", "attached /srv/app_1.raw: app-x@.service, app.service")]
+        (Path(host.root) / ATTACHED / "app.service").unlink()
+        confext.service.attached(host)
+        assert told() == [("WARNING", "/srv/app_1.raw: only drop-ins of app.service")]
 
 
 def test_what_cannot_be_attached_leaves_nothing(host: confext.Host, stranger: confext.KeyPair) -> None:

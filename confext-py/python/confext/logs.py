@@ -95,14 +95,28 @@ def _told(one: Any) -> list[_Said]:
     return [(logging.WARNING, "the service manager: " + "; ".join(one.failure))] if one.failure else []
 
 
+def _attachment(one: Any) -> _Said:
+    names = ", ".join(unit.name for unit in one.units)
+    if one.attached:
+        return logging.INFO, f"attached {one.base.path}: {names}"
+    return logging.DEBUG, f"nothing was written: {one.base.path} has {names}"
+
+
+def _portable(one: Any) -> list[_Said]:
+    return [(logging.WARNING, f"{one.base}: only drop-ins of {unit}") for unit in one.incomplete]
+
+
 #: What each class says; what it is made of is looked at in any case.
 _SAYS: dict[str, Callable[[Any], _Said | list[_Said]]] = {
     "Attached": _attached,
     "Change": _change,
+    "CoveredDirectory": lambda one: (logging.INFO, f"{one.path} is mounted by {one.key}= ({one.place})"),
     "Decision": lambda one: (logging.DEBUG, f"{one.name} is unchanged, by its {one.test}"),
     "Doubt": lambda one: (logging.WARNING, f"{one.what}: found {one.found}, expected {one.expected}"),
     "DropIn": lambda one: (logging.INFO, f"{one.path}: {one.done}"),
     "Finding": _finding,
+    "PortableAttachment": _attachment,
+    "PortableService": _portable,
     "Published": lambda one: (logging.INFO, f"published {one.version.path}"),
     "Refusal": lambda one: (logging.WARNING, f"{one.message} [{one.code}]"),
     "Rejection": _rejection,
