@@ -6,5 +6,5 @@
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-cargo test --release --quiet -p confext-tests --test privileged-service -- --ignored --exact --nocapture systemd::times |
-    grep "ratio"
+cargo test --release --quiet -p confext-tests --features confext-core/cli --test privileged-service -- --ignored --exact --nocapture systemd::times |
+    grep -E "ratio|panicked|FAILED"
