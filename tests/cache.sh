@@ -19,6 +19,7 @@ VENV=$CACHE/venv-2          # Python tools: maturin, pytest, hypothesis, mypy, j
 CARGO_TOOLS=$CACHE/cargo-1  # cargo-deny and cargo-cyclonedx, for tests/release.sh
 BROWSER_ROOT=$CACHE/browser-1 # Debian 13 with a headless Chromium
 FLEET_VENV=$CACHE/fleet-1   # Python tools of tests/fleet, as in its requirements.txt
+FRESH_ROOT=$CACHE/fresh-1   # Debian 13 as somebody has it who comes with Rust and Python, for tests/fresh.sh
 REGISTRY=$CACHE/registry-1  # Debian's docker-registry, unpacked and not installed: nothing starts it by itself
 
 # Debian keeps system tools where a user's PATH may not look.

@@ -2,9 +2,10 @@
 # Runs a command of Debian unstable where systemd (262 or later) is process 1 and its service manager answers, on files of
 # ours, and leaves nothing behind.
 #
-#   tests/manager.sh [--stable] WORKDIR COMMAND [ARGUMENT…]
+#   tests/manager.sh [--stable | --root ROOT] WORKDIR COMMAND [ARGUMENT…]
 #
 #   --stable   Debian 13, and systemd 257, instead
+#   --root     this root file system, which has systemd, instead; it is not changed either
 #   WORKDIR    the one directory shared with the command: absolute, writable, at the same path inside, and its working
 #              directory. Everything else that is written is gone when the command ends.
 #
@@ -38,8 +39,12 @@ if [[ ${1-} != --inside ]]; then
     if [[ ${1-} == --stable ]]; then
         PEER_ROOT=$STABLE_ROOT
         shift
+    elif [[ ${1-} == --root ]]; then
+        [[ -x ${2-}/usr/lib/systemd/systemd ]] || die "--root: '${2-}' has no systemd"
+        PEER_ROOT=$(realpath "$2")
+        shift 2
     fi
-    [[ $# -ge 2 ]] || die "usage: manager.sh [--stable] WORKDIR COMMAND [ARGUMENT...]"
+    [[ $# -ge 2 ]] || die "usage: manager.sh [--stable | --root ROOT] WORKDIR COMMAND [ARGUMENT...]"
     check_peer "$1"
     workdir=$(realpath "$1")
     shift

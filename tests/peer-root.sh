@@ -6,7 +6,7 @@
 check_peer() { # WORKDIR
     [[ $1 == /* && -d $1 ]] || die "WORKDIR must be the absolute path of a directory, found '$1'"
     [[ $(id -u) == 0 ]] || die "needs root"
-    [[ -e $PEER_ROOT/etc/confext-peer ]] || die "there is no $PEER_ROOT: run tests/setup.sh peer"
+    compgen -G "$PEER_ROOT/etc/confext-*" >/dev/null || die "there is no $PEER_ROOT: run tests/setup.sh peer"
 }
 
 # Puts an overlay over the peer root, in the peer's own /mnt: what is written goes with the namespace. Sets $root.

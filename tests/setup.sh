@@ -18,6 +18,7 @@
 #   fleet    a virtual environment with what tests/fleet/requirements.txt says, and a registry   (pip, apt)
 #   release  cargo-deny and cargo-cyclonedx, for tests/release.sh                 (cargo)
 #   all      everything above
+#   fresh    a root file system with Python and without anything to build with, for tests/fresh.sh   (debootstrap)
 #
 # Made for Debian 12 and later. Elsewhere a step passes if its programs are there, and else says what it misses.
 # Only the Rust toolchain is never installed. See cache.sh for where things go.
@@ -47,6 +48,10 @@ CARGO_PROGRAMS=(cargo-deny@0.20.2 cargo-cyclonedx@0.5.9)
 
 # What tests/browser.sh needs: the browser without a window, and fonts, or it draws no text.
 BROWSER_PACKAGES=(chromium-headless-shell fonts-dejavu-core fonts-liberation)
+
+# What somebody has on Debian who comes with Rust and Python, and has cloned the sources. The rest of the packages is for
+# tests/fresh.sh to miss.
+FRESH_PACKAGES=(python3 git ca-certificates sudo systemd systemd-sysv dbus)
 
 # The kernel series and the suite it is in.
 OLD_KERNELS=(6.12=trixie 6.1=bookworm)
@@ -294,6 +299,35 @@ make_browser() {
     say "browser: made: $(cat "$BROWSER_ROOT/etc/confext-browser")"
 }
 
+step_fresh() {
+    if have_fresh; then
+        say "fresh: in $FRESH_ROOT"
+        return
+    fi
+    [[ $(id -u) == 0 ]] || die "fresh: needs root to make $FRESH_ROOT"
+    want_debootstrap
+    install_missing fresh
+    once fresh
+}
+
+have_fresh() {
+    [[ -e $FRESH_ROOT/etc/confext-fresh ]]
+}
+
+make_fresh() {
+    local partial
+    rm -rf "$CACHE/.fresh".* # left by an interrupted run; we hold the lock
+    partial=$(mktemp -d "$CACHE/.fresh.XXXXXX")
+    chmod 755 "$partial"
+    say "fresh: making $FRESH_ROOT"
+    bootstrap trixie "$partial" "${FRESH_PACKAGES[@]}"
+    ! chroot "$partial" sh -c 'command -v cc || command -v pkg-config' >/dev/null ||
+        die "fresh: Debian trixie brought a compiler along, so this would show nothing"
+    chroot "$partial" useradd --create-home --shell /bin/bash --uid 1000 person
+    cp "$partial/etc/debian_version" "$partial/etc/confext-fresh"
+    mv -T "$partial" "$FRESH_ROOT"
+}
+
 step_release() {
     command -v cargo >/dev/null || die "release: needs a Rust toolchain (cargo) in PATH"
     want cc gcc
@@ -447,11 +481,11 @@ steps=("$@")
 [[ ${steps[*]} != all ]] || steps=(build lint tools peer vm python browser fleet release)
 for step in "${steps[@]}"; do
     case $step in
-    build | lint | tools | peer | vm | python | browser | fleet | release)
+    build | lint | tools | peer | vm | python | browser | fleet | release | fresh)
         "step_$step"
         say "$step: ready"
         ;;
     -h | --help) sed -n '2,/^$/s/^# \{0,1\}//p' "${0##*/}" && exit ;;
-    *) die "no step is called '$step'; there are: build, lint, tools, peer, vm, python, browser, fleet, release, all" ;;
+    *) die "no step is called '$step'; there are: build, lint, tools, peer, vm, python, browser, fleet, release, all, fresh" ;;
     esac
 done

@@ -13,6 +13,7 @@ SHELL, PYTHON, RUST, TEXT = ("console", "sh"), ("python", "pycon"), ("rust",), (
 FILES = ("ini", "json", "toml", "yaml")
 
 NOT_RUN = re.compile(r"<!-- not run: (.+) -->")
+FRESH = re.compile(r"<!-- run by tests/fresh.sh: (.+) -->")
 FILE = re.compile(r"<!-- file: (\S+) -->")
 SHOWN_FROM = re.compile(r"<!-- (examples/\S+) -->")
 SYSTEMD = "<!-- book: systemd -->"
@@ -51,6 +52,12 @@ class Block:
     def not_run(self) -> str | None:
         """Why it is not run, where the page says that it is not."""
         found = NOT_RUN.fullmatch(self.comment)
+        return found[1] if found else None
+
+    @property
+    def fresh(self) -> str | None:
+        """Why it is run only on a fresh machine, by tests/fresh.sh, where the page says so."""
+        found = FRESH.fullmatch(self.comment)
         return found[1] if found else None
 
     @property
@@ -118,6 +125,13 @@ def blocks(page: str, text: str | None = None) -> list[Block]:
             above = line.strip()
     assert fence is None, f"{page}: a block without an end"
     return found
+
+
+def to_run(page: str) -> list[Block]:
+    """Those that are run on every change."""
+    kinds = (*SHELL, *PYTHON, *FILES)
+    found = blocks(page)
+    return [block for block in found if block.language in kinds and not (block.not_run or block.fresh or block.shown_from)]
 
 
 def fits(expected: str, line: str) -> bool:

@@ -17,9 +17,14 @@ SECONDS = 120  # that a block may take; no page asks for more than some
 
 
 class Room:
-    """Namespaces with a directory for the page; with systemd as process 1 where the page needs it."""
+    """Namespaces with a directory for the page; with systemd as process 1 where the page needs it.
 
-    def __init__(self, directory: Path, *, systemd: bool, programs: Path, python: Path) -> None:
+    `programs` is where they were built; None where they are installed, in `root`: a machine of its own.
+    """
+
+    def __init__(
+        self, directory: Path, *, systemd: bool, programs: Path | None, python: Path, root: Path | None = None
+    ) -> None:
         self.directory = directory
         directory.chmod(0o755)
         for name in ("page", "home", "book", "book/private"):
@@ -36,9 +41,10 @@ class Room:
         # Others may not come to where it was built. With systemd the directory is what is copied over the root.
         there = directory / ("root/usr/local/bin" if systemd else "bin")
         there.mkdir(parents=True)
-        for name in PROGRAMS:
+        for name in PROGRAMS if programs else ():
             shutil.copy(programs / name, there)
-        start = [ROOT / "tests/manager.sh", directory] if systemd else [HERE / "room.sh", directory]
+        manager = [ROOT / "tests/manager.sh", *(["--root", root] if root else [])]
+        start = [*manager, directory] if systemd else [HERE / "room.sh", directory]
         self._process = subprocess.Popen(
             [*map(str, start), "bash", str(self.book / "server.sh"), str(self.book), str(python), str(USER)],
             stdin=subprocess.PIPE,

@@ -11,28 +11,15 @@ from pathlib import Path
 import pages
 import pytest
 from conftest import counts
-from pages import FILES, NOT_RUN, PYTHON, ROOT, RUST, SHELL, SYSTEMD, TEXT, Block, all_pages, answers, blocks, read
-from room import USER, Room
-
-SETUP = Path(__file__).parent / "setup"
-COMMON = SETUP.with_name("setup.inc.sh")
+from pages import FILES, NOT_RUN, PYTHON, ROOT, RUST, SHELL, SYSTEMD, TEXT, all_pages, answers, blocks, read, to_run
+from room import Room
+from run import SETUP, run, setup_of
 
 # Blocks that cannot be run, each with its reason in the page. To be lowered when there are fewer; not to be raised.
-NOT_RUN_BLOCKS = 11
+NOT_RUN_BLOCKS = 8
 
 # Pages for newcomers: nothing is there before their first block.
 FROM_NOTHING = ("docs/tutorial.md", "docs/howto/", "docs/concepts.md")
-
-RUN = (*SHELL, *PYTHON, *FILES)
-
-
-def setup_of(page: str) -> Path:
-    """What is run before a page, where there is such a file."""
-    return SETUP / f"{page.removeprefix('docs/').removesuffix('.md')}.sh"
-
-
-def to_run(page: str) -> list[Block]:
-    return [block for block in blocks(page) if block.language in RUN and not block.not_run and not block.shown_from]
 
 
 @pytest.mark.skipif(os.geteuid() != 0 and os.environ.get("CONFEXT_TEST_REQUIRE") != "1", reason="needs root")
@@ -40,51 +27,17 @@ def to_run(page: str) -> list[Block]:
 def test_page(page: str, scratch: Path, programs: Path, python: Path) -> None:
     room = Room(scratch, systemd=SYSTEMD in read(page).splitlines(), programs=programs, python=python)
     try:
-        setup = setup_of(page)
-        if setup.exists():
-            script = "\n".join(("set -eu", COMMON.read_text(), setup.read_text(), f"chown -R {USER}:{USER} ."))
-            status, printed = room.run("root", script)
-            assert status == 0, f"{setup}: {printed}"
-        run(page, room)
+        counts.update(run(page, room))
     finally:
         room.close()
     counts["pages"] += 1
-
-
-def run(page: str, room: Room) -> None:
-    every = blocks(page)
-    for block, after in zip(every, [*every[1:], None], strict=True):
-        if block not in to_run(page):
-            continue
-        if block.language == "console":
-            for step in block.steps():
-                status, printed = room.run("root" if step.as_root else "user", step.command)
-                found = (*printed.splitlines(), *([f"[{status}]"] if status else []))
-                counts["commands"] += 1
-                both = ("expected:", *step.expected, "found:", *found)
-                assert answers(step.expected, found), "\n".join((f"{page}:{step.line}: {step.command}", *both))
-            continue
-        counts["other blocks"] += 1
-        if block.language == "sh":
-            status, printed = room.run("user", f"set -eu\n{block.text}")
-        elif block.language in FILES:
-            start = f"mkdir -p $(dirname {block.file})\ncat >{block.file} <<'END OF BLOCK'"
-            status, printed = room.run("root", f"{start}\n{block.text}END OF BLOCK")
-        else:
-            status, printed = room.run(block.language, "\n" * block.line + block.text)
-            # What a program prints stands in the text right below it.
-            if status == 0 and block.language == "python":
-                below = after is not None and not after.comment and after.language == "text"
-                shown = tuple(after.lines) if after is not None and below else ()
-                assert answers(shown, tuple(printed.splitlines())), f"{block.where} printed:\n{printed}"
-        assert status == 0, f"{block.where}:\n{printed}"
 
 
 @pytest.mark.parametrize("page", all_pages())
 def test_every_block_is_of_a_kind_that_is_run(page: str) -> None:
     included = (ROOT / "tests/common/pages.rs").read_text(encoding="utf-8")
     for block in blocks(page):
-        if block.not_run:
+        if block.not_run or block.fresh:
             continue
         assert not block.attributes, f"{block.where}: {block.attributes} needs a reason"
         if block.shown_from:
@@ -98,7 +51,7 @@ def test_every_block_is_of_a_kind_that_is_run(page: str) -> None:
         elif block.language in FILES:
             assert block.file, block.where
         else:
-            assert block.language in RUN, f"{block.where}: what is a block of {block.language!r}?"
+            assert block.language in (*SHELL, *PYTHON), f"{block.where}: what is a block of {block.language!r}?"
 
 
 def test_few_blocks_are_not_run() -> None:
@@ -108,6 +61,16 @@ def test_few_blocks_are_not_run() -> None:
     # A comment that stands anywhere else does nothing.
     comments = [line for page in all_pages() for line in read(page).splitlines() if NOT_RUN.fullmatch(line)]
     assert len(reasons) == len(comments)
+
+
+def test_blocks_for_a_fresh_machine_are_run_there() -> None:
+    """By name: tests/fresh.sh takes what the page shows, and would not miss a page."""
+    script = (ROOT / "tests/fresh.sh").read_text(encoding="utf-8")
+    shown = [block for page in all_pages() for block in blocks(page) if block.fresh]
+    assert shown
+    for block in shown:
+        assert block.language == "sh" and len(block.fresh or "") > 20, block.where
+        assert re.search(rf"(shown|install_as_shown) {block.page}\b", script), f"{block.where}: not in tests/fresh.sh"
 
 
 def test_setups_are_of_pages() -> None:
