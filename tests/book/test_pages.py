@@ -71,6 +71,12 @@ def test_few_blocks_are_not_run() -> None:
     assert len(reasons) == len(comments)
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md"])
+def test_the_oldest_rust_is_named(page: str) -> None:
+    oldest = re.search(r'^rust-version = "([0-9.]+)"', (ROOT / "Cargo.toml").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert oldest and f"Rust {oldest[1]} or later" in read(page)
+
+
 def test_blocks_for_a_fresh_machine_are_run_there() -> None:
     """By name: tests/fresh.sh takes what the page shows, and would not miss a page."""
     script = (ROOT / "tests/fresh.sh").read_text(encoding="utf-8")
