@@ -92,6 +92,21 @@ impl std::fmt::Debug for Trust {
 
 /// What to do when something is wrong with one of the extensions. What is wrong with one of [`Options::required`] stops
 /// everything in any case.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::{admission::OnBad, plan};
+/// use confext_ddi::release::Class;
+///
+/// std::fs::write(root.path().join("run/confexts/bad.raw"), "no image")?;
+/// assert!(plan(&host, Class::Confext, &options)?.refusal.is_some());
+///
+/// options.on_bad = OnBad::Skip;
+/// let plan = plan(&host, Class::Confext, &options)?;
+/// assert_eq!(plan.refusal, None);
+/// assert_eq!(plan.refused[0].name.as_deref(), Some("bad"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum OnBad {
     /// Nothing changes and the first fault is the error.
@@ -102,6 +117,21 @@ pub enum OnBad {
 }
 
 /// Whether an extension must be for this host.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::{admission::HostMatch, list};
+/// use confext_ddi::release::Class;
+///
+/// // An extension of another distribution.
+/// let release = "run/confexts/site/etc/extension-release.d/extension-release.site";
+/// std::fs::write(root.path().join(release), "ID=other\n")?;
+/// assert_eq!(list(&host, Class::Confext, &options)?.extensions.len(), 1);
+///
+/// options.host_match = HostMatch::Ignored;
+/// assert_eq!(list(&host, Class::Confext, &options)?.extensions.len(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum HostMatch {
     /// Its release file must match the host's `os-release`, else it is left out.
@@ -112,6 +142,18 @@ pub enum HostMatch {
 }
 
 /// When a refresh replaces a stack.
+///
+/// ```no_run
+/// use confext_core::stack::{Change, Outcome};
+/// use confext_core::{Host, Options, admission::Replace, refresh};
+/// use confext_ddi::release::Class;
+///
+/// let mut options = Options::default();
+/// options.replace = Replace::Always;
+/// let report = refresh(&Host::open("/")?, Class::Confext, &options)?;
+/// assert_eq!(report.outcome, Outcome::Refreshed { because: vec![Change::Asked] });
+/// # Ok::<(), confext_core::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Replace {
     /// When an extension, what was checked of it, or the policy is another than before.
@@ -122,6 +164,18 @@ pub enum Replace {
 }
 
 /// How it is told whether an extension that no hash tree identifies is still the same.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::{admission::Detect, plan};
+/// use confext_ddi::release::Class;
+///
+/// assert_eq!(plan(&host, Class::Confext, &options)?.layers[0].identity.test(), "directory");
+/// // Copied files are still the same.
+/// options.detect = Detect::Content;
+/// assert_eq!(plan(&host, Class::Confext, &options)?.layers[0].identity.test(), "content");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Detect {
     /// By what the file system says of it: of an image the file, of a directory everything in it. Nothing is read.
@@ -132,6 +186,17 @@ pub enum Detect {
 }
 
 /// How a refresh puts one stack in the place of another.
+///
+/// ```no_run
+/// use confext_core::{Host, Options, admission::Exchange, refresh};
+/// use confext_ddi::release::Class;
+///
+/// let mut options = Options::default();
+/// options.exchange = Exchange::GapAllowed;
+/// let report = refresh(&Host::open("/")?, Class::Confext, &options)?;
+/// println!("for a moment, files were missing in: {}", report.gaps.join(", "));
+/// # Ok::<(), confext_core::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Exchange {
@@ -244,6 +309,19 @@ impl Default for Options {
 }
 
 /// An extension that may be used: what was looked at is what is held open here.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::{discover::discover, admission::{Extension, Gate}};
+/// use confext_ddi::{Limits, release::Class};
+///
+/// let gate = Gate::open(&host, Class::Confext, &options)?;
+/// let candidate = discover(&host, Class::Confext)?.candidates.remove(0);
+/// let extension: Extension = gate.admit(candidate).map_err(|left_out| left_out.error)?;
+/// assert_eq!(extension.candidate().name, "app");
+/// assert_eq!(extension.files(&Limits::default())?.read(b"etc/app.conf")?, b"answer = 42\n");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Extension {
     candidate: Candidate,
@@ -384,6 +462,20 @@ impl Extension {
 }
 
 /// Why an extension is left out.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::{Options, admission::Gate, discover::{Severity, discover}};
+/// use confext_ddi::release::Class;
+///
+/// // Nobody can sign a directory, and that is what the default policy asks for.
+/// let options = Options::default();
+/// let gate = Gate::open(&host, Class::Confext, &options)?;
+/// let candidate = discover(&host, Class::Confext)?.candidates.remove(0);
+/// let left_out = gate.admit(candidate).unwrap_err();
+/// assert_eq!((left_out.severity, left_out.error.code()), (Severity::Refused, "policy"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct LeftOut {
     /// How bad that is.

@@ -13,6 +13,18 @@ use crate::units::{Invalid, Request, file_of};
 pub use kind::{Action, Consumer};
 
 /// A file of an extension that some program reads, as the record of a stack has it.
+///
+/// ```
+/// # let (directory, path) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/record.in"));
+/// use confext_core::{consumers::Consumed, state::Record};
+///
+/// // In the record of a stack that is merged.
+/// let record: Record = serde_json::from_slice(&std::fs::read(path)?)?;
+/// let consumed: Vec<Consumed> = record.heard.and_then(|heard| heard.consumed).unwrap_or_default();
+/// assert_eq!(consumed[0].path, "etc/sysctl.d/50-app.conf");
+/// assert!(consumed[0].digest != Consumed::HIDDEN && !consumed[0].over_host);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Consumed {
@@ -28,6 +40,18 @@ pub struct Consumed {
 }
 
 /// What has to be done after a change of a stack, by whom.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::{consumers::After, plan};
+/// use confext_ddi::release::Class;
+///
+/// let after: After = plan(&host, Class::Confext, &options)?.after;
+/// assert!(after.complete);
+/// let consumers: Vec<_> = after.consumers.iter().map(|affected| affected.consumer.as_str()).collect();
+/// assert_eq!(consumers, ["sysctl"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct After {
@@ -40,6 +64,18 @@ pub struct After {
 }
 
 /// A program, and what is different for it.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::{consumers::{Action, Affected}, plan};
+/// use confext_ddi::release::Class;
+///
+/// let affected: Affected = plan(&host, Class::Confext, &options)?.after.consumers.remove(0);
+/// assert_eq!(affected.paths[0].path, "etc/sysctl.d/50-app.conf");
+/// let Action::Command { command } = affected.action else { panic!("it does not watch") };
+/// assert_eq!(command.join(" "), "systemctl restart systemd-sysctl.service");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Affected {
@@ -52,6 +88,17 @@ pub struct Affected {
 }
 
 /// A file that is different.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::{consumers::PathChange, plan};
+/// use confext_ddi::release::Class;
+///
+/// let after = plan(&host, Class::Confext, &options)?.after;
+/// let changed = &after.consumers[0].paths[0];
+/// assert_eq!((changed.path.as_str(), changed.change), ("etc/sysctl.d/50-app.conf", PathChange::Added));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ChangedPath {
@@ -62,6 +109,19 @@ pub struct ChangedPath {
 }
 
 /// How a file is different.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::{consumers::PathChange, plan};
+/// use confext_ddi::release::Class;
+///
+/// // The host has a file of this name, too: it is another one then, and no new one.
+/// std::fs::create_dir(root.path().join("etc/sysctl.d"))?;
+/// std::fs::write(root.path().join("etc/sysctl.d/50-app.conf"), "vm.swappiness = 60\n")?;
+/// let after = plan(&host, Class::Confext, &options)?.after;
+/// assert_eq!(after.consumers[0].paths[0].change, PathChange::Changed);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PathChange {
@@ -74,6 +134,19 @@ pub enum PathChange {
 }
 
 /// What is asked of the service manager.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::{consumers::Work, plan};
+/// use confext_ddi::release::Class;
+///
+/// let release = "run/confexts/app/etc/extension-release.d/extension-release.app";
+/// std::fs::write(root.path().join(release), "ID=demo\nEXTENSION_RESTART_UNITS=app.service\n")?;
+/// let work: Work = plan(&host, Class::Confext, &options)?.after.manager;
+/// assert_eq!(work.restart, ["app.service"]);
+/// assert!(work.reload);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Work {
@@ -90,6 +163,18 @@ pub struct Work {
 }
 
 /// A value that means nothing, and whose it is.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::{consumers::InvalidOf, plan};
+/// use confext_ddi::release::Class;
+///
+/// let release = "run/confexts/app/etc/extension-release.d/extension-release.app";
+/// std::fs::write(root.path().join(release), "ID=demo\nEXTENSION_RELOAD_MANAGER=maybe\n")?;
+/// let wrong: InvalidOf = plan(&host, Class::Confext, &options)?.after.manager.invalid.remove(0);
+/// assert_eq!((wrong.layer.as_str(), wrong.invalid.found.as_str()), ("app", "maybe"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct InvalidOf {
@@ -101,6 +186,18 @@ pub struct InvalidOf {
 }
 
 /// One stack, as far as anybody has to hear of it.
+///
+/// ```
+/// # let (directory, path) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/record.in"));
+/// use confext_core::{consumers::Heard, state::Record};
+///
+/// // In the record of a stack that is merged.
+/// let record: Record = serde_json::from_slice(&std::fs::read(path)?)?;
+/// let heard: Heard = record.heard.ok_or("written before this was")?;
+/// assert_eq!(heard.consumed.map(|files| files.len()), Some(1));
+/// assert!(heard.requests.is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Heard {

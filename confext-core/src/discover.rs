@@ -31,6 +31,18 @@ use crate::sys::{Mode, OFlags};
 pub(crate) use entry::{best, locate};
 
 /// What a candidate is.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::discover::{Kind, discover};
+/// use confext_ddi::release::Class;
+///
+/// std::fs::write(root.path().join("run/confexts/extra.raw"), "its name decides")?;
+/// let found = discover(&host, Class::Confext)?.candidates;
+/// let kinds: Vec<_> = found.iter().map(|candidate| candidate.kind).collect();
+/// assert_eq!(kinds, [Kind::Directory, Kind::Raw, Kind::Directory]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
@@ -43,6 +55,21 @@ pub enum Kind {
 }
 
 /// An extension that was found: its name decides, nothing of it was read.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::discover::{Candidate, discover};
+/// use confext_ddi::release::Class;
+///
+/// let versions = root.path().join("run/confexts/tool.raw.v");
+/// std::fs::create_dir(&versions)?;
+/// std::fs::write(versions.join("tool_1.raw"), "old")?;
+/// std::fs::write(versions.join("tool_2.raw"), "new")?;
+/// let tool: Candidate = discover(&host, Class::Confext)?.candidates.pop().ok_or("none")?;
+/// assert_eq!((tool.name.as_str(), tool.version.as_deref()), ("tool", Some("2")));
+/// assert!(tool.entry.ends_with("tool.raw.v") && tool.path.ends_with("tool_2.raw"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Candidate {
@@ -61,6 +88,19 @@ pub struct Candidate {
 }
 
 /// How bad a rejection is.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::discover::{Severity, discover};
+/// use confext_ddi::release::Class;
+///
+/// // An empty directory is how one says that an extension is not to be used.
+/// std::fs::create_dir(root.path().join("run/confexts/unwanted"))?;
+/// let masked = discover(&host, Class::Confext)?.refused.remove(0);
+/// assert_eq!((masked.code, masked.severity), ("masked", Severity::Ignored));
+/// assert!(Severity::Ignored < Severity::Refused);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
@@ -71,6 +111,18 @@ pub enum Severity {
 }
 
 /// Something that was found and is not used, and why.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::discover::{Rejection, discover};
+/// use confext_ddi::release::Class;
+///
+/// std::fs::write(root.path().join("run/confexts/app.img"), "not called .raw")?;
+/// let rejection: Rejection = discover(&host, Class::Confext)?.refused.remove(0);
+/// assert_eq!(rejection.code, "not-an-image");
+/// println!("{}: {}; {}", rejection.path.display(), rejection.message, rejection.hint);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Rejection {
@@ -93,6 +145,18 @@ pub struct Rejection {
 }
 
 /// The parts of a rejection.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::discover::discover;
+/// use confext_ddi::release::Class;
+///
+/// std::fs::create_dir_all(root.path().join("usr/lib/confexts/app/etc"))?;
+/// let shadowed = discover(&host, Class::Confext)?.refused.remove(0);
+/// assert_eq!(shadowed.path, std::path::Path::new("/usr/lib/confexts/app"));
+/// assert_eq!(shadowed.details.by, Some("/run/confexts/app".into()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Details {
@@ -192,6 +256,18 @@ impl Rejection {
 }
 
 /// What [`discover`] found.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::discover::{Discovery, discover};
+/// use confext_ddi::release::Class;
+///
+/// let Discovery { candidates, refused, .. } = discover(&host, Class::Confext)?;
+/// let names: Vec<_> = candidates.iter().map(|candidate| candidate.name.as_str()).collect();
+/// assert_eq!(names, ["app", "site"]);
+/// assert!(refused.is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Discovery {
@@ -204,6 +280,17 @@ pub struct Discovery {
 }
 
 /// A directory in which extensions are looked for.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::discover::{SearchState, discover};
+/// use confext_ddi::release::Class;
+///
+/// let found = discover(&host, Class::Confext)?;
+/// let listed = found.searched.iter().filter(|searched| searched.state == SearchState::Listed);
+/// assert_eq!(listed.map(|searched| searched.path).collect::<Vec<_>>(), ["/run/confexts"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Searched {
@@ -214,6 +301,18 @@ pub struct Searched {
 }
 
 /// Whether a search directory is there.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::discover::{SearchState, discover};
+/// use confext_ddi::release::Class;
+///
+/// let found = discover(&host, Class::Sysext)?;
+/// // Where a sysext could be put.
+/// assert_eq!(found.searched[0].path, "/etc/extensions");
+/// assert_eq!(found.searched[0].state, SearchState::Missing);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SearchState {

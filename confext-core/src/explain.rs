@@ -20,17 +20,13 @@ pub use near::Near;
 /// Everything that has a name, or nearly, and what becomes of it.
 ///
 /// ```
-/// # let root = tempfile::tempdir()?;
-/// # std::fs::create_dir_all(root.path().join("etc"))?;
-/// # std::fs::create_dir_all(root.path().join("run/confexts/app/etc/extension-release.d"))?;
-/// # std::fs::write(root.path().join("etc/os-release"), "ID=demo\n")?;
-/// # std::fs::write(root.path().join("run/confexts/app/etc/extension-release.d/extension-release.app"), "ID=demo\n")?;
-/// # std::fs::write(root.path().join("run/confexts/app/etc/app.conf"), "answer = 42\n")?;
-/// use confext_core::{Host, Options, explain};
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::{explain, explain::{Explanation, Verdict}};
 /// use confext_ddi::release::Class;
 ///
-/// let answer = explain(&Host::open(root.path())?, Class::Confext, "app", &Options::default())?;
-/// println!("{answer:?}");
+/// let answer: Explanation = explain(&host, Class::Confext, "app", &options)?;
+/// assert_eq!(answer.verdict, Verdict::Used);
+/// assert_eq!(answer.entries[0].path, Some("/run/confexts/app".into()));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -53,6 +49,18 @@ pub struct Explanation {
 }
 
 /// What becomes of a name.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::{Options, explain, explain::Verdict};
+/// use confext_ddi::release::Class;
+///
+/// assert_eq!(explain(&host, Class::Confext, "app", &options)?.verdict, Verdict::Used);
+/// assert_eq!(explain(&host, Class::Confext, "other", &options)?.verdict, Verdict::Unknown);
+/// // Nobody can sign a directory, and that is what the default policy asks for.
+/// assert_eq!(explain(&host, Class::Confext, "app", &Options::default())?.verdict, Verdict::NotUsed);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
@@ -67,6 +75,19 @@ pub enum Verdict {
 }
 
 /// One entry of a search directory, and what becomes of it.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::{explain, explain::Explained};
+/// use confext_ddi::release::Class;
+///
+/// std::fs::create_dir_all(root.path().join("usr/lib/confexts/app/etc"))?;
+/// let answer = explain(&host, Class::Confext, "app", &options)?;
+/// let entries = answer.entries.iter().map(|one: &Explained| (one.entry.to_str(), one.reason.as_str()));
+/// let expected = [(Some("/run/confexts/app"), "used"), (Some("/usr/lib/confexts/app"), "shadowed")];
+/// assert_eq!(entries.collect::<Vec<_>>(), expected);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Explained {
@@ -88,6 +109,19 @@ pub struct Explained {
 }
 
 /// What becomes of an entry, and why.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::{explain, explain::Reason};
+/// use confext_ddi::release::Class;
+///
+/// let release = "run/confexts/app/etc/extension-release.d/extension-release.app";
+/// std::fs::write(root.path().join(release), "ID=other\n")?;
+/// let answer = explain(&host, Class::Confext, "app", &options)?;
+/// let Reason::OtherHost { field, fault } = &answer.entries[0].reason else { panic!("it is for this host") };
+/// assert_eq!((*field, fault.found.as_deref()), ("ID", Some("ID=\"other\"")));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "reason")]
 pub enum Reason {
@@ -131,6 +165,18 @@ pub enum Reason {
 }
 
 /// Where in the stack an extension is.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::{explain, explain::Reason};
+/// use confext_ddi::release::Class;
+///
+/// let answer = explain(&host, Class::Confext, "site", &options)?;
+/// let Reason::Used(place) = &answer.entries[0].reason else { panic!("it is not used") };
+/// assert_eq!((place.position, place.of), (2, 2));
+/// assert_eq!((&place.below[..], &place.hierarchies[..]), (&["app".to_owned()][..], &["etc".to_owned()][..]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Place {
@@ -151,6 +197,19 @@ pub struct Place {
 }
 
 /// Why something is not used.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::{Options, explain};
+/// use confext_ddi::release::Class;
+///
+/// // Nobody can sign a directory, and that is what the default policy asks for.
+/// let answer = explain(&host, Class::Confext, "app", &Options::default())?;
+/// let fault = answer.entries[0].reason.fault().ok_or("it is used")?;
+/// assert_eq!(fault.code, "policy");
+/// println!("{}; {}", fault.message, fault.hint);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Fault {

@@ -24,6 +24,25 @@ use writer::Writer;
 
 /// What becomes of what is in the way. A directory in the place of a directory is never in the way: it is kept, with its
 /// attributes.
+///
+/// ```
+/// # use std::ops::ControlFlow;
+/// # use confext_ddi::{Limits, build::{Meta, Tree}};
+/// # let (root, limits, mut tree) = (tempfile::tempdir()?, Limits::default(), Tree::new());
+/// # let to = root.path();
+/// # tree.add_file("app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// # let image = tree.files(&limits);
+/// use confext_core::extract::{Existing, Options, extract};
+///
+/// std::fs::write(to.join("app.conf"), "answer = 41\n")?;
+/// let mut options = Options::default();
+/// let refused = extract(&image, to, &options, &limits, |_| ControlFlow::Continue(())).unwrap_err();
+/// assert_eq!(refused.code(), "extract-exists");
+///
+/// options.existing = Existing::Replace;
+/// assert_eq!(extract(&image, to, &options, &limits, |_| ControlFlow::Continue(()))?.replaced, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Existing {
     /// Nothing is extracted (`extract-exists`).
@@ -35,6 +54,25 @@ pub enum Existing {
 }
 
 /// Whose the files are.
+///
+/// ```
+/// # use std::ops::ControlFlow;
+/// # use confext_ddi::{Limits, build::{Meta, Tree}};
+/// # let (root, limits, mut tree) = (tempfile::tempdir()?, Limits::default(), Tree::new());
+/// # let to = root.path().join("app");
+/// # tree.add_file("app.conf", "answer = 42\n", Meta::new(0o644).owner(33, 33))?;
+/// # let image = tree.files(&limits);
+/// use std::os::unix::fs::MetadataExt as _;
+/// use confext_core::extract::{Options, Ownership, extract};
+///
+/// // Everything is for whoever owns the directory that it goes to.
+/// let owner = std::fs::metadata(root.path())?;
+/// let mut options = Options::default();
+/// options.ownership = Ownership::Fixed { uid: owner.uid(), gid: owner.gid() };
+/// extract(&image, &to, &options, &limits, |_| ControlFlow::Continue(()))?;
+/// assert_eq!(std::fs::metadata(to.join("app.conf"))?.uid(), owner.uid());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Ownership {
@@ -61,6 +99,25 @@ pub enum Ownership {
 }
 
 /// What becomes of device nodes.
+///
+/// ```
+/// # use std::ops::ControlFlow;
+/// # use confext_ddi::{Limits, build::{Device, Meta, Tree}};
+/// # let (root, limits, mut tree) = (tempfile::tempdir()?, Limits::default(), Tree::new());
+/// # let to = root.path().join("app");
+/// use confext_core::extract::{Devices, Options, extract};
+///
+/// tree.add_device("dev/null", Device::Character { major: 1, minor: 3 }, Meta::new(0o666))?;
+/// let image = tree.files(&limits);
+/// let mut options = Options::default();
+/// let refused = extract(&image, &to, &options, &limits, |_| ControlFlow::Continue(())).unwrap_err();
+/// assert_eq!(refused.code(), "extract-device");
+///
+/// options.devices = Devices::LeaveOut;
+/// let done = extract(&image, &to, &options, &limits, |_| ControlFlow::Continue(()))?;
+/// assert_eq!(done.devices_left_out, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Devices {
     /// Nothing is extracted (`extract-device`).
@@ -73,6 +130,22 @@ pub enum Devices {
 }
 
 /// What becomes of the set-user-id and set-group-id bits of files.
+///
+/// ```
+/// # use std::ops::ControlFlow;
+/// # use confext_ddi::{Limits, build::{Meta, Tree}};
+/// # let (root, limits, mut tree) = (tempfile::tempdir()?, Limits::default(), Tree::new());
+/// # let to = root.path().join("app");
+/// use std::os::unix::fs::PermissionsExt as _;
+/// use confext_core::extract::{Options, SetId, extract};
+///
+/// tree.add_file("bin/su", "…", Meta::new(0o4755))?;
+/// let mut options = Options::default();
+/// options.set_id = SetId::Keep;
+/// extract(&tree.files(&limits), &to, &options, &limits, |_| ControlFlow::Continue(()))?;
+/// assert_eq!(std::fs::metadata(to.join("bin/su"))?.permissions().mode() & 0o7777, 0o4755);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SetId {
     /// They are cleared.
@@ -83,6 +156,23 @@ pub enum SetId {
 }
 
 /// When the files have to be on disk.
+///
+/// ```
+/// # use std::ops::ControlFlow;
+/// # use confext_ddi::{Limits, build::{Meta, Tree}};
+/// # let (root, limits, mut tree) = (tempfile::tempdir()?, Limits::default(), Tree::new());
+/// # let to = root.path().join("app");
+/// # tree.add_file("app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// # let image = tree.files(&limits);
+/// use confext_core::extract::{Options, Sync, extract};
+///
+/// // Once this returns, a power failure takes nothing away.
+/// let mut options = Options::default();
+/// options.sync = Sync::Now;
+/// extract(&image, &to, &options, &limits, |_| ControlFlow::Continue(()))?;
+/// assert!(to.join("app.conf").exists());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Sync {
     /// When the kernel sees fit.
@@ -93,6 +183,22 @@ pub enum Sync {
 }
 
 /// How files are extracted. The defaults are safe: nothing of the image gets rights.
+///
+/// ```
+/// # use std::ops::ControlFlow;
+/// # use confext_ddi::{Limits, build::{Meta, Tree}};
+/// # let (root, limits, mut tree) = (tempfile::tempdir()?, Limits::default(), Tree::new());
+/// # let to = root.path().join("app");
+/// use confext_core::extract::{Options, extract};
+///
+/// tree.add_file("bin/ping", "…", Meta::new(0o755))?;
+/// tree.set_xattr("bin/ping", "security.capability", "…")?;
+/// // Only `user.` attributes are set, so that nothing of the image gets rights.
+/// let options = Options::default();
+/// let done = extract(&tree.files(&limits), &to, &options, &limits, |_| ControlFlow::Continue(()))?;
+/// assert_eq!(done.xattrs_left_out, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Options {
@@ -125,6 +231,21 @@ impl Default for Options {
 }
 
 /// What was extracted, and what of it was not as in the image.
+///
+/// ```
+/// # use std::ops::ControlFlow;
+/// # use confext_ddi::{Limits, build::{Meta, Tree}};
+/// # let (root, limits, mut tree) = (tempfile::tempdir()?, Limits::default(), Tree::new());
+/// # let to = root.path().join("app");
+/// use confext_core::extract::{Extracted, Options, extract};
+///
+/// tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// tree.add_file("bin/su", "…", Meta::new(0o4755))?;
+/// let image = tree.files(&limits);
+/// let done: Extracted = extract(&image, &to, &Options::default(), &limits, |_| ControlFlow::Continue(()))?;
+/// assert_eq!((done.files, done.directories, done.set_id_cleared), (2, 3, 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[non_exhaustive]
 pub struct Extracted {

@@ -29,6 +29,19 @@ const CHANGED: &str = "candidate-changed";
 const ATTEMPTS: u32 = 5;
 
 /// What every extension of a run is compared with.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::{admission::Gate, discover::discover};
+/// use confext_ddi::release::Class;
+///
+/// let gate = Gate::open(&host, Class::Confext, &options)?;
+/// let found = discover(&host, Class::Confext)?.candidates;
+/// let admitted = found.into_iter().filter_map(|candidate| gate.admit(candidate).ok());
+/// let names: Vec<_> = admitted.map(|extension| extension.candidate().name.clone()).collect();
+/// assert_eq!(names, ["app", "site"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Gate<'a> {
     host: &'a Host,
     options: &'a Options,

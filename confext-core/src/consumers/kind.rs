@@ -3,6 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 /// A program that reads files which extensions bring.
+///
+/// ```
+/// use confext_core::consumers::Consumer;
+///
+/// assert_eq!(Consumer::of(b"usr/lib/systemd/system/app.service"), Some(Consumer::Units));
+/// assert_eq!(Consumer::of(b"usr/lib/x86_64-linux-gnu/libapp.so.1"), Some(Consumer::LdSo));
+/// assert_eq!(Consumer::of(b"usr/bin/app"), None);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -42,6 +50,14 @@ pub enum Consumer {
 }
 
 /// What makes a program notice.
+///
+/// ```
+/// use confext_core::consumers::{Action, Consumer};
+///
+/// let command = vec!["systemd-sysusers".to_owned()];
+/// assert_eq!(Consumer::Sysusers.action(), Action::Command { command });
+/// assert_eq!(Consumer::Polkit.action(), Action::Watches);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum Action {

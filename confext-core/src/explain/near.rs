@@ -13,6 +13,17 @@ use crate::host::Host;
 use crate::plan::Plan;
 
 /// A name that somebody may have meant.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::{explain, explain::Near};
+/// use confext_ddi::release::Class;
+///
+/// let answer = explain(&host, Class::Confext, "apq", &options)?;
+/// let near: Vec<_> = answer.near.iter().map(|near: &Near| near.name.as_str()).collect();
+/// assert_eq!(near, ["app"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[non_exhaustive]
 pub struct Near {
