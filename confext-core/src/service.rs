@@ -63,6 +63,7 @@ pub use refresh::{Hierarchies, Options, Report, Status, main_process, refresh, s
 pub use root::{ground_of, root_of};
 pub use settings::{Running, Unit};
 pub use swap::{Changed, Found, How, When, exchange};
+pub use users::Owners;
 
 #[cfg(test)]
 mod tests;

@@ -46,8 +46,8 @@ pub use loopctl::{
 pub use memory::{SealFlags, add_seals, memfd, seals};
 pub use mount::{
     AttributeChange, Depth, MountAttrFlags, OpenTreeFlags, Place, Propagation, SuperblockFlags, clone_tree,
-    detach, detach_at, detach_path, mount_file_system, move_mount, open_tree, pivot_root, set_attributes,
-    set_propagation,
+    detach, detach_at, detach_path, map_owners, mount_file_system, move_mount, open_tree, pivot_root,
+    set_attributes, set_propagation,
 };
 pub use mounts::{MountSource, mount_id, mount_info, mounts_below, statx_and_mount};
 pub use namespace::{

@@ -70,6 +70,8 @@ record! {
         carried: Tuple<String>,
         /// What the mount forbids: `ro`, `nosuid`, `nodev`, `noexec`, `nosymfollow`.
         attributes: Tuple<&'static str>,
+        /// Whose the files are: `image`, or `namespace` of a process in a user namespace; `None` when nothing was mounted.
+        owners: Option<&'static str>,
     }
 }
 
@@ -110,6 +112,7 @@ impl From<&service::Changed> for ServiceView {
             layers: changed.layers.iter().collect(),
             carried: changed.carried.iter().map(|path| path.display().to_string()).collect(),
             attributes: changed.attributes.iter().copied().collect(),
+            owners: changed.owners.map(service::Owners::as_str),
         }
     }
 }

@@ -9,7 +9,7 @@ use super::limited::Gate;
 use super::live::{Home, Seen, View, see};
 use super::lookups::Lookups;
 use super::process::Process;
-use super::users;
+use super::users::{self, Owners};
 use crate::error::{Error, Result};
 use crate::host::Layering;
 use crate::stack::overlay::{self, Parts, Viewer};
@@ -63,6 +63,7 @@ pub(super) struct Job {
     step: Step,
     view: View,
     directories: Vec<OwnedFd>,
+    owners: Owners,
     mounts: Vec<OwnedFd>,
     layering: Layering,
     record: Record,
@@ -70,7 +71,12 @@ pub(super) struct Job {
 }
 
 impl Job {
-    pub(super) fn new(wanted: &Wanted<'_>, (view, step): (View, Step), layering: Layering) -> Result<Self> {
+    pub(super) fn new(
+        process: &Process,
+        wanted: &Wanted<'_>,
+        (view, step): (View, Step),
+        layering: Layering,
+    ) -> Result<Self> {
         let failed = |error| Error::os("open", "a layer", error);
         let own = |fds: &[BorrowedFd<'_>]| -> Result<Vec<_>> {
             fds.iter().map(|fd| fd.try_clone_to_owned().map_err(failed)).collect()
@@ -99,12 +105,21 @@ impl Job {
             }
             Step::Exchange | Step::Remove => view.attributes(),
         };
+        let mapped = match process.own_users() {
+            Some(users) => users::map(&wanted.directories, users, layering)?,
+            None => None,
+        };
+        let (directories, owners) = match mapped {
+            Some(mapped) => (mapped, Owners::Namespace),
+            None => (own(&wanted.directories)?, Owners::Image),
+        };
         Ok(Self {
             class: wanted.class,
             hierarchy: wanted.hierarchy,
             step,
             view,
-            directories: own(&wanted.directories)?,
+            directories,
+            owners,
             mounts: own(&wanted.mounts)?,
             layering,
             record,
@@ -115,6 +130,11 @@ impl Job {
     /// What the mount will forbid.
     pub(super) const fn attributes(&self) -> MountAttrFlags {
         self.attributes
+    }
+
+    /// Whose the files of the layers are.
+    pub(super) const fn owners(&self) -> Owners {
+        self.owners
     }
 
     /// What the overlay goes over.
@@ -151,7 +171,7 @@ impl Job {
             staging: staging.as_ref(),
         })?;
         let tree = assembled.tree;
-        if process.has_own_users() { users::lock(tree) } else { Ok(tree) }
+        if process.own_users().is_some() { users::lock(tree) } else { Ok(tree) }
     }
 
     /// The overlay to exchange, or the directory to mount on, if all is as it was.

@@ -298,7 +298,8 @@ fn peel(home: &Home, process: &Process, around: &OwnedFd, seen: &Seen) -> Result
 fn bare_copy(process: &Process, directory: BorrowedFd<'_>, hierarchy: &str) -> Result<OwnedFd> {
     sys::clone_tree(directory, c"", Depth::Single).map_err(|error| {
         let target = format!("/{} of {}", hierarchy.trim_start_matches('/'), name(process.pid()));
-        match error.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error()) && process.has_own_users()
+        match error.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error())
+            && process.own_users().is_some()
         {
             true => {
                 let found = "mounts on it that its user namespace got from another one and may not unmount";

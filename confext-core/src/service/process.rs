@@ -33,11 +33,11 @@ struct Held {
 }
 
 /// Whose user namespace a mount namespace belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 enum Owner {
     Caller,
     /// One inside the caller's: a container's.
-    Below,
+    Below(OwnedFd),
     /// One that the caller has no rights in.
     Elsewhere,
 }
@@ -154,7 +154,7 @@ impl Process {
     ///
     /// `process-users`.
     pub(super) fn require_users(&self) -> Result<()> {
-        if self.0.owner != Owner::Elsewhere {
+        if !matches!(self.0.owner, Owner::Elsewhere) {
             return Ok(());
         }
         let found = "a mount namespace of a user namespace above the caller's, or beside it";
@@ -166,9 +166,13 @@ impl Process {
         ))
     }
 
-    /// Whether its mount namespace belongs to a user namespace inside the caller's. The root of that one may change mounts.
-    pub(super) fn has_own_users(&self) -> bool {
-        self.0.owner == Owner::Below
+    /// The user namespace that its mount namespace belongs to, if it is one inside the caller's. The root of that one may change
+    /// mounts.
+    pub(super) fn own_users(&self) -> Option<BorrowedFd<'_>> {
+        match &self.0.owner {
+            Owner::Below(users) => Some(users.as_fd()),
+            Owner::Caller | Owner::Elsewhere => None,
+        }
     }
 
     /// The calling thread goes to its mount namespace, whose root is the thread's then.
@@ -244,7 +248,7 @@ fn owner(namespace: BorrowedFd<'_>) -> io::Result<Owner> {
     let own = rustix::fs::open("/proc/thread-self/ns/user", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     match sys::owner_of(namespace) {
         Ok(owner) if same(owner.as_fd(), own.as_fd())? => Ok(Owner::Caller),
-        Ok(_) => Ok(Owner::Below),
+        Ok(owner) => Ok(Owner::Below(owner)),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(Owner::Elsewhere),
         Err(error) => Err(error),
     }

@@ -11,6 +11,7 @@ use super::job::{self, Job, Step, Wanted};
 use super::limited::limited;
 use super::live::{View, refuse_receivers};
 use super::process::{Process, name};
+use super::users::Owners;
 use crate::error::{Error, Result};
 use crate::host::{Host, Layers};
 use crate::plan::Fate;
@@ -65,6 +66,9 @@ pub struct Changed {
     pub carried: Vec<std::path::PathBuf>,
     /// What the mount forbids, before and after: `ro`, `nosuid`, `nodev`, `noexec`, `nosymfollow`.
     pub attributes: Vec<&'static str>,
+    /// Whose the files of the layers are; `None` when none was mounted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owners: Option<Owners>,
 }
 
 /// What was at a hierarchy before.
@@ -205,8 +209,9 @@ impl Held {
                     host.capabilities().mount_beneath.require("a mount beneath another one", why)?;
                 }
                 let layering = host.capabilities().layering(how.layers)?;
-                let job = Job::new(wanted, (view, step), layering)?;
+                let job = Job::new(&self.process, wanted, (view, step), layering)?;
                 changed.attributes = words(job.attributes());
+                changed.owners = (!wanted.directories.is_empty()).then(|| job.owners());
                 jobs.push(job);
             }
             report.push(changed);
@@ -232,6 +237,7 @@ pub(super) fn decide(view: &View, wanted: &Wanted<'_>, when: When) -> (Changed, 
         layers: wanted.layers.clone(),
         carried: view.seen.mounts.iter().map(|found| found.path().to_owned()).collect(),
         attributes: words(view.attributes()),
+        owners: None,
     };
     let (bare, empty) = (view.seen.own.is_empty(), wanted.layers.is_empty() && wanted.directories.is_empty());
     if bare && empty {

@@ -1,12 +1,73 @@
-//! [`lock`]: a tree of mounts whose flags the root of another user namespace cannot take off
+//! What a process in a user namespace of its own gets: files that have its owners, and flags that it cannot take off
 
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::io::ErrorKind;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
+
+use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::exec::missing;
+use crate::host::Layering;
 use crate::stack::staging::{on_a_thread, stop_propagation};
 use crate::sys::{self, Depth, Helper, Inside, Mode, OFlags, Place};
+
+/// Whose the files of extensions are for a process.
+///
+/// ```
+/// use confext_core::service::Owners;
+///
+/// // In a container whose root is user 100000 outside, a file of user 0 in the image is root's.
+/// assert_eq!(Owners::Namespace.as_str(), "namespace");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Owners {
+    /// Of the users that the image names, by their numbers outside. Who is not mapped inside is nobody there.
+    Image,
+    /// Of the users that have these numbers in the user namespace of the process.
+    Namespace,
+}
+
+impl Owners {
+    /// `image` or `namespace`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Image => "image",
+            Self::Namespace => "namespace",
+        }
+    }
+}
+
+/// Copies of the mounts of layers, through which their files have owners of a user namespace; `None` when a file system of one of
+/// them cannot do that, or the kernel cannot copy such mounts: all layers have owners of one kind.
+///
+/// # Errors
+///
+/// `os`.
+pub(super) fn map(
+    layers: &[BorrowedFd<'_>],
+    users: BorrowedFd<'_>,
+    layering: Layering,
+) -> Result<Option<Vec<OwnedFd>>> {
+    if layering == Layering::Staged {
+        return Ok(None);
+    }
+    let failed = |operation| move |error| Error::os(operation, "a layer for another user namespace", error);
+    let mut mapped = Vec::new();
+    for layer in layers {
+        let copy = sys::clone_tree(*layer, c"", Depth::Single).map_err(failed("copy"))?;
+        match sys::map_owners(copy.as_fd(), users) {
+            Ok(()) => mapped.push(copy),
+            Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::PermissionDenied) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(failed("map the owners of")(error)),
+        }
+    }
+    Ok(Some(mapped))
+}
 
 /// Where the tree is for a moment.
 const PLACE: &str = "/proc";

@@ -119,14 +119,36 @@ pub fn set_attributes(tree: BorrowedFd<'_>, change: &AttributeChange, depth: Dep
         Depth::Single => libc::AT_EMPTY_PATH,
         Depth::Recursive => libc::AT_EMPTY_PATH | libc::AT_RECURSIVE,
     };
-    let mut attributes = mount_attr {
+    let attributes = mount_attr {
         attr_set: u64::from(change.set.bits()),
         attr_clr: u64::from(change.clear.bits()),
         propagation: change.propagation.map_or(0, |kind| u64::from(kind.flags().bits())),
         userns_fd: 0,
     };
+    set(tree, at_flags, attributes)
+}
+
+/// `mount_setattr(mount, "", AT_EMPTY_PATH, {MOUNT_ATTR_IDMAP, users})`: through this mount, files that belong to a number on
+/// disk belong to who has that number in the user namespace `users`.
+///
+/// # Needs
+///
+/// Linux 5.12; `CAP_SYS_ADMIN` in `users`.
+///
+/// # Errors
+///
+/// `EINVAL` when the file system does not know of it, or the mount is in a mount namespace; `EPERM` when it is mapped already,
+/// and for the first user namespace.
+pub fn map_owners(mount: BorrowedFd<'_>, users: BorrowedFd<'_>) -> io::Result<()> {
+    let userns_fd =
+        u64::try_from(users.as_raw_fd()).map_err(|_| io::Error::from_raw_os_error(libc::EBADF))?;
+    let attr_set = u64::from(MountAttrFlags::MOUNT_ATTR_IDMAP.bits());
+    set(mount, libc::AT_EMPTY_PATH, mount_attr { attr_set, attr_clr: 0, propagation: 0, userns_fd })
+}
+
+fn set(tree: BorrowedFd<'_>, at_flags: libc::c_int, mut attributes: mount_attr) -> io::Result<()> {
     // SAFETY: the path is a NUL-terminated string and `attributes` a mount_attr of the size given; both live across the
-    // call, the kernel reads them and keeps neither; the descriptor is borrowed and so open.
+    // call, the kernel reads them and keeps neither; the descriptors are borrowed by the callers and so open.
     let result = unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,

@@ -2262,6 +2262,7 @@ class ServiceView:
         "layers",
         "carried",
         "attributes",
+        "owners",
     )
     #: `etc`, `usr` or `opt`.
     hierarchy: Final[Literal["etc", "usr", "opt"]]
@@ -2279,6 +2280,8 @@ class ServiceView:
     carried: Final[tuple[str, ...]]
     #: What the mount forbids: `ro`, `nosuid`, `nodev`, `noexec`, `nosymfollow`.
     attributes: Final[tuple[str, ...]]
+    #: Whose the files are: `image`, or `namespace` of a process in a user namespace; `None` when nothing was mounted.
+    owners: Final[Literal["image", "namespace"] | None]
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 

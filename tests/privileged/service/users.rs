@@ -1,9 +1,13 @@
 //! Processes whose mount namespace belongs to a user namespace of its own, as containers have it
 
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::process::Command;
 
-use confext_core::service::{Found, How};
+use confext_core::service::{Found, How, Owners};
 use confext_core::stack::Outcome;
+use confext_tests::faults::{self, End, Fault};
+use confext_tests::namespace::run;
 use confext_tests::subject::Subject;
 use confext_tests::sweep::isolated;
 
@@ -35,6 +39,7 @@ fn exchanged(subject: &Subject) {
     let layers = Layers::new();
     let changed = layers.put(subject, &["a"]);
     assert_eq!((&changed.outcome, changed.found), (&Outcome::Merged, Found::Nothing));
+    assert_eq!(changed.owners, Some(Owners::Namespace));
     assert_eq!(subject.read("etc/version").as_deref(), Some("a"));
     assert_eq!(subject.read("etc/base").as_deref(), Some("base"));
     assert!(matches!(layers.put(subject, &["a"]).outcome, Outcome::Unchanged { .. }));
@@ -93,5 +98,79 @@ fn mounts_that_cannot_be_taken_off_are_said() {
         assert_eq!(error.code(), "mounts-locked", "{}", error.explain());
         assert_eq!(subject.read("etc/version").as_deref(), Some("base"));
         assert_eq!(subject.read("etc/sub/f").as_deref(), Some("kept"));
+    });
+}
+
+/// A key that only root may read, and a file of a user whom nobody is inside.
+fn with_owners() -> Layers {
+    let layers = Layers::new();
+    layers.0.confext("a", "etc/key", "secret").confext("a", "etc/other", "other");
+    let at = |name: &str| layers.path("a").join(name);
+    fs::set_permissions(at("etc/key"), fs::Permissions::from_mode(0o600)).unwrap();
+    chown(at("etc/other"), Some(1), Some(1)).unwrap();
+    layers
+}
+
+const ROOT_HAS_THE_KEY: &str =
+    r#"test "$(cat /etc/key)" = secret -a "$(stat -c %u:%g:%a /etc/key)" = 0:0:600"#;
+
+#[test]
+#[ignore = "needs root"]
+fn files_belong_to_the_users_of_the_namespace() {
+    isolated(|| {
+        let layers = with_owners();
+        let subject = rootless(ETC);
+        assert_eq!(layers.put(&subject, &["a"]).owners, Some(Owners::Namespace));
+        assert!(as_root_inside(&subject, ROOT_HAS_THE_KEY));
+        assert!(as_root_inside(&subject, r#"test "$(stat -c %u:%g /etc/other)" = 65534:65534"#));
+        // Mounted again, and nothing changed: the layers that others use are as they were.
+        assert_eq!(layers.put(&subject, &["a", "b"]).owners, Some(Owners::Namespace));
+        assert_eq!(layers.put(&subject, &["a", "b"]).owners, None);
+        assert!(as_root_inside(&subject, ROOT_HAS_THE_KEY));
+        let metadata = fs::metadata(layers.path("a").join("etc/key")).unwrap();
+        assert_eq!((metadata.uid(), metadata.gid()), (0, 0));
+        // A process without users of its own.
+        let plain = Subject::start(super::PRIVATE, ETC);
+        assert_eq!(layers.put(&plain, &["a"]).owners, Some(Owners::Image));
+        assert_eq!(fs::metadata(plain.path("etc/other")).unwrap().uid(), 1);
+    });
+}
+
+/// One kind of owners for all layers: those of the image when a file system cannot give others.
+#[test]
+#[ignore = "needs root"]
+fn a_file_system_without_mapped_owners_keeps_its_own() {
+    isolated(|| {
+        let layers = with_owners();
+        // An overlay cannot be mapped.
+        let over = layers.path("a");
+        let options = format!("lowerdir={}:{}", over.display(), layers.path("b").display());
+        let over = over.display().to_string();
+        run("mount", &["-t", "overlay", "-o", &options, "overlay", &over]);
+        let subject = rootless(ETC);
+        assert_eq!(layers.put(&subject, &["b", "a"]).owners, Some(Owners::Image));
+        assert_eq!(subject.read("etc/version").as_deref(), Some("a"));
+        assert!(!as_root_inside(&subject, ROOT_HAS_THE_KEY));
+        assert!(as_root_inside(&subject, r#"test "$(stat -c %u:%g /etc/key)" = 65534:65534"#));
+        drop(subject);
+        run("umount", &[&over]);
+    });
+}
+
+/// Who is root of a user namespace may not change mounts that belong to the one above it.
+#[test]
+#[ignore = "needs root"]
+fn a_mount_namespace_of_the_user_namespace_above_is_refused() {
+    isolated(|| {
+        let inside = "exec unshare --user --map-root-user sh -c 'echo ready; exec cat'";
+        let subject = Subject::start(super::PRIVATE, &format!("{ETC}; {inside}"));
+        let pid = subject.pid().to_string();
+        let mut command = Command::new("nsenter");
+        let worker = env!("CARGO_BIN_EXE_confext-test-worker");
+        command.args(["--target", &pid, "--user", worker, &pid, "service", ""]);
+        let (end, _) = faults::run(command, None, Fault::Once);
+        let End::Said(text) = end else { panic!("{end:?}") };
+        assert!(text.starts_with("error process-users "), "{text}");
+        assert_eq!(subject.mounts("/etc").len(), 1);
     });
 }

@@ -15,7 +15,7 @@ use super::super::output::{Output, View};
 use super::super::text::Clean;
 use super::items::Items;
 use crate::discover::Severity;
-use crate::service::{self, Changed, Found, Hierarchies, Process, Report, Unit, When};
+use crate::service::{self, Changed, Found, Hierarchies, Owners, Process, Report, Unit, When};
 use crate::stack::Outcome;
 
 /// Has a running service see the extensions that its unit lists, or any process with a mount namespace of its own those that are
@@ -118,6 +118,9 @@ fn write_changed(pid: u32, changed: &Changed, out: &mut dyn Write) -> io::Result
     }
     for layer in &changed.layers {
         write_layer(layer, out)?;
+    }
+    if changed.owners == Some(Owners::Namespace) {
+        writeln!(out, "  owners: those of its user namespace")?;
     }
     write_mounts(&changed.carried, &changed.attributes, out)
 }
