@@ -27,7 +27,8 @@ def run_page(page: str, root: str, python: str) -> None:
         try:
             counts = run(page, room)
         except AssertionError as error:
-            sys.exit(f"newcomer: {error}")
+            print(f"newcomer: {error}", flush=True)
+            sys.exit(1)
         finally:
             room.close()
     print(f"newcomer: {page}: {counts['commands']} commands and {counts['other blocks']} other blocks print what it shows")

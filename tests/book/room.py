@@ -73,10 +73,10 @@ class Room:
         assert self._process.stdin
         self._process.stdin.close()
         try:
-            self._process.wait(30)
+            self._process.wait(SECONDS)
         except subprocess.TimeoutExpired:
             self._process.terminate()
-            self._process.wait(30)
+            self._process.wait(SECONDS)
             raise
         finally:
             assert self._process.stdout
