@@ -13,7 +13,7 @@
 # Everything is compiled again, so it takes half an hour, with --tests an hour more: it is run before a release, and is no part
 # of .ci/run. Needs root, a Rust toolchain of this machine, which is shown there read-only, Python 3.10 and the network.
 #
-#   CONFEXT_FRESH_WORK    a directory to work in, in which what was compiled and downloaded stays for the next run; default:
+#   CONFEXT_FRESH_WORK    a directory to work in (4 GiB), in which what was compiled and downloaded stays for the next run; default:
 #                         one that is removed
 #   CONFEXT_FRESH_CARGO   a configuration for cargo (config.toml) to be used there; default: none
 #   CONFEXT_TEST_CACHE    see cache.sh
@@ -121,7 +121,7 @@ machine() {
 
 # on NAME COMMAND…: there, in the clone.
 on() {
-    unshare --mount --propagation private --pid --fork --kill-child --uts --ipc \
+    setpriv --pdeathsig KILL unshare --mount --propagation private --pid --fork --kill-child --uts --ipc \
         "$PWD/tests/fresh.sh" --inside "$WORK/$1" "$WORK" "$TOOLCHAIN" "${@:2}"
 }
 
@@ -146,7 +146,7 @@ install_as_shown() { # PAGE
 }
 
 run_page() { # PAGE
-    python3 -B "$WORK/confext/tests/book/newcomer.py" run "$1" "$WORK/learner" /root/confext-python/bin/python
+    setpriv --pdeathsig TERM python3 -B "$WORK/confext/tests/book/newcomer.py" run "$1" "$WORK/learner" /root/confext-python/bin/python
 }
 
 clone
