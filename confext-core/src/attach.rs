@@ -32,6 +32,27 @@ pub use checks::BlockChecks;
 pub use way::{CheckedBy, Mapped, Reads, Reason, Way};
 
 /// How the bytes reach the kernel.
+///
+/// ```
+/// # use confext_ddi::{build::*, image::{self, Image}, policy::Policy, release::Class};
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("app.raw");
+/// # let mut tree = Tree::new();
+/// # tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// # Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any()).unsigned().build_file(&path, None)?;
+/// # let image = Image::open(std::fs::File::open(&path)?, &image::Options::default())?;
+/// # let admitted = Policy::verity().judge(image, None)?;
+/// use confext_core::attach::{Mode, attach};
+///
+/// // A loop device on the file itself would throw away what was checked.
+/// assert_eq!(attach(admitted, Mode::Plain).unwrap_err().code(), "plain-on-verified");
+///
+/// // Nobody can change a copy in memory, and it needs no device-mapper.
+/// let mut options = confext_core::Options::default();
+/// options.attach = Mode::SealedMemory;
+/// assert_eq!(options.attach.as_str(), "sealed-memory");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -76,6 +97,29 @@ impl Mode {
 type Report<'a> = dyn FnMut(Progress) -> ControlFlow<()> + 'a;
 
 /// How to attach. A [`Mode`] converts into it.
+///
+/// ```no_run
+/// # use confext_ddi::{build::*, image::{self, Image}, policy::Policy, release::Class};
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("app.raw");
+/// # let mut tree = Tree::new();
+/// # tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// # Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any()).unsigned().build_file(&path, None)?;
+/// # let image = Image::open(std::fs::File::open(&path)?, &image::Options::default())?;
+/// # let admitted = Policy::verity().judge(image, None)?;
+/// use std::ops::ControlFlow;
+///
+/// use confext_core::attach::{Mode, Options, Progress, attach};
+///
+/// let mut last = None;
+/// let mut report = |progress: Progress| {
+///     last = Some(progress);
+///     ControlFlow::Continue(())
+/// };
+/// attach(admitted, Options::new(Mode::SealedMemory).progress(&mut report))?;
+/// assert!(last.is_some_and(|last| last.done_bytes == last.total_bytes));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Options<'a> {
     mode: Mode,
     checks: BlockChecks,
@@ -120,6 +164,25 @@ impl std::fmt::Debug for Options<'_> {
 }
 
 /// What an attached image is, for people and programs that ask later.
+///
+/// ```no_run
+/// # use confext_ddi::{build::*, image::{self, Image}, policy::Policy, release::Class};
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("app.raw");
+/// # let mut tree = Tree::new();
+/// # tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// # Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any()).unsigned().build_file(&path, None)?;
+/// # let image = Image::open(std::fs::File::open(&path)?, &image::Options::default())?;
+/// # let admitted = Policy::verity().judge(image, None)?;
+/// use confext_core::attach::{Mode, Reads, attach};
+/// use confext_ddi::{fstype::FsType, policy::Protection};
+///
+/// let attached = attach(admitted, Mode::SealedMemory)?;
+/// let origin = attached.origin();
+/// assert_eq!(origin.evidence.protection(), Protection::Verity);
+/// assert_eq!((origin.fs_type, origin.way.reads), (FsType::Erofs, Reads::SealedMemory));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Origin {
@@ -136,6 +199,26 @@ pub struct Origin {
 }
 
 /// An admitted image as the kernel can mount it. Dropped, a device goes with its last user.
+///
+/// ```no_run
+/// # use confext_ddi::{build::*, image::{self, Image}, policy::Policy, release::Class};
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("app.raw");
+/// # let mut tree = Tree::new();
+/// # tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// # Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any()).unsigned().build_file(&path, None)?;
+/// # let image = Image::open(std::fs::File::open(&path)?, &image::Options::default())?;
+/// # let admitted = Policy::verity().judge(image, None)?;
+/// use confext_core::attach::{Mode, attach};
+///
+/// // Only what a policy has admitted gets here.
+/// let attached = attach(admitted, Mode::Auto)?;
+/// let device = attached.device().ok_or("verity is checked behind a device")?;
+/// assert!(device.path().exists());
+/// println!("{} is {}", device.device_number(), device.path().display());
+/// attached.detach()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Attached {
     backing: Backing,
@@ -152,6 +235,28 @@ pub(crate) enum Backing {
 }
 
 /// The block device of an attached image.
+///
+/// ```no_run
+/// # use confext_ddi::{build::*, image::{self, Image}, policy::Policy, release::Class};
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("app.raw");
+/// # let mut tree = Tree::new();
+/// # tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// # Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any()).unsigned().build_file(&path, None)?;
+/// # let image = Image::open(std::fs::File::open(&path)?, &image::Options::default())?;
+/// # let admitted = Policy::verity().judge(image, None)?;
+/// use confext_core::attach::{Device, Mode, attach};
+/// use confext_core::loopdev::Io;
+///
+/// let attached = attach(admitted, Mode::Auto)?;
+/// match attached.device() {
+///     Some(Device::Verity(device)) => assert!(device.status()?.intact),
+///     // Of memory there is only the page cache.
+///     Some(Device::Loop(device)) => assert_eq!(device.io(), Io::Buffered),
+///     _ => println!("the kernel reads the file"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum Device<'a> {

@@ -25,6 +25,22 @@ use xattrs::{Attributed, xattrs_of};
 /// A directory tree: a plain directory extension, a mounted layer, or what an overlay goes over.
 ///
 /// No symbolic link is followed, as the trait promises; the walk never leaves the directory.
+///
+/// ```
+/// use std::os::unix::fs::symlink;
+///
+/// use confext_core::directory::Directory;
+/// use confext_ddi::{Limits, fs::FileSystem as _};
+///
+/// let root = tempfile::tempdir()?;
+/// std::fs::write(root.path().join("app.conf"), "answer = 42\n")?;
+/// symlink("app.conf", root.path().join("link"))?;
+/// let directory = Directory::new(std::fs::File::open(root.path())?.into(), &Limits::default());
+/// assert_eq!(directory.read(b"app.conf")?, b"answer = 42\n");
+/// // No link is followed, not even one that stays inside.
+/// assert_eq!(directory.read(b"link").unwrap_err().code(), "not-a-file");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Directory {
     root: Arc<OwnedFd>,

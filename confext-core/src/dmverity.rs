@@ -35,6 +35,23 @@ pub(crate) use verdict::checks_none;
 pub use verdict::is_refusal;
 
 /// Who checks the signature of the root hash.
+///
+/// ```
+/// # use confext_ddi::{build::*, image::{self, Image}, policy::Policy, release::Class};
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("app.raw");
+/// # let mut tree = Tree::new();
+/// # tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// # Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any()).unsigned().build_file(&path, None)?;
+/// # let image = Image::open(std::fs::File::open(&path)?, &image::Options::default())?;
+/// # let admitted = Policy::verity().judge(image, None)?;
+/// use confext_core::dmverity::Signature;
+///
+/// // What was not checked here need not be checked by the kernel; a signature that was is shown to it, too.
+/// assert_eq!(Signature::for_evidence(admitted.evidence()), Signature::NotPassed);
+/// assert_eq!(Signature::default(), Signature::Kernel);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Signature {
@@ -58,6 +75,24 @@ impl Signature {
 }
 
 /// Whether a device is for one user or for all users of the same image.
+///
+/// ```no_run
+/// # use confext_ddi::{build::*, image::{self, Image}, policy::Policy, release::Class};
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("app.raw");
+/// # let mut tree = Tree::new();
+/// # tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// # Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any()).unsigned().build_file(&path, None)?;
+/// # let image = Image::open(std::fs::File::open(&path)?, &image::Options::default())?;
+/// # let admitted = Policy::verity().judge(image, None)?;
+/// use confext_core::dmverity::{Made, Options, Sharing, Signature, VerityDevice};
+///
+/// let options = Options::default().signature(Signature::NotPassed).sharing(Sharing::Shared);
+/// let first = VerityDevice::activate(&admitted, &options)?;
+/// let second = VerityDevice::activate(&admitted, &options)?;
+/// assert_eq!((second.name(), second.made()), (first.name(), &Made::Reused));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Sharing {
@@ -70,6 +105,29 @@ pub enum Sharing {
 }
 
 /// Parity from which the kernel repairs blocks of data and tree as they are read.
+///
+/// ```no_run
+/// # use confext_ddi::{build::*, image::{self, Image}, policy::Policy, release::Class};
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("app.raw");
+/// # let mut tree = Tree::new();
+/// # tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// # Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any()).unsigned().build_file(&path, None)?;
+/// # let image = Image::open(std::fs::File::open(&path)?, &image::Options::default())?;
+/// # let admitted = Policy::verity().judge(image, None)?;
+/// # let parity = dir.path().join("app.fec");
+/// use std::{fs::File, os::fd::AsFd as _};
+///
+/// use confext_core::dmverity::{Options, Parity, Signature, VerityDevice};
+/// use confext_ddi::verity::fec::Roots;
+///
+/// // As `confext fec` or `veritysetup` wrote it.
+/// let parity = File::open(parity)?;
+/// let options = Options::default().parity(Parity::new(parity.as_fd(), Roots::MIN));
+/// let device = VerityDevice::activate(&admitted, &options.signature(Signature::NotPassed))?;
+/// assert!(device.status()?.table.contains("fec_roots 2"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Parity<'a> {
@@ -97,6 +155,24 @@ impl<'a> Parity<'a> {
 }
 
 /// How to activate.
+///
+/// ```no_run
+/// # use confext_ddi::{build::*, image::{self, Image}, policy::Policy, release::Class};
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("app.raw");
+/// # let mut tree = Tree::new();
+/// # tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// # Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any()).unsigned().build_file(&path, None)?;
+/// # let image = Image::open(std::fs::File::open(&path)?, &image::Options::default())?;
+/// # let admitted = Policy::verity().judge(image, None)?;
+/// use confext_core::dmverity::{Corruption, Options, Signature, VerityDevice};
+///
+/// // Only a signed image can be shown to the kernel's keyrings.
+/// let options = Options::default().signature(Signature::NotPassed).corruption(Corruption::Restart);
+/// let device = VerityDevice::activate(&admitted, &options)?;
+/// assert!(device.status()?.table.ends_with("restart_on_corruption"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Options<'a> {
@@ -159,6 +235,27 @@ impl<'a> Options<'a> {
 }
 
 /// Where a device comes from.
+///
+/// ```no_run
+/// # use confext_ddi::{build::*, image::{self, Image}, policy::Policy, release::Class};
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("app.raw");
+/// # let mut tree = Tree::new();
+/// # tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// # Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any()).unsigned().build_file(&path, None)?;
+/// # let image = Image::open(std::fs::File::open(&path)?, &image::Options::default())?;
+/// # let admitted = Policy::verity().judge(image, None)?;
+/// use confext_core::dmverity::{Made, Options, Sharing, Signature, VerityDevice};
+///
+/// let options = Options::default().signature(Signature::NotPassed).sharing(Sharing::Shared);
+/// let device = VerityDevice::activate(&admitted, &options)?;
+/// match device.made() {
+///     Made::New => assert_eq!(device.name(), format!("{}-verity", admitted.evidence().root_hash().ok_or("")?)),
+///     Made::Beside { what, found, expected } => println!("{what}: found {found}, asked for {expected}"),
+///     other => println!("{other:?}"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -179,6 +276,25 @@ pub enum Made {
 }
 
 /// What a device says of itself.
+///
+/// ```no_run
+/// # use confext_ddi::{build::*, image::{self, Image}, policy::Policy, release::Class};
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("app.raw");
+/// # let mut tree = Tree::new();
+/// # tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// # Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any()).unsigned().build_file(&path, None)?;
+/// # let image = Image::open(std::fs::File::open(&path)?, &image::Options::default())?;
+/// # let admitted = Policy::verity().judge(image, None)?;
+/// use confext_core::dmverity::{Options, Signature, VerityDevice};
+///
+/// let options = Options::default().signature(Signature::NotPassed);
+/// let device = VerityDevice::activate(&admitted, &options)?;
+/// let status = device.status()?;
+/// assert!(status.intact, "a block of {} has changed", device.name());
+/// assert!(status.goes_with_last_user && !status.kernel_checked_signature);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Status {
@@ -195,6 +311,26 @@ pub struct Status {
 }
 
 /// A device of dm-verity, open. Dropped, it goes as soon as nobody else uses it.
+///
+/// ```no_run
+/// # use confext_ddi::{build::*, image::{self, Image}, policy::Policy, release::Class};
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("app.raw");
+/// # let mut tree = Tree::new();
+/// # tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// # Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any()).unsigned().build_file(&path, None)?;
+/// # let image = Image::open(std::fs::File::open(&path)?, &image::Options::default())?;
+/// # let admitted = Policy::verity().judge(image, None)?;
+/// use confext_core::dmverity::{Options, Signature, VerityDevice};
+///
+/// let options = Options::default().signature(Signature::NotPassed);
+/// let device = VerityDevice::activate(&admitted, &options)?;
+/// // From here on each block is checked when it is read, whoever changes the file.
+/// println!("mount -o ro {}", device.path().display());
+/// assert!(device.status()?.intact);
+/// device.detach()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct VerityDevice {
     device: File,

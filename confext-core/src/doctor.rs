@@ -41,6 +41,18 @@ pub struct Report {
 }
 
 /// One thing that something depends on.
+///
+/// ```
+/// use confext_core::{Host, doctor};
+///
+/// let report = doctor::report(&Host::open("/")?, std::time::SystemTime::now());
+/// let overlay = report.items.iter().find(|item| item.id == "overlay").ok_or("always in there")?;
+/// assert!(overlay.needed_for.contains(&"merge"));
+/// if let Some(advice) = &overlay.advice {
+///     println!("{} is {}, as {}: {advice}", overlay.id, overlay.state.as_str(), overlay.why);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Item {
@@ -57,6 +69,19 @@ pub struct Item {
 }
 
 /// Whether something can be done.
+///
+/// ```
+/// use confext_core::{Host, doctor::{self, State}};
+///
+/// let report = doctor::report(&Host::open("/")?, std::time::SystemTime::now());
+/// let in_the_way = report.items.iter().filter(|item| item.needed_for.contains(&"merge"));
+/// for item in in_the_way.filter(|item| !item.state.is_usable()) {
+///     println!("{}: {}", item.id, item.state.as_str());
+/// }
+/// // The kernel loads the module when it is needed.
+/// assert!(State::OnDemand.is_usable());
+/// # Ok::<(), confext_core::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {

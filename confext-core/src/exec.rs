@@ -16,6 +16,19 @@ pub use namespace::{Namespace, may_mount};
 pub use running::Running;
 
 /// A detached mount and where it goes.
+///
+/// ```no_run
+/// use std::path::Path;
+///
+/// use confext_core::{Host, Options, Stack};
+/// use confext_ddi::release::Class;
+///
+/// let stack = Stack::assemble(&Host::open("/")?, Class::Confext, &Options::default())?;
+/// let placements = stack.into_placements();
+/// // Confexts are for /etc, and nobody sees this one yet.
+/// assert_eq!(placements[0].hierarchy, Path::new("etc"));
+/// # Ok::<(), confext_core::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Placement {
     /// The directory it covers, below the root: `etc`.
@@ -35,6 +48,16 @@ impl Placement {
 }
 
 /// The file tree a command sees.
+///
+/// ```
+/// use std::path::Path;
+///
+/// use confext_core::exec::Root;
+///
+/// // A command sees the root directory that its stack is over.
+/// assert!(matches!(Root::of(Path::new("/")), Root::Host));
+/// assert!(matches!(Root::of(Path::new("/srv/guest")), Root::Directory(path) if path == Path::new("/srv/guest")));
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Root {

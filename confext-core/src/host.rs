@@ -18,6 +18,19 @@ use crate::sys::{self, ContextError, FsContext, MountAttrFlags, OFlags, ResolveF
 use crate::understood::Understood;
 
 /// What the running kernel lets this process do; probed, not concluded from a version.
+///
+/// ```
+/// use confext_core::{Host, host::Ability};
+///
+/// let host = Host::open("/")?;
+/// let can = host.capabilities();
+/// if can.mount_beneath != Ability::Present {
+///     println!("a refresh leaves a gap, or is refused");
+/// }
+/// // It is tried once for each host.
+/// assert!(std::ptr::eq(can, host.capabilities()));
+/// # Ok::<(), confext_core::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Capabilities {
@@ -41,6 +54,19 @@ pub struct Capabilities {
 }
 
 /// Whether something can be done.
+///
+/// ```
+/// use confext_core::{Host, doctor, host::Ability};
+///
+/// let advice = match Host::open("/")?.capabilities().dm_verity {
+///     Ability::Present | Ability::OnDemand => "blocks are checked as they are read",
+///     Ability::NotPermitted => "ask again as root",
+///     Ability::Absent => "images are copied to memory while they are checked",
+/// };
+/// println!("{advice}");
+/// assert!(doctor::State::from(Ability::OnDemand).is_usable());
+/// # Ok::<(), confext_core::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ability {
@@ -333,6 +359,15 @@ impl Capabilities {
 }
 
 /// How the layers of a stack get to the kernel. Neither way shows in what is merged.
+///
+/// ```
+/// use confext_core::{Options, host::Layers};
+///
+/// // To see on a newer kernel what one before Linux 6.15 does.
+/// let mut options = Options::default();
+/// options.layers = Layers::Staged;
+/// assert_ne!(options.layers, Options::default().layers);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Layers {

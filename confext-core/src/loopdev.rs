@@ -24,6 +24,21 @@ const ATTEMPTS: u32 = 128;
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
 /// How a device reads its file.
+///
+/// ```no_run
+/// use std::{fs::File, os::fd::AsFd as _};
+///
+/// use confext_core::loopdev::{Io, LoopDevice, Options};
+/// use confext_ddi::units::ByteRange;
+///
+/// let image = File::open("app.raw")?;
+/// let window = ByteRange::new(1 << 20, 2 << 20).ok_or("no window")?;
+/// let device = LoopDevice::attach(image.as_fd(), &Options::new(window).io(Io::Direct))?;
+/// if device.io() == Io::Buffered {
+///     println!("the file system that app.raw is on can do nothing else");
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Io {
@@ -35,6 +50,22 @@ pub enum Io {
 }
 
 /// How to make a [`LoopDevice`].
+///
+/// ```
+/// use std::os::fd::AsFd as _;
+///
+/// use confext_core::loopdev::{LoopDevice, Options};
+/// use confext_ddi::units::{ByteRange, SectorSize};
+///
+/// let image = tempfile::tempfile()?;
+/// image.set_len(4096)?;
+/// let window = ByteRange::new(512, 4096).ok_or("no window")?;
+/// let options = Options::new(window).block_size(SectorSize::new(4096).ok_or("no size")?).name("app");
+/// // The window starts in the middle of a block.
+/// let error = LoopDevice::attach(image.as_fd(), &options).unwrap_err();
+/// assert_eq!(error.code(), "loop-window");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Options {
@@ -78,6 +109,13 @@ impl Options {
 }
 
 /// A device number.
+///
+/// ```
+/// use confext_core::loopdev::DeviceNumber;
+///
+/// // As `/proc/self/mountinfo` and the tables of device-mapper have it.
+/// assert_eq!(DeviceNumber { major: 7, minor: 3 }.to_string(), "7:3");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct DeviceNumber {
     /// The driver.
@@ -93,6 +131,21 @@ impl std::fmt::Display for DeviceNumber {
 }
 
 /// A loop device, open. Dropped, it goes as soon as nobody else uses it.
+///
+/// ```no_run
+/// use std::os::{fd::AsFd as _, linux::fs::MetadataExt as _};
+///
+/// use confext_core::loopdev::{LoopDevice, Options};
+/// use confext_ddi::units::ByteRange;
+///
+/// let image = tempfile::tempfile()?;
+/// image.set_len(1 << 20)?;
+/// let window = ByteRange::new(4096, 8192).ok_or("no window")?;
+/// let device = LoopDevice::attach(image.as_fd(), &Options::new(window))?;
+/// assert_eq!(std::fs::read(device.path())?, [0; 4096]);
+/// device.detach()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct LoopDevice {
     device: File,

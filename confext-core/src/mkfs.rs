@@ -20,6 +20,22 @@ const MAX_MESSAGE_BYTES: u64 = 4096;
 /// EROFS as `mkfs.erofs` of erofs-utils 1.7 or later makes it.
 ///
 /// *Needs*: the program, and room for the archive and the file system in a directory.
+///
+/// ```no_run
+/// use confext_core::mkfs::MkfsErofs;
+/// use confext_ddi::build::{Builder, Meta, ReleaseFields, Tree};
+/// use confext_ddi::release::Class;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("app.raw");
+/// let mut tree = Tree::new();
+/// tree.add_file("usr/share/app/words", "answer ".repeat(1 << 20), Meta::new(0o644))?;
+/// let maker = MkfsErofs::new(std::env::temp_dir()).compression("lz4");
+/// let builder = Builder::new(Class::Sysext, "app").tree(tree).release(ReleaseFields::any()).format(maker);
+/// let built = builder.unsigned().build_file(&path, None)?;
+/// assert!(built.size_bytes < 7 << 20);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct MkfsErofs {
     program: PathBuf,

@@ -5,6 +5,18 @@ use serde::{Deserialize, Serialize};
 use crate::dmverity::{self, Checks, Corruption, ZeroBlocks};
 
 /// What dm-verity checks, and what it does about blocks that do not check.
+///
+/// ```
+/// use confext_core::attach::BlockChecks;
+/// use confext_core::dmverity::{Checks, Corruption};
+///
+/// let checks = BlockChecks::default().corruption(Corruption::Restart).checks(Checks::Once);
+/// assert_eq!(checks.to_string(), "on corruption restart, checks once, zero blocks check");
+///
+/// // So that a merge asks for it:
+/// let mut options = confext_core::Options::default();
+/// options.checks = checks;
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct BlockChecks {

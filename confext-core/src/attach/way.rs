@@ -6,6 +6,26 @@ use super::{BlockChecks, Mode};
 use crate::loopdev::Io;
 
 /// How an image was attached.
+///
+/// ```no_run
+/// # use confext_ddi::{build::*, image::{self, Image}, policy::Policy, release::Class};
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("app.raw");
+/// # let mut tree = Tree::new();
+/// # tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// # Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any()).unsigned().build_file(&path, None)?;
+/// # let image = Image::open(std::fs::File::open(&path)?, &image::Options::default())?;
+/// # let admitted = Policy::verity().judge(image, None)?;
+/// use confext_core::attach::{Mode, Reason, attach};
+///
+/// let attached = attach(admitted, Mode::Auto)?;
+/// let way = &attached.origin().way;
+/// if way.because == Reason::NoDmVerity {
+///     println!("copied, as {}", way.detail.as_deref().unwrap_or_default());
+/// }
+/// assert_eq!((way.asked, way.verity.is_some()), (Mode::Auto, way.because == Reason::Asked));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Way {
@@ -27,6 +47,25 @@ pub struct Way {
 }
 
 /// A dm-verity device.
+///
+/// ```no_run
+/// # use confext_ddi::{build::*, image::{self, Image}, policy::Policy, release::Class};
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("app.raw");
+/// # let mut tree = Tree::new();
+/// # tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// # Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any()).unsigned().build_file(&path, None)?;
+/// # let image = Image::open(std::fs::File::open(&path)?, &image::Options::default())?;
+/// # let admitted = Policy::verity().judge(image, None)?;
+/// use confext_core::attach::{CheckedBy, Mode, attach};
+///
+/// let attached = attach(admitted, Mode::DmVerity)?;
+/// let mapped = attached.origin().way.verity.as_ref().ok_or("a device of dm-verity")?;
+/// println!("dmsetup status {}", mapped.name);
+/// // This policy asked for a hash tree, and for no signature.
+/// assert_eq!(mapped.signature, CheckedBy::Nobody);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Mapped {
@@ -39,6 +78,23 @@ pub struct Mapped {
 }
 
 /// Who checked the signature of a root hash, for a dm-verity device.
+///
+/// ```no_run
+/// use confext_core::attach::{CheckedBy, Way};
+///
+/// /// What an audit asks of each image that is merged.
+/// fn is_checked_by_the_kernel(way: &Way) -> bool {
+///     way.verity.as_ref().is_some_and(|mapped| mapped.signature == CheckedBy::Kernel)
+/// }
+/// # use confext_core::{Host, state::HierarchyState};
+/// # use confext_ddi::release::Class;
+///
+/// for status in confext_core::status(&Host::open("/")?, Class::Confext)? {
+///     let HierarchyState::Merged { record: Some(record), .. } = status.state else { continue };
+///     assert!(record.layers.iter().flat_map(|layer| &layer.attached).all(is_checked_by_the_kernel));
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CheckedBy {
@@ -63,6 +119,21 @@ impl CheckedBy {
 }
 
 /// What the kernel reads of an image.
+///
+/// ```no_run
+/// # use confext_core::{Host, state::HierarchyState};
+/// # use confext_ddi::release::Class;
+/// use confext_core::attach::Reads;
+///
+/// // Whether who can write an image's file changes what is merged.
+/// for status in confext_core::status(&Host::open("/")?, Class::Confext)? {
+///     let HierarchyState::Merged { record: Some(record), .. } = status.state else { continue };
+///     for way in record.layers.iter().flat_map(|layer| &layer.attached) {
+///         assert!(!matches!(way.reads, Reads::LoopDevice | Reads::File), "{}", way.reads.as_str());
+///     }
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reads {
@@ -104,6 +175,24 @@ impl Reads {
 }
 
 /// Why an image was attached in one way and not in another.
+///
+/// ```no_run
+/// # use confext_ddi::{build::*, image::{self, Image}, policy::Policy, release::Class};
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("app.raw");
+/// # let mut tree = Tree::new();
+/// # tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// # Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any()).unsigned().build_file(&path, None)?;
+/// # let image = Image::open(std::fs::File::open(&path)?, &image::Options::default())?;
+/// # let admitted = Policy::verity().judge(image, None)?;
+/// use confext_core::attach::{Mode, Reads, Reason, attach};
+///
+/// // As little as the evidence allows: what was checked is copied.
+/// let attached = attach(admitted, Mode::InPlace)?;
+/// let way = &attached.origin().way;
+/// assert_eq!((way.reads, way.because), (Reads::SealedMemory, Reason::HashTree));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {

@@ -13,6 +13,16 @@ use crate::loopdev::DeviceNumber;
 pub(super) const KIND: &str = "verity";
 
 /// What to do when a block is not what the root hash says.
+///
+/// ```
+/// use confext_core::{Options, attach::BlockChecks, dmverity::Corruption};
+///
+/// // A merge whose images take the machine down rather than read on: for a watchdog that boots another system then.
+/// let mut options = Options::default();
+/// options.checks = BlockChecks::default().corruption(Corruption::Panic);
+/// assert_eq!(options.checks.corruption.as_str(), "panic");
+/// assert_eq!(Corruption::default(), Corruption::Fail);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -47,6 +57,14 @@ impl Corruption {
 }
 
 /// What to do about blocks whose digest is that of zeros.
+///
+/// ```
+/// use confext_core::{attach::BlockChecks, dmverity::ZeroBlocks};
+///
+/// // An image that is mostly empty is read faster.
+/// let checks = BlockChecks::default().zero_blocks(ZeroBlocks::Skip);
+/// assert_eq!(checks.to_string(), "on corruption fail, checks always, zero blocks skip");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -70,6 +88,14 @@ impl ZeroBlocks {
 }
 
 /// How often a data block is checked.
+///
+/// ```
+/// use confext_core::{attach::BlockChecks, dmverity::Checks};
+///
+/// // Costs less than each time, and is for files that nobody can write to.
+/// let checks = BlockChecks::default().checks(Checks::Once);
+/// assert_eq!(checks.to_string(), "on corruption fail, checks once, zero blocks check");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]

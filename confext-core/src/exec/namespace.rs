@@ -13,6 +13,18 @@ use crate::error::{Error, Result};
 use crate::sys::{Helper, Inside};
 
 /// A user namespace and a mount namespace. They are there as long as this value, a process in them, or a mount made there.
+///
+/// ```no_run
+/// use confext_core::{Host, Options, Stack, exec};
+/// use confext_ddi::release::Class;
+///
+/// let stack = Stack::assemble(&Host::open("/")?, Class::Confext, &Options::default())?;
+/// for placement in stack.into_placements() {
+///     // Who may not mount gets the mounts in a namespace, and the command goes there.
+///     assert_eq!(placement.namespace.is_none(), exec::may_mount());
+/// }
+/// # Ok::<(), confext_core::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Namespace {
     user: OwnedFd,

@@ -18,6 +18,20 @@ use crate::error::{Error, Result};
 use crate::sys::{self, Depth, Entry, NamespaceKind, Propagation, Signal, StartIn};
 
 /// A command that was started with mounts in place. Dropped, it goes on.
+///
+/// ```no_run
+/// use std::process::{Command, Stdio};
+///
+/// use confext_core::{Host, Options, Stack, exec::{Root, Running}};
+/// use confext_ddi::release::Class;
+///
+/// let stack = Stack::assemble(&Host::open("/")?, Class::Confext, &Options::default())?;
+/// let mut command = Command::new("cat");
+/// command.arg("/etc/app.conf").stdout(Stdio::piped());
+/// let running = Running::start(&Root::Host, stack.into_placements(), command)?;
+/// assert_eq!(running.wait_with_output()?.stdout, b"answer = 42\n");
+/// # Ok::<(), confext_core::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Running {
     name: String,
