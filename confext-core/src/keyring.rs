@@ -29,6 +29,21 @@ const MOST_DESCRIPTION_BYTES: usize = 4095;
 const LIST: &str = "/proc/keys";
 
 /// A keyring of the kernel.
+///
+/// ```
+/// # use std::time::SystemTime;
+/// # use confext_ddi::signature::KeyPair;
+/// use confext_core::keyring::{Keyring, PrivateKeyring};
+///
+/// # let vendor = KeyPair::generate("vendor", SystemTime::now().into(), 30)?;
+/// let private = PrivateKeyring::new()?;
+/// // By its number, or by its description: `%:.secondary_trusted_keys` names one of the kernel's own.
+/// let keyring = Keyring::find(&private.serial().to_string())?;
+/// let key = keyring.add(vendor.certificate())?;
+/// assert_eq!(keyring.keys()?[0].serial, key);
+/// assert_eq!(Keyring::find("%:no such").unwrap_err().code(), "keyring-missing");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Keyring {
     serial: KeySerial,
@@ -40,6 +55,21 @@ pub struct Keyring {
 }
 
 /// Whether a keyring takes further keys.
+///
+/// ```
+/// # use std::time::SystemTime;
+/// # use confext_ddi::signature::KeyPair;
+/// use confext_core::keyring::{PrivateKeyring, Sealing};
+///
+/// # let vendor = KeyPair::generate("vendor", SystemTime::now().into(), 30)?;
+/// let private = PrivateKeyring::new()?;
+/// let keyring = private.keyring()?;
+/// assert_eq!(keyring.sealing()?, Sealing::Open);
+/// keyring.seal()?;
+/// assert_eq!(keyring.sealing()?, Sealing::Sealed);
+/// assert_eq!(keyring.add(vendor.certificate()).unwrap_err().code(), "keyring-restricted");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Sealing {
@@ -54,6 +84,22 @@ pub enum Sealing {
 }
 
 /// A key in a keyring, as far as the kernel tells of it. What it was made of, it does not tell.
+///
+/// ```
+/// # use std::time::SystemTime;
+/// # use confext_ddi::signature::KeyPair;
+/// # use confext_core::keyring::PrivateKeyring;
+/// # let vendor = KeyPair::generate("vendor", SystemTime::now().into(), 30)?;
+/// # let private = PrivateKeyring::new()?;
+/// # let keyring = private.keyring()?;
+/// keyring.add(vendor.certificate())?;
+/// let keys = keyring.keys()?;
+/// let key = keys.first().ok_or("the key of the certificate")?;
+/// assert_eq!(key.kind.as_deref(), Some("asymmetric"));
+/// // What the kernel keeps of the certificate, beside its public key.
+/// assert_eq!((key.subject.as_deref(), key.algorithm.as_deref()), (Some("vendor"), Some("rsa")));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Key {
@@ -74,6 +120,23 @@ pub struct Key {
 }
 
 /// Whether a key counts.
+///
+/// ```
+/// # use std::time::SystemTime;
+/// # use confext_ddi::signature::KeyPair;
+/// # use confext_core::keyring::PrivateKeyring;
+/// use confext_core::{keyring::KeyState, sys};
+///
+/// # let vendor = KeyPair::generate("vendor", SystemTime::now().into(), 30)?;
+/// # let private = PrivateKeyring::new()?;
+/// # let keyring = private.keyring()?;
+/// let key = keyring.add(vendor.certificate())?;
+/// assert_eq!(keyring.keys()?[0].state, KeyState::Valid);
+/// // It stays in the keyring, and counts no more.
+/// sys::key_revoke(key)?;
+/// assert_eq!(keyring.keys()?[0].state, KeyState::Revoked);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum KeyState {
@@ -88,6 +151,25 @@ pub enum KeyState {
 }
 
 /// By what a key is found.
+///
+/// ```
+/// # use std::time::SystemTime;
+/// # use confext_core::keyring::PrivateKeyring;
+/// use confext_core::keyring::KeyName;
+/// use confext_ddi::RootHash;
+/// use confext_ddi::signature::{KeyPair, Sign as _, SignedData};
+///
+/// # let vendor = KeyPair::generate("vendor", SystemTime::now().into(), 30)?;
+/// # let private = PrivateKeyring::new()?;
+/// # let keyring = private.keyring()?;
+/// let key = keyring.add(vendor.certificate())?;
+/// // Has the keyring the key that this signature was made with?
+/// let signature = vendor.sign(&RootHash::from_bytes([0; 32]))?;
+/// let name = KeyName::IssuerAndSerial(SignedData::parse(&signature)?.key_id());
+/// assert_eq!(keyring.key(&name)?, Some(key));
+/// assert_eq!(keyring.key(&KeyName::KeyIdentifier(vec![0; 20]))?, None);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyName {
     /// The serial number and issuer of its certificate, as [`SignedData::key_id`](confext_ddi::signature::SignedData::key_id)

@@ -37,6 +37,17 @@ impl Patience<'static> {
 }
 
 /// Whether the service manager is told after a change of a stack.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use confext_core::{Options, manager::Reload};
+///
+/// // After a merge, units are restarted and reloaded as the release files of extensions say.
+/// let mut options = Options::default();
+/// assert_eq!(options.reload, Reload::No);
+/// options.reload = Reload::AsAsked { wait: Duration::from_secs(90) };
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Reload {
     /// No: the report says what it would have been told.
@@ -50,6 +61,20 @@ pub enum Reload {
 }
 
 /// What came of telling the service manager.
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use confext_core::{consumers::Work, manager};
+///
+/// let mut work = Work::default();
+/// work.reload_or_restart.push("nginx.service".to_owned());
+/// let told = manager::act(&work, Duration::from_secs(90));
+/// if let Some(failure) = &told.failure {
+///     eprintln!("[{}] {}; {}", failure.code, failure.message, failure.hint);
+/// }
+/// assert_eq!(told.actions[0].unit.as_deref(), Some("nginx.service"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Told {
@@ -60,6 +85,19 @@ pub struct Told {
 }
 
 /// One action of the service manager.
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use confext_core::{consumers::Work, manager};
+///
+/// let mut work = Work::default();
+/// work.stop.push("old.service".to_owned());
+/// for done in manager::act(&work, Duration::from_secs(90)).actions {
+///     let unit = done.unit.as_deref().unwrap_or("the manager");
+///     assert_eq!(done.result, "done", "{} {unit}: {:?}", done.action.as_str(), done.message);
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Done {
@@ -75,6 +113,19 @@ pub struct Done {
 }
 
 /// What a service manager does.
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use confext_core::{consumers::Work, manager::{self, Action}};
+///
+/// let mut work = Work::default();
+/// (work.reload, work.restart) = (true, vec!["nginx.service".to_owned()]);
+/// let told = manager::act(&work, Duration::from_secs(90));
+/// let actions: Vec<_> = told.actions.iter().map(|done| done.action).collect();
+/// // Unit files are read again before a unit is restarted.
+/// assert_eq!(actions, [Action::Reload, Action::Restart]);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
@@ -89,6 +140,17 @@ pub enum Action {
 }
 
 /// What the service manager says of itself.
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use confext_core::manager;
+///
+/// let about = manager::about(Duration::from_secs(5))?;
+/// println!("systemd {}", about.version);
+/// assert_ne!(about.refreshes_on_reload, Some(false), "services need `confext service refresh`");
+/// # Ok::<(), confext_core::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct About {
@@ -117,6 +179,18 @@ pub fn about(wait: Duration) -> Result<About> {
 }
 
 /// Why not all was done.
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use confext_core::{consumers::Work, manager};
+///
+/// let mut work = Work::default();
+/// work.restart.push("no-such.service".to_owned());
+/// let told = manager::act(&work, Duration::from_secs(90));
+/// // The stack stays as it is: whoever asked has to know.
+/// assert_eq!(told.failure.map(|failure| failure.code), Some("manager-action"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Failure {

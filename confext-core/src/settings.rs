@@ -32,6 +32,22 @@ const MOST_BYTES: u64 = 1 << 20;
 /// files of one name the first one counts, also when it is empty or a link to `/dev/null`. What is read later counts.
 ///
 /// *Spec*: sysext.conf(5), "Configuration directories and precedence".
+///
+/// ```
+/// # let root = tempfile::tempdir()?;
+/// # std::fs::create_dir_all(root.path().join("etc/systemd"))?;
+/// use confext_core::{Host, Options, settings::{Mutability, Settings}};
+/// use confext_ddi::release::Class;
+///
+/// std::fs::write(root.path().join("etc/systemd/confext.conf"), "[ConfExt]\nMutable=ephemeral\n")?;
+/// let settings = Settings::read(&Host::open(root.path())?, Class::Confext)?;
+/// let mutability = settings.mutability.as_ref().ok_or("it is set")?;
+/// assert_eq!(mutability.place, "/etc/systemd/confext.conf:2");
+/// let mut options = Options::default();
+/// settings.apply(&mut options);
+/// assert_eq!(options.mutability, Mutability::Ephemeral);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[non_exhaustive]
 pub struct Settings {

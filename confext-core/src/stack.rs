@@ -122,6 +122,31 @@ pub struct Stack {
 }
 
 /// What a change of a stack came to.
+///
+/// ```no_run
+/// # let root = tempfile::tempdir()?;
+/// # for (path, text) in [
+/// #     ("etc/os-release", "ID=demo\n"),
+/// #     ("run/confexts/app/etc/extension-release.d/extension-release.app", "ID=demo\n"),
+/// #     ("run/confexts/app/etc/app.conf", "answer = 42\n"),
+/// # ] {
+/// #     std::fs::create_dir_all(root.path().join(path).parent().ok_or("no parent")?)?;
+/// #     std::fs::write(root.path().join(path), text)?;
+/// # }
+/// # use confext_core::{Host, Options};
+/// # use confext_ddi::{policy::Policy, release::Class};
+/// # let host = Host::open(root.path())?;
+/// # let mut options = Options::default();
+/// # options.policy = Policy::unprotected();
+/// use confext_core::stack::{Outcome, merge, refresh, unmerge};
+///
+/// assert_eq!(merge(&host, Class::Confext, &options)?.outcome, Outcome::Merged);
+/// assert!(matches!(refresh(&host, Class::Confext, &options)?.outcome, Outcome::Unchanged { .. }));
+/// std::fs::write(host.path().join("run/confexts/app/etc/app.conf"), "answer = 43\n")?;
+/// assert!(matches!(refresh(&host, Class::Confext, &options)?.outcome, Outcome::Refreshed { .. }));
+/// assert_eq!(unmerge(&host, Class::Confext, &options)?.outcome, Outcome::Unmerged);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "outcome")]
 pub enum Outcome {
@@ -144,6 +169,33 @@ pub enum Outcome {
 }
 
 /// How it was decided that an extension is the same as before.
+///
+/// ```no_run
+/// # let root = tempfile::tempdir()?;
+/// # for (path, text) in [
+/// #     ("etc/os-release", "ID=demo\n"),
+/// #     ("run/confexts/app/etc/extension-release.d/extension-release.app", "ID=demo\n"),
+/// #     ("run/confexts/app/etc/app.conf", "answer = 42\n"),
+/// # ] {
+/// #     std::fs::create_dir_all(root.path().join(path).parent().ok_or("no parent")?)?;
+/// #     std::fs::write(root.path().join(path), text)?;
+/// # }
+/// # use confext_core::{Host, Options};
+/// # use confext_ddi::{policy::Policy, release::Class};
+/// # let host = Host::open(root.path())?;
+/// # let mut options = Options::default();
+/// # options.policy = Policy::unprotected();
+/// use confext_core::stack::{Outcome, merge, refresh, unmerge};
+///
+/// merge(&host, Class::Confext, &options)?;
+/// let Outcome::Unchanged { decided_by } = refresh(&host, Class::Confext, &options)?.outcome else {
+///     return Err("nothing has changed".into());
+/// };
+/// // Of a directory its files are compared; of an image the root hash.
+/// assert_eq!((decided_by[0].name.as_str(), decided_by[0].test), ("app", "directory"));
+/// # unmerge(&host, Class::Confext, &options)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Test {
     /// The extension.
@@ -153,6 +205,32 @@ pub struct Test {
 }
 
 /// A difference between a merged stack and what a refresh would merge.
+///
+/// ```no_run
+/// # let root = tempfile::tempdir()?;
+/// # for (path, text) in [
+/// #     ("etc/os-release", "ID=demo\n"),
+/// #     ("run/confexts/app/etc/extension-release.d/extension-release.app", "ID=demo\n"),
+/// #     ("run/confexts/app/etc/app.conf", "answer = 42\n"),
+/// # ] {
+/// #     std::fs::create_dir_all(root.path().join(path).parent().ok_or("no parent")?)?;
+/// #     std::fs::write(root.path().join(path), text)?;
+/// # }
+/// # use confext_core::{Host, Options};
+/// # use confext_ddi::{policy::Policy, release::Class};
+/// # let host = Host::open(root.path())?;
+/// # let mut options = Options::default();
+/// # options.policy = Policy::unprotected();
+/// use confext_core::stack::{Change, Outcome, merge, refresh, unmerge};
+///
+/// merge(&host, Class::Confext, &options)?;
+/// std::fs::remove_dir_all(host.path().join("run/confexts/app"))?;
+/// if let Outcome::Refreshed { because } = refresh(&host, Class::Confext, &options)?.outcome {
+///     assert_eq!(because, [Change::Removed { name: "app".to_owned() }]);
+/// }
+/// # unmerge(&host, Class::Confext, &options)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 #[non_exhaustive]
@@ -234,6 +312,32 @@ pub enum Change {
 }
 
 /// What was done, and with what.
+///
+/// ```no_run
+/// # let root = tempfile::tempdir()?;
+/// # for (path, text) in [
+/// #     ("etc/os-release", "ID=demo\n"),
+/// #     ("run/confexts/app/etc/extension-release.d/extension-release.app", "ID=demo\n"),
+/// #     ("run/confexts/app/etc/app.conf", "answer = 42\n"),
+/// # ] {
+/// #     std::fs::create_dir_all(root.path().join(path).parent().ok_or("no parent")?)?;
+/// #     std::fs::write(root.path().join(path), text)?;
+/// # }
+/// # use confext_core::{Host, Options};
+/// # use confext_ddi::{policy::Policy, release::Class};
+/// # let host = Host::open(root.path())?;
+/// # let mut options = Options::default();
+/// # options.policy = Policy::unprotected();
+/// use confext_core::stack::{merge, unmerge};
+///
+/// let report = merge(&host, Class::Confext, &options)?;
+/// assert_eq!((report.hierarchies, report.layers[0].name.as_str()), (vec!["etc".to_owned()], "app"));
+/// for consumer in &report.after.consumers {
+///     println!("{consumer:?} has to hear of it");
+/// }
+/// # unmerge(&host, Class::Confext, &options)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Report {

@@ -5,6 +5,18 @@ use confext_ddi::unit::Name;
 use serde::{Deserialize, Serialize};
 
 /// What an extension asks of the service manager, read from its release file before it is merged.
+///
+/// ```
+/// use confext_core::units::Request;
+/// use confext_ddi::release::Release;
+///
+/// // From the release file of an extension.
+/// let fields = [("ID", "_any"), ("EXTENSION_RELOAD_OR_RESTART_UNITS", "nginx.service nginx.service")];
+/// let release: Release = fields.into_iter().collect();
+/// let request = Request::of(&release);
+/// assert!(request.reload, "unit files are read again first");
+/// assert_eq!(request.reload_or_restart, ["nginx.service"]);
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Request {
@@ -20,6 +32,17 @@ pub struct Request {
 }
 
 /// A value that means nothing.
+///
+/// ```
+/// use confext_core::units::Request;
+/// use confext_ddi::release::Release;
+///
+/// let fields = [("EXTENSION_RESTART_UNITS", "nginx.service nginx")];
+/// let request = Request::of(&fields.into_iter().collect::<Release>());
+/// // A unit has a type in its name; `confext lint` says so, too.
+/// assert_eq!(request.restart, ["nginx.service"]);
+/// assert_eq!(request.invalid[0].found, "nginx");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Invalid {

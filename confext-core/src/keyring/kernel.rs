@@ -27,6 +27,30 @@ use crate::sys::{self, KeySerial};
 ///
 /// A key counts for itself: what it issued is not trusted, whatever [`CertificateRules::chain`] says, for whether it may issue
 /// certificates the kernel does not tell.
+///
+/// ```
+/// # use std::time::SystemTime;
+/// # use confext_ddi::{build::*, image::{self, Image}, release::Class, signature::KeyPair};
+/// # let now = SystemTime::now();
+/// # let vendor = KeyPair::generate("vendor", now.into(), 30)?;
+/// # let mut tree = Tree::new();
+/// # tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// # let mut bytes = std::io::Cursor::new(Vec::new());
+/// # Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any()).build(&mut bytes, Some(&vendor))?;
+/// # let image = Image::open(bytes.get_ref().as_slice(), &image::Options::default())?;
+/// use confext_core::keyring::{KernelKeyring, PrivateKeyring};
+/// use confext_ddi::policy::Policy;
+///
+/// let private = PrivateKeyring::new()?;
+/// private.keyring()?.add(vendor.certificate())?;
+/// // A verifier as any other; the kernel does the arithmetic.
+/// let mut known = confext_ddi::signature::Certificates::new(now.into());
+/// known.add_pem(&vendor.certificate_pem()?)?;
+/// let keys = KernelKeyring::new(now.into()).keyring(private.keyring()?).known(&known);
+/// let admitted = Policy::signed().judge(image, Some(&keys))?;
+/// assert_eq!(admitted.evidence().signer().map(|signer| signer.subject.as_str()), Some("CN=vendor"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct KernelKeyring {
     keyrings: Vec<Keyring>,

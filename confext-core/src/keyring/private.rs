@@ -12,6 +12,18 @@ use crate::sys::{self, KeySerial};
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// A keyring of this thread. What is in it is there for this thread only, and until it is dropped.
+///
+/// ```
+/// use confext_core::keyring::{Keyring, PrivateKeyring};
+///
+/// // For a program that trusts certificates of its own, and wants the kernel to check with them.
+/// let private = PrivateKeyring::new()?;
+/// let serial = private.serial();
+/// assert_eq!(private.keyring()?.serial(), serial);
+/// assert!(private.keyring()?.keys()?.is_empty());
+/// drop(private);
+/// # Ok::<(), confext_core::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct PrivateKeyring {
     serial: KeySerial,

@@ -11,6 +11,20 @@ use super::talk;
 use crate::error::Result;
 
 /// What the service manager says of a unit.
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use confext_core::manager;
+///
+/// let wait = Duration::from_secs(90);
+/// let before = manager::unit_state("nginx", wait)?;
+/// manager::reload_unit("nginx", wait)?;
+/// let after = manager::unit_state("nginx", wait)?;
+/// // It was a reload, and no restart.
+/// assert_eq!((after.main_pid, after.started), (before.main_pid, before.started));
+/// # Ok::<(), confext_core::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct UnitState {

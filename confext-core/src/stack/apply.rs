@@ -19,6 +19,32 @@ use crate::plan::Plan;
 use crate::state::{self, Current, Layer, Merged, Record};
 
 /// What is to be done with the stacks of a host.
+///
+/// ```no_run
+/// # let root = tempfile::tempdir()?;
+/// # for (path, text) in [
+/// #     ("etc/os-release", "ID=demo\n"),
+/// #     ("run/confexts/app/etc/extension-release.d/extension-release.app", "ID=demo\n"),
+/// #     ("run/confexts/app/etc/app.conf", "answer = 42\n"),
+/// # ] {
+/// #     std::fs::create_dir_all(root.path().join(path).parent().ok_or("no parent")?)?;
+/// #     std::fs::write(root.path().join(path), text)?;
+/// # }
+/// # use confext_core::{Host, Options};
+/// # use confext_ddi::{policy::Policy, release::Class};
+/// # let host = Host::open(root.path())?;
+/// # let mut options = Options::default();
+/// # options.policy = Policy::unprotected();
+/// # let sysexts = options.clone();
+/// use confext_core::{apply, stack::Verb};
+///
+/// // Sysexts and confexts in one go: both change, or none.
+/// let classes = [(Class::Sysext, &sysexts), (Class::Confext, &options)];
+/// let reports = apply(&host, Verb::Refresh, &classes)?;
+/// assert_eq!(reports[1].layers[0].name, "app");
+/// apply(&host, Verb::Unmerge, &classes)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verb {
     /// Put stacks where none are. If there is one for a part of the classes or hierarchies only, a merge did not come to its

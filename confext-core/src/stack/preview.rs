@@ -205,6 +205,29 @@ pub struct Listing {
 }
 
 /// An extension that could be merged.
+///
+/// ```
+/// # let root = tempfile::tempdir()?;
+/// # for (path, text) in [
+/// #     ("etc/os-release", "ID=demo\n"),
+/// #     ("run/confexts/app/etc/extension-release.d/extension-release.app", "ID=demo\n"),
+/// #     ("run/confexts/app/etc/app.conf", "answer = 42\n"),
+/// # ] {
+/// #     std::fs::create_dir_all(root.path().join(path).parent().ok_or("no parent")?)?;
+/// #     std::fs::write(root.path().join(path), text)?;
+/// # }
+/// # use confext_ddi::policy::Policy;
+/// use confext_core::{Host, Options, list};
+/// use confext_ddi::release::Class;
+///
+/// # let mut options = Options::default();
+/// # options.policy = Policy::unprotected();
+/// let listing = list(&Host::open(root.path())?, Class::Confext, &options)?;
+/// let listed = listing.extensions.first().ok_or("there is one")?;
+/// assert_eq!(listed.candidate.path, std::path::Path::new("/run/confexts/app"));
+/// println!("{}: {:?}", listed.layer.name, listed.layer.checked);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Listed {
@@ -217,6 +240,29 @@ pub struct Listed {
 }
 
 /// Whether an extension is part of the merged stack.
+///
+/// ```
+/// # let root = tempfile::tempdir()?;
+/// # for (path, text) in [
+/// #     ("etc/os-release", "ID=demo\n"),
+/// #     ("run/confexts/app/etc/extension-release.d/extension-release.app", "ID=demo\n"),
+/// #     ("run/confexts/app/etc/app.conf", "answer = 42\n"),
+/// # ] {
+/// #     std::fs::create_dir_all(root.path().join(path).parent().ok_or("no parent")?)?;
+/// #     std::fs::write(root.path().join(path), text)?;
+/// # }
+/// # use confext_ddi::policy::Policy;
+/// use confext_core::{Host, Options, list, stack::Merged};
+/// use confext_ddi::release::Class;
+///
+/// # let mut options = Options::default();
+/// # options.policy = Policy::unprotected();
+/// let listing = list(&Host::open(root.path())?, Class::Confext, &options)?;
+/// let waiting = listing.extensions.iter().filter(|listed| listed.merged != Merged::Yes);
+/// let names: Vec<_> = waiting.map(|listed| listed.layer.name.as_str()).collect();
+/// assert_eq!(names, ["app"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Merged {

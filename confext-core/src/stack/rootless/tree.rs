@@ -17,6 +17,33 @@ use crate::error::{Error, Result};
 use crate::sys::{self, Depth, MountAttrFlags, Place, ResolveFlags, Statx};
 
 /// How a stack is made.
+///
+/// ```no_run
+/// # let root = tempfile::tempdir()?;
+/// # for (path, text) in [
+/// #     ("etc/os-release", "ID=demo\n"),
+/// #     ("run/confexts/app/etc/extension-release.d/extension-release.app", "ID=demo\n"),
+/// #     ("run/confexts/app/etc/app.conf", "answer = 42\n"),
+/// # ] {
+/// #     std::fs::create_dir_all(root.path().join(path).parent().ok_or("no parent")?)?;
+/// #     std::fs::write(root.path().join(path), text)?;
+/// # }
+/// # use confext_core::{Host, Options};
+/// # use confext_ddi::{policy::Policy, release::Class};
+/// # let host = Host::open(root.path())?;
+/// # let mut options = Options::default();
+/// # options.policy = Policy::unprotected();
+/// use confext_core::{Stack, exec::may_mount, stack::Manner};
+///
+/// let stack = Stack::assemble(&host, Class::Confext, &options)?;
+/// match stack.manner() {
+///     Manner::Mounts => println!("images are mounted"),
+///     Manner::Tree { because } => println!("no overlay, as {because}"),
+///     _ => println!("files in memory"),
+/// }
+/// assert_eq!(*stack.manner() == Manner::Mounts, may_mount());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "manner", rename_all = "kebab-case")]
 #[non_exhaustive]
