@@ -19,6 +19,25 @@ use crate::sys::{Mode, OFlags};
 const LISTING_BYTES: usize = 256 << 10;
 
 /// What to pick.
+///
+/// ```
+/// # let root = tempfile::tempdir()?;
+/// use std::fs;
+///
+/// use confext_core::pick::{Request, pick};
+///
+/// let versions = root.path().join("app.raw.v");
+/// fs::create_dir(&versions)?;
+/// for name in ["app_1.raw", "app_2.raw"] {
+///     fs::write(versions.join(name), "")?;
+/// }
+/// let mut request = Request::default();
+/// request.suffix = b".raw".to_vec();
+/// assert_eq!(pick(&versions, &request)?.path, versions.join("app_2.raw"));
+/// request.version = Some("1".to_owned());
+/// assert_eq!(pick(&versions, &request)?.path, versions.join("app_1.raw"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Request {
@@ -40,6 +59,23 @@ impl Default for Request {
 }
 
 /// What a path stands for.
+///
+/// ```
+/// # let root = tempfile::tempdir()?;
+/// use std::fs;
+///
+/// use confext_core::pick::{Request, pick};
+///
+/// let versions = root.path().join("app.v");
+/// fs::create_dir(&versions)?;
+/// // Of the newer one no attempt is left.
+/// for name in ["app_9.raw", "app_10+0-3.raw"] {
+///     fs::write(versions.join(name), "")?;
+/// }
+/// let picked = pick(&versions.join("app___.raw"), &Request::default())?;
+/// assert_eq!((picked.version.as_deref(), picked.tries), (Some("9"), None));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Picked {

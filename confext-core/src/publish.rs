@@ -74,6 +74,31 @@ pub struct Store {
 }
 
 /// What is published, and what it must have.
+///
+/// ```
+/// # use confext_ddi::{build::*, policy::Policy, release::Class};
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("app.raw");
+/// # let mut tree = Tree::new();
+/// # tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// # Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any()).unsigned().build_file(&path, None)?;
+/// # let store = dir.path().join("app.raw.v");
+/// # std::fs::create_dir(&store)?;
+/// use std::{fs::File, ops::ControlFlow};
+///
+/// use confext_core::publish::{Options, Store};
+///
+/// let store = Store::open(&store, Class::Confext)?;
+/// let mut options = Options::new("2");
+/// let image = File::open(&path)?;
+/// // Nobody has signed this image.
+/// let mut go_on = |_| ControlFlow::Continue(());
+/// assert_eq!(store.publish(&image, &options, &mut go_on).unwrap_err().code(), "policy");
+/// options.policy = Policy::verity();
+/// options.tries = Some(3);
+/// assert!(store.publish(&image, &options, &mut go_on)?.version.path.ends_with("app_2+3-0.raw"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[non_exhaustive]
 pub struct Options {
     /// The version, as it is written into the name.
@@ -124,6 +149,29 @@ impl std::fmt::Debug for Options {
 }
 
 /// A version that is there.
+///
+/// ```
+/// # use confext_ddi::{build::*, policy::Policy, release::Class};
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("app.raw");
+/// # let mut tree = Tree::new();
+/// # tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// # Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any()).unsigned().build_file(&path, None)?;
+/// # let store = dir.path().join("app.raw.v");
+/// # std::fs::create_dir(&store)?;
+/// # for version in ["1", "2+3-0"] {
+/// #     std::fs::copy(&path, store.join(format!("app_{version}.raw")))?;
+/// # }
+/// use confext_core::publish::Store;
+///
+/// let store = Store::open(&store, Class::Confext)?;
+/// let versions = store.versions()?;
+/// let names: Vec<_> = versions.iter().map(|version| version.version.as_str()).collect();
+/// assert_eq!(names, ["2", "1"]);
+/// // The first one is used. Three attempts are left to prove that it works.
+/// assert_eq!(versions[0].tries.map(|tries| tries.left), Some(3));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Version {
@@ -139,6 +187,30 @@ pub struct Version {
 }
 
 /// A version that was published.
+///
+/// ```
+/// # use confext_ddi::{build::*, policy::Policy, release::Class};
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("app.raw");
+/// # let mut tree = Tree::new();
+/// # tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// # Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any()).unsigned().build_file(&path, None)?;
+/// # let store = dir.path().join("app.raw.v");
+/// # std::fs::create_dir(&store)?;
+/// use std::{fs::File, ops::ControlFlow};
+///
+/// use confext_core::publish::{Options, Store};
+/// use confext_ddi::policy::Protection;
+///
+/// let (store, image) = (Store::open(&store, Class::Confext)?, File::open(&path)?);
+/// let mut options = Options::new("1");
+/// options.policy = Policy::verity();
+/// let published = store.publish(&image, &options, &mut |_| ControlFlow::Continue(()))?;
+/// assert_eq!(published.evidence.protection(), Protection::Verity);
+/// // The same bytes again are no error.
+/// assert!(store.publish(&image, &options, &mut |_| ControlFlow::Continue(()))?.was_there);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Published {
@@ -152,6 +224,32 @@ pub struct Published {
 }
 
 /// What pruning did.
+///
+/// ```
+/// # use confext_ddi::{build::*, policy::Policy, release::Class};
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("app.raw");
+/// # let mut tree = Tree::new();
+/// # tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// # Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any()).unsigned().build_file(&path, None)?;
+/// # let path_of = dir.path().join("app.raw.v");
+/// # std::fs::create_dir(&path_of)?;
+/// # for version in ["1", "2", "3"] {
+/// #     std::fs::copy(&path, path_of.join(format!("app_{version}.raw")))?;
+/// # }
+/// # use std::os::unix::fs::MetadataExt as _;
+/// use std::{collections::BTreeSet, num::NonZeroUsize};
+///
+/// use confext_core::publish::Store;
+///
+/// let store = Store::open(&path_of, Class::Confext)?;
+/// // As `publish::in_use` lists them.
+/// let oldest = std::fs::metadata(path_of.join("app_1.raw"))?;
+/// let in_use = BTreeSet::from([(oldest.dev(), oldest.ino())]);
+/// let pruned = store.prune(NonZeroUsize::MIN, &in_use)?;
+/// assert_eq!((pruned.removed[0].version.as_str(), pruned.in_use[0].version.as_str()), ("2", "1"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Pruned {

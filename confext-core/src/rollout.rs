@@ -36,6 +36,45 @@ const TRIES: u32 = 3;
 const LEAST_TRIES: u32 = 2;
 
 /// A version of an image, where it goes, and how long each step may take.
+///
+/// ```
+/// # use std::{fs, time::Duration};
+/// # use confext_core::{Error, Result, publish::{self, Options, Store}, rollout::{Limit, Service}};
+/// # use confext_ddi::{build::*, policy::Policy, release::Class};
+/// # struct App { works: bool }
+/// # impl Service for App {
+/// #     fn name(&self) -> &str { "app" }
+/// #     fn look(&mut self, _: &Limit<'_>) -> Result<()> { Ok(()) }
+/// #     fn refresh(&mut self, _: &Limit<'_>) -> Result<()> { Ok(()) }
+/// #     fn reload(&mut self, _: &Limit<'_>) -> Result<()> { Ok(()) }
+/// #     fn check(&mut self, version: Option<&publish::Version>, _: &Limit<'_>) -> Result<()> {
+/// #         let works = self.works || version.is_some_and(|version| version.version == "1");
+/// #         works.then_some(()).ok_or_else(|| Error::Missing { what: "its answer", why: "there is none".to_owned() })
+/// #     }
+/// # }
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("app.raw");
+/// # let mut tree = Tree::new();
+/// # tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// # Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any()).unsigned().build_file(&path, None)?;
+/// # fs::create_dir(dir.path().join("app.raw.v"))?;
+/// # fs::copy(&path, dir.path().join("app.raw.v/app_1.raw"))?;
+/// # let store = Store::open(dir.path().join("app.raw.v"), Class::Confext)?;
+/// # let image = fs::File::open(&path)?;
+/// use confext_core::rollout::{self, Rollout, Runs};
+///
+/// let mut options = Options::new("2");
+/// options.policy = Policy::verity();
+/// let mut rollout = Rollout::new(&store, &image, options);
+/// rollout.keep = std::num::NonZeroUsize::new(2);
+/// // Another directory, for who is not root.
+/// rollout.locks = dir.path().join("locks");
+/// let outcome = rollout::rollout(&rollout, &mut App { works: true }, &mut |event| {
+///     println!("{} {}", event.step.as_str(), event.state.as_str());
+/// })?;
+/// assert_eq!(outcome.runs, Runs::New);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[non_exhaustive]
 pub struct Rollout<'a> {
     /// Where the versions are.
@@ -59,6 +98,16 @@ pub struct Rollout<'a> {
 }
 
 /// How long steps may take, each for itself.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use confext_core::rollout::Times;
+///
+/// // A service that takes its time, and has to answer soon then.
+/// let times = Times { reload: Duration::from_secs(600), check: Duration::from_secs(5), ..Times::default() };
+/// assert_eq!(times.lock, Duration::from_secs(60));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Times {
     /// Another rollout.
@@ -113,6 +162,16 @@ impl std::fmt::Debug for Rollout<'_> {
 }
 
 /// How long a step may take, and whether the caller has had enough.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use confext_core::rollout::Limit;
+///
+/// // What a service is given with each step; here by somebody who has had enough.
+/// let limit = Limit::new(Duration::from_secs(30), &|| true);
+/// assert!(limit.is_cancelled() && limit.left > Duration::from_secs(29));
+/// ```
 #[derive(Clone, Copy)]
 pub struct Limit<'a> {
     /// How long.
@@ -143,6 +202,28 @@ impl std::fmt::Debug for Limit<'_> {
 /// Who uses the versions of a store: a unit of systemd, or anything else that can be told.
 ///
 /// Each call ends within its limit, as far as that is possible. What comes later counts as failed.
+///
+/// ```
+/// # use std::{fs, time::Duration};
+/// # use confext_core::{Error, Result, publish::Version};
+/// use confext_core::rollout::{Limit, Service};
+///
+/// /// A program that reads its configuration when it is started, and is started for each request.
+/// struct Handler;
+///
+/// impl Service for Handler {
+///     fn name(&self) -> &str { "handler" }
+///     fn look(&mut self, _: &Limit<'_>) -> Result<()> { Ok(()) }
+///     fn refresh(&mut self, _: &Limit<'_>) -> Result<()> { Ok(()) }
+///     fn reload(&mut self, _: &Limit<'_>) -> Result<()> { Ok(()) }
+///     fn check(&mut self, version: Option<&Version>, _: &Limit<'_>) -> Result<()> {
+///         let missing = |why: &str| Error::Missing { what: "the handler's answer", why: why.to_owned() };
+///         version.map(drop).ok_or_else(|| missing("there is no version"))
+///     }
+/// }
+/// let limit = Limit::new(Duration::from_secs(1), &|| false);
+/// assert_eq!(Handler.check(None, &limit).unwrap_err().code(), "missing-capability");
+/// ```
 pub trait Service {
     /// Its name: there is one rollout at a time for each.
     fn name(&self) -> &str;

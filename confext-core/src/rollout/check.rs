@@ -19,6 +19,25 @@ const PAUSE: Duration = Duration::from_millis(10);
 const SAID: u64 = 600;
 
 /// In which mount namespace a command runs.
+///
+/// ```no_run
+/// # use std::{fs::File, process::Command, time::Duration};
+/// # use confext_core::publish::{Options, Store};
+/// # use confext_ddi::release::Class;
+/// # let store = Store::open("/var/lib/confexts/nginx.raw.v", Class::Confext)?;
+/// # let image = File::open("nginx_2.raw")?;
+/// # let options = Options::new("2");
+/// use confext_core::rollout::{Check, Inside, Rollout, Runs, Unit, rollout};
+///
+/// let mut test = Command::new("nginx");
+/// test.args(["-t", "-q"]);
+/// let mut nginx = Unit::new("nginx");
+/// // It has to read the new version, which only the service sees.
+/// nginx.checks.push(Check::Command(test, Inside::Service));
+/// let outcome = rollout(&Rollout::new(&store, &image, options), &mut nginx, &mut |_| {})?;
+/// assert_eq!(outcome.runs, Runs::New);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Inside {
     /// In that of the caller.

@@ -8,6 +8,46 @@ use crate::error::Error;
 use crate::publish::{Pruned, Version};
 
 /// One step of a rollout begins or ends.
+///
+/// ```
+/// # use std::{fs, time::Duration};
+/// # use confext_core::{Error, Result, publish::{self, Options, Store}, rollout::{Limit, Service}};
+/// # use confext_ddi::{build::*, policy::Policy, release::Class};
+/// # struct App { works: bool }
+/// # impl Service for App {
+/// #     fn name(&self) -> &str { "app" }
+/// #     fn look(&mut self, _: &Limit<'_>) -> Result<()> { Ok(()) }
+/// #     fn refresh(&mut self, _: &Limit<'_>) -> Result<()> { Ok(()) }
+/// #     fn reload(&mut self, _: &Limit<'_>) -> Result<()> { Ok(()) }
+/// #     fn check(&mut self, version: Option<&publish::Version>, _: &Limit<'_>) -> Result<()> {
+/// #         let works = self.works || version.is_some_and(|version| version.version == "1");
+/// #         works.then_some(()).ok_or_else(|| Error::Missing { what: "its answer", why: "there is none".to_owned() })
+/// #     }
+/// # }
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("app.raw");
+/// # let mut tree = Tree::new();
+/// # tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// # Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any()).unsigned().build_file(&path, None)?;
+/// # fs::create_dir(dir.path().join("app.raw.v"))?;
+/// # fs::copy(&path, dir.path().join("app.raw.v/app_1.raw"))?;
+/// # let store = Store::open(dir.path().join("app.raw.v"), Class::Confext)?;
+/// # let image = fs::File::open(&path)?;
+/// use confext_core::rollout::{self, Rollout};
+///
+/// # let mut options = Options::new("2");
+/// # options.policy = Policy::verity();
+/// # let mut rollout = Rollout::new(&store, &image, options);
+/// # rollout.locks = dir.path().join("locks");
+/// // `App` is a `Service`; this brings it from version 1 to version 2.
+/// let mut lines = Vec::new();
+/// rollout::rollout(&rollout, &mut App { works: true }, &mut |event| {
+///     // One line of JSON for each, as the command prints them.
+///     lines.push(serde_json::to_string(&event).unwrap_or_default());
+/// })?;
+/// assert!(lines[0].contains(r#""way":"there","step":"lock","version":null,"state":"started""#), "{}", lines[0]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Event {
@@ -32,6 +72,47 @@ fn seconds<S: Serializer>(at: &Duration, serializer: S) -> Result<S::Ok, S::Erro
 }
 
 /// Where a rollout is going.
+///
+/// ```
+/// # use std::{fs, time::Duration};
+/// # use confext_core::{Error, Result, publish::{self, Options, Store}, rollout::{Limit, Service}};
+/// # use confext_ddi::{build::*, policy::Policy, release::Class};
+/// # struct App { works: bool }
+/// # impl Service for App {
+/// #     fn name(&self) -> &str { "app" }
+/// #     fn look(&mut self, _: &Limit<'_>) -> Result<()> { Ok(()) }
+/// #     fn refresh(&mut self, _: &Limit<'_>) -> Result<()> { Ok(()) }
+/// #     fn reload(&mut self, _: &Limit<'_>) -> Result<()> { Ok(()) }
+/// #     fn check(&mut self, version: Option<&publish::Version>, _: &Limit<'_>) -> Result<()> {
+/// #         let works = self.works || version.is_some_and(|version| version.version == "1");
+/// #         works.then_some(()).ok_or_else(|| Error::Missing { what: "its answer", why: "there is none".to_owned() })
+/// #     }
+/// # }
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("app.raw");
+/// # let mut tree = Tree::new();
+/// # tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// # Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any()).unsigned().build_file(&path, None)?;
+/// # fs::create_dir(dir.path().join("app.raw.v"))?;
+/// # fs::copy(&path, dir.path().join("app.raw.v/app_1.raw"))?;
+/// # let store = Store::open(dir.path().join("app.raw.v"), Class::Confext)?;
+/// # let image = fs::File::open(&path)?;
+/// use confext_core::rollout::{self, Rollout, State, Step, Way};
+///
+/// # let mut options = Options::new("2");
+/// # options.policy = Policy::verity();
+/// # let mut rollout = Rollout::new(&store, &image, options);
+/// # rollout.locks = dir.path().join("locks");
+/// // `App` is a `Service`; this brings it from version 1 to version 2.
+/// let mut back = Vec::new();
+/// rollout::rollout(&rollout, &mut App { works: false }, &mut |event| {
+///     if event.way == Way::Back && event.state == State::Done {
+///         back.push(event.step);
+///     }
+/// })?;
+/// assert_eq!(back[..2], [Step::Bad, Step::Refresh]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Way {
@@ -42,6 +123,47 @@ pub enum Way {
 }
 
 /// A step of a rollout, in the order they are taken.
+///
+/// ```
+/// # use std::{fs, time::Duration};
+/// # use confext_core::{Error, Result, publish::{self, Options, Store}, rollout::{Limit, Service}};
+/// # use confext_ddi::{build::*, policy::Policy, release::Class};
+/// # struct App { works: bool }
+/// # impl Service for App {
+/// #     fn name(&self) -> &str { "app" }
+/// #     fn look(&mut self, _: &Limit<'_>) -> Result<()> { Ok(()) }
+/// #     fn refresh(&mut self, _: &Limit<'_>) -> Result<()> { Ok(()) }
+/// #     fn reload(&mut self, _: &Limit<'_>) -> Result<()> { Ok(()) }
+/// #     fn check(&mut self, version: Option<&publish::Version>, _: &Limit<'_>) -> Result<()> {
+/// #         let works = self.works || version.is_some_and(|version| version.version == "1");
+/// #         works.then_some(()).ok_or_else(|| Error::Missing { what: "its answer", why: "there is none".to_owned() })
+/// #     }
+/// # }
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("app.raw");
+/// # let mut tree = Tree::new();
+/// # tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// # Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any()).unsigned().build_file(&path, None)?;
+/// # fs::create_dir(dir.path().join("app.raw.v"))?;
+/// # fs::copy(&path, dir.path().join("app.raw.v/app_1.raw"))?;
+/// # let store = Store::open(dir.path().join("app.raw.v"), Class::Confext)?;
+/// # let image = fs::File::open(&path)?;
+/// use confext_core::rollout::{self, Rollout, State};
+///
+/// # let mut options = Options::new("2");
+/// # options.policy = Policy::verity();
+/// # let mut rollout = Rollout::new(&store, &image, options);
+/// # rollout.locks = dir.path().join("locks");
+/// // `App` is a `Service`; this brings it from version 1 to version 2.
+/// let mut done = Vec::new();
+/// rollout::rollout(&rollout, &mut App { works: true }, &mut |event| {
+///     if event.state == State::Done {
+///         done.push(event.step.as_str());
+///     }
+/// })?;
+/// assert_eq!(done, ["lock", "look", "publish", "begin", "refresh", "reload", "check", "good"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -73,6 +195,47 @@ pub enum Step {
 }
 
 /// How far a step is.
+///
+/// ```
+/// # use std::{fs, time::Duration};
+/// # use confext_core::{Error, Result, publish::{self, Options, Store}, rollout::{Limit, Service}};
+/// # use confext_ddi::{build::*, policy::Policy, release::Class};
+/// # struct App { works: bool }
+/// # impl Service for App {
+/// #     fn name(&self) -> &str { "app" }
+/// #     fn look(&mut self, _: &Limit<'_>) -> Result<()> { Ok(()) }
+/// #     fn refresh(&mut self, _: &Limit<'_>) -> Result<()> { Ok(()) }
+/// #     fn reload(&mut self, _: &Limit<'_>) -> Result<()> { Ok(()) }
+/// #     fn check(&mut self, version: Option<&publish::Version>, _: &Limit<'_>) -> Result<()> {
+/// #         let works = self.works || version.is_some_and(|version| version.version == "1");
+/// #         works.then_some(()).ok_or_else(|| Error::Missing { what: "its answer", why: "there is none".to_owned() })
+/// #     }
+/// # }
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("app.raw");
+/// # let mut tree = Tree::new();
+/// # tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// # Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any()).unsigned().build_file(&path, None)?;
+/// # fs::create_dir(dir.path().join("app.raw.v"))?;
+/// # fs::copy(&path, dir.path().join("app.raw.v/app_1.raw"))?;
+/// # let store = Store::open(dir.path().join("app.raw.v"), Class::Confext)?;
+/// # let image = fs::File::open(&path)?;
+/// use confext_core::rollout::{self, Rollout, State, Step};
+///
+/// # let mut options = Options::new("2");
+/// # options.policy = Policy::verity();
+/// # let mut rollout = Rollout::new(&store, &image, options);
+/// # rollout.locks = dir.path().join("locks");
+/// // `App` is a `Service`; this brings it from version 1 to version 2.
+/// let mut failed = None;
+/// rollout::rollout(&rollout, &mut App { works: false }, &mut |event| {
+///     if event.state == State::Failed {
+///         failed = Some((event.step, event.failure.map(|failure| failure.code)));
+///     }
+/// })?;
+/// assert_eq!(failed, Some((Step::Check, Some("missing-capability"))));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
@@ -129,6 +292,44 @@ impl State {
 }
 
 /// A step that failed.
+///
+/// ```
+/// # use std::{fs, time::Duration};
+/// # use confext_core::{Error, Result, publish::{self, Options, Store}, rollout::{Limit, Service}};
+/// # use confext_ddi::{build::*, policy::Policy, release::Class};
+/// # struct App { works: bool }
+/// # impl Service for App {
+/// #     fn name(&self) -> &str { "app" }
+/// #     fn look(&mut self, _: &Limit<'_>) -> Result<()> { Ok(()) }
+/// #     fn refresh(&mut self, _: &Limit<'_>) -> Result<()> { Ok(()) }
+/// #     fn reload(&mut self, _: &Limit<'_>) -> Result<()> { Ok(()) }
+/// #     fn check(&mut self, version: Option<&publish::Version>, _: &Limit<'_>) -> Result<()> {
+/// #         let works = self.works || version.is_some_and(|version| version.version == "1");
+/// #         works.then_some(()).ok_or_else(|| Error::Missing { what: "its answer", why: "there is none".to_owned() })
+/// #     }
+/// # }
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("app.raw");
+/// # let mut tree = Tree::new();
+/// # tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// # Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any()).unsigned().build_file(&path, None)?;
+/// # fs::create_dir(dir.path().join("app.raw.v"))?;
+/// # fs::copy(&path, dir.path().join("app.raw.v/app_1.raw"))?;
+/// # let store = Store::open(dir.path().join("app.raw.v"), Class::Confext)?;
+/// # let image = fs::File::open(&path)?;
+/// use confext_core::rollout::{self, Rollout, Step, Way};
+///
+/// # let mut options = Options::new("2");
+/// # options.policy = Policy::verity();
+/// # let mut rollout = Rollout::new(&store, &image, options);
+/// # rollout.locks = dir.path().join("locks");
+/// // `App` is a `Service`; this brings it from version 1 to version 2.
+/// let outcome = rollout::rollout(&rollout, &mut App { works: false }, &mut |_| {})?;
+/// let failure = outcome.failure.ok_or("this version does not work")?;
+/// assert_eq!((failure.way, failure.step), (Way::There, Step::Check));
+/// println!("[{}] {}; {}", failure.code, failure.message, failure.hint);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Failure {
@@ -151,6 +352,47 @@ impl Failure {
 }
 
 /// What the service runs.
+///
+/// ```
+/// # use std::{fs, time::Duration};
+/// # use confext_core::{Error, Result, publish::{self, Options, Store}, rollout::{Limit, Service}};
+/// # use confext_ddi::{build::*, policy::Policy, release::Class};
+/// # struct App { works: bool }
+/// # impl Service for App {
+/// #     fn name(&self) -> &str { "app" }
+/// #     fn look(&mut self, _: &Limit<'_>) -> Result<()> { Ok(()) }
+/// #     fn refresh(&mut self, _: &Limit<'_>) -> Result<()> { Ok(()) }
+/// #     fn reload(&mut self, _: &Limit<'_>) -> Result<()> { Ok(()) }
+/// #     fn check(&mut self, version: Option<&publish::Version>, _: &Limit<'_>) -> Result<()> {
+/// #         let works = self.works || version.is_some_and(|version| version.version == "1");
+/// #         works.then_some(()).ok_or_else(|| Error::Missing { what: "its answer", why: "there is none".to_owned() })
+/// #     }
+/// # }
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("app.raw");
+/// # let mut tree = Tree::new();
+/// # tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// # Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any()).unsigned().build_file(&path, None)?;
+/// # fs::create_dir(dir.path().join("app.raw.v"))?;
+/// # fs::copy(&path, dir.path().join("app.raw.v/app_1.raw"))?;
+/// # let store = Store::open(dir.path().join("app.raw.v"), Class::Confext)?;
+/// # let image = fs::File::open(&path)?;
+/// use confext_core::rollout::{self, Rollout, Runs};
+///
+/// # let mut options = Options::new("2");
+/// # options.policy = Policy::verity();
+/// # let mut rollout = Rollout::new(&store, &image, options);
+/// # rollout.locks = dir.path().join("locks");
+/// // `App` is a `Service`; this brings it from version 1 to version 2.
+/// let outcome = rollout::rollout(&rollout, &mut App { works: false }, &mut |_| {})?;
+/// match outcome.runs {
+///     Runs::New => println!("done"),
+///     Runs::Previous => println!("as before: {:?}", outcome.failure),
+///     Runs::Unknown => println!("somebody has to look: {:?}", outcome.not_done),
+/// }
+/// assert_eq!(outcome.runs, Runs::Previous);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Runs {
@@ -175,6 +417,44 @@ impl Runs {
 }
 
 /// What came of a rollout.
+///
+/// ```
+/// # use std::{fs, time::Duration};
+/// # use confext_core::{Error, Result, publish::{self, Options, Store}, rollout::{Limit, Service}};
+/// # use confext_ddi::{build::*, policy::Policy, release::Class};
+/// # struct App { works: bool }
+/// # impl Service for App {
+/// #     fn name(&self) -> &str { "app" }
+/// #     fn look(&mut self, _: &Limit<'_>) -> Result<()> { Ok(()) }
+/// #     fn refresh(&mut self, _: &Limit<'_>) -> Result<()> { Ok(()) }
+/// #     fn reload(&mut self, _: &Limit<'_>) -> Result<()> { Ok(()) }
+/// #     fn check(&mut self, version: Option<&publish::Version>, _: &Limit<'_>) -> Result<()> {
+/// #         let works = self.works || version.is_some_and(|version| version.version == "1");
+/// #         works.then_some(()).ok_or_else(|| Error::Missing { what: "its answer", why: "there is none".to_owned() })
+/// #     }
+/// # }
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("app.raw");
+/// # let mut tree = Tree::new();
+/// # tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// # Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any()).unsigned().build_file(&path, None)?;
+/// # fs::create_dir(dir.path().join("app.raw.v"))?;
+/// # fs::copy(&path, dir.path().join("app.raw.v/app_1.raw"))?;
+/// # let store = Store::open(dir.path().join("app.raw.v"), Class::Confext)?;
+/// # let image = fs::File::open(&path)?;
+/// use confext_core::rollout::{self, Rollout};
+///
+/// # let mut options = Options::new("2");
+/// # options.policy = Policy::verity();
+/// # let mut rollout = Rollout::new(&store, &image, options);
+/// # rollout.locks = dir.path().join("locks");
+/// // `App` is a `Service`; this brings it from version 1 to version 2.
+/// let outcome = rollout::rollout(&rollout, &mut App { works: true }, &mut |_| {})?;
+/// assert!(outcome.is_complete());
+/// let [version, previous] = [outcome.version, outcome.previous].map(|it| it.map(|it| it.version));
+/// assert_eq!((version.as_deref(), previous.as_deref()), (Some("2"), Some("1")));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Outcome {

@@ -23,6 +23,23 @@ type Call<'a> = Box<dyn FnMut(&Limit<'_>) -> Result<()> + 'a>;
 type CheckCall<'a> = Box<dyn FnMut(&UnitState, Option<&Version>, &Limit<'_>) -> Result<()> + 'a>;
 
 /// Who refreshes the stack of a unit.
+///
+/// ```
+/// # use std::time::Duration;
+/// use confext_core::rollout::{Limit, Refresh, Reload, Service as _, Signal, Unit};
+///
+/// # let limit = Limit::new(Duration::from_secs(5), &|| false);
+/// let mut nginx = Unit::new("nginx");
+/// // With a signal, the service manager has no part in the reload: it cannot refresh then, and somebody else has to.
+/// nginx.reload = Reload::Signal(Signal::Hup);
+/// assert_eq!(nginx.look(&limit).unwrap_err().code(), "rollout-refresh");
+/// nginx.refresh = Refresh::Call(Box::new(|limit| {
+///     println!("{} s for it", limit.left.as_secs());
+///     Ok(())
+/// }));
+/// nginx.refresh(&limit)?;
+/// # Ok::<(), confext_core::Error>(())
+/// ```
 #[non_exhaustive]
 pub enum Refresh<'a> {
     /// The service manager, when it reloads the unit.
@@ -34,6 +51,29 @@ pub enum Refresh<'a> {
 }
 
 /// What a unit is to see, and on which conditions.
+///
+/// ```no_run
+/// # use std::{fs::File, process::Command, time::Duration};
+/// # use confext_core::publish::{Options, Store};
+/// # use confext_ddi::release::Class;
+/// # let store = Store::open("/var/lib/confexts/nginx.raw.v", Class::Confext)?;
+/// # let image = File::open("nginx_2.raw")?;
+/// # let options = Options::new("2");
+/// use confext_core::rollout::{Check, Inside, Rollout, Runs, Unit, rollout};
+///
+/// use confext_core::rollout::{Direct, Refresh, Reload, Signal};
+/// use confext_core::{Host, service};
+///
+/// let (host, wait) = (Host::open("/")?, Duration::from_secs(5));
+/// let extensions = service::Unit::live("nginx", wait)?.service.extensions;
+/// let view = service::Options::new(confext_core::Options::default());
+/// let mut nginx = Unit::new("nginx");
+/// nginx.refresh = Refresh::Direct(Box::new(Direct { host: &host, extensions, options: view }));
+/// nginx.reload = Reload::Signal(Signal::Hup);
+/// let outcome = rollout(&Rollout::new(&store, &image, options), &mut nginx, &mut |_| {})?;
+/// assert_eq!(outcome.runs, Runs::New);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Direct<'a> {
     /// Where its images are.
@@ -45,6 +85,25 @@ pub struct Direct<'a> {
 }
 
 /// How a unit is told to read its configuration.
+///
+/// ```
+/// # use std::time::Duration;
+/// use std::cell::Cell;
+///
+/// use confext_core::rollout::{Limit, Reload, Service as _, Unit};
+///
+/// # let limit = Limit::new(Duration::from_secs(5), &|| false);
+/// let told = Cell::new(false);
+/// let mut nginx = Unit::new("nginx");
+/// nginx.reload = Reload::Call(Box::new(|_limit| {
+///     // `nginx -s reload`, a request to its port, …
+///     told.set(true);
+///     Ok(())
+/// }));
+/// nginx.reload(&limit)?;
+/// assert!(told.get());
+/// # Ok::<(), confext_core::Error>(())
+/// ```
 #[non_exhaustive]
 pub enum Reload<'a> {
     /// By a job of the service manager.
@@ -58,6 +117,28 @@ pub enum Reload<'a> {
 }
 
 /// A signal that services take as a request to read their configuration.
+///
+/// ```no_run
+/// # use std::{fs::File, process::Command, time::Duration};
+/// # use confext_core::publish::{Options, Store};
+/// # use confext_ddi::release::Class;
+/// # let store = Store::open("/var/lib/confexts/nginx.raw.v", Class::Confext)?;
+/// # let image = File::open("nginx_2.raw")?;
+/// # let options = Options::new("2");
+/// use confext_core::rollout::{Check, Inside, Rollout, Runs, Unit, rollout};
+///
+/// use confext_core::rollout::{Refresh, Reload, Signal};
+///
+/// let mut nginx = Unit::new("nginx");
+/// // The service sees the directory of the host, so that there is nothing to refresh.
+/// nginx.refresh = Refresh::Call(Box::new(|_limit| Ok(())));
+/// nginx.reload = Reload::Signal(Signal::Hup);
+/// // What a signal does shows only after a while.
+/// nginx.settle = Duration::from_secs(2);
+/// let outcome = rollout(&Rollout::new(&store, &image, options), &mut nginx, &mut |_| {})?;
+/// assert_eq!(outcome.runs, Runs::New);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
     /// `SIGHUP`
@@ -69,6 +150,28 @@ pub enum Signal {
 }
 
 /// How it is found out whether a unit works, beyond being active.
+///
+/// ```no_run
+/// # use std::{fs::File, process::Command, time::Duration};
+/// # use confext_core::publish::{Options, Store};
+/// # use confext_ddi::release::Class;
+/// # let store = Store::open("/var/lib/confexts/nginx.raw.v", Class::Confext)?;
+/// # let image = File::open("nginx_2.raw")?;
+/// # let options = Options::new("2");
+/// use confext_core::rollout::{Check, Inside, Rollout, Runs, Unit, rollout};
+///
+/// # use confext_core::Error;
+/// # fn asks_for(_: &str, _: Duration) -> bool { true }
+/// let mut nginx = Unit::new("nginx");
+/// nginx.checks.push(Check::Call(Box::new(|_state, version, limit| {
+///     let expected = version.map_or("none", |version| version.version.as_str());
+///     let missing = || Error::Missing { what: "its answer", why: format!("it does not say {expected}") };
+///     asks_for(expected, limit.left).then_some(()).ok_or_else(missing)
+/// })));
+/// let outcome = rollout(&Rollout::new(&store, &image, options), &mut nginx, &mut |_| {})?;
+/// assert_eq!(outcome.runs, Runs::New);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[non_exhaustive]
 pub enum Check<'a> {
     /// A command that exits with status 0. It finds the unit, its main process and the version in the variables `CONFEXT_UNIT`,
@@ -79,6 +182,29 @@ pub enum Check<'a> {
 }
 
 /// Whether a unit may have another main process afterwards.
+///
+/// ```no_run
+/// # use std::{fs::File, process::Command, time::Duration};
+/// # use confext_core::publish::{Options, Store};
+/// # use confext_ddi::release::Class;
+/// # let store = Store::open("/var/lib/confexts/nginx.raw.v", Class::Confext)?;
+/// # let image = File::open("nginx_2.raw")?;
+/// # let options = Options::new("2");
+/// use confext_core::rollout::{Check, Inside, Rollout, Runs, Unit, rollout};
+///
+/// use confext_core::{Error, rollout::{MainProcess, Reload}};
+///
+/// let mut app = Unit::new("app");
+/// // It knows no reload: it is started again.
+/// app.reload = Reload::Call(Box::new(|_limit| {
+///     let failed = |source| Error::Os { operation: "run", target: "systemctl".to_owned(), source };
+///     Command::new("systemctl").args(["restart", "app"]).status().map(drop).map_err(failed)
+/// }));
+/// app.main = MainProcess::AnyOther;
+/// let outcome = rollout(&Rollout::new(&store, &image, options), &mut app, &mut |_| {})?;
+/// assert_eq!(outcome.runs, Runs::New);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MainProcess {
     /// It has to be the same: a reload is no restart.
@@ -89,6 +215,27 @@ pub enum MainProcess {
 }
 
 /// A unit of the service manager of this machine.
+///
+/// ```no_run
+/// # use std::{fs::File, process::Command, time::Duration};
+/// # use confext_core::publish::{Options, Store};
+/// # use confext_ddi::release::Class;
+/// # let store = Store::open("/var/lib/confexts/nginx.raw.v", Class::Confext)?;
+/// # let image = File::open("nginx_2.raw")?;
+/// # let options = Options::new("2");
+/// use confext_core::rollout::{Check, Inside, Rollout, Runs, Unit, rollout};
+///
+/// let mut nginx = Unit::new("nginx");
+/// let mut test = Command::new("nginx");
+/// test.args(["-t", "-q"]);
+/// nginx.checks.push(Check::Command(test, Inside::Service));
+/// nginx.settle = Duration::from_secs(2);
+/// let outcome = rollout(&Rollout::new(&store, &image, options), &mut nginx, &mut |event| {
+///     eprintln!("{} {}", event.step.as_str(), event.state.as_str());
+/// })?;
+/// assert_eq!(outcome.runs, Runs::New, "{:?}", outcome.failure);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[non_exhaustive]
 pub struct Unit<'a> {
     name: String,
