@@ -27,6 +27,20 @@ const SUFFIX: &str = ".confext.d";
 pub const DROP_IN: &str = "99-confext.d.conf";
 
 /// What the directories of a unit hold.
+///
+/// ```
+/// # let root = tempfile::tempdir()?;
+/// use confext_core::{Host, service::confext_d::Found};
+/// use confext_ddi::unit::Name;
+///
+/// // No setting says so: what is in this directory is an extension of app.service.
+/// let directory = root.path().join("etc/systemd/system/app.service.confext.d");
+/// std::fs::create_dir_all(directory.join("site.raw.v"))?;
+/// let found = Found::of(&Host::open(root.path())?, &Name::parse("app.service")?)?;
+/// assert_eq!(found.extensions.images[0].path, "/etc/systemd/system/app.service.confext.d/site.raw.v");
+/// assert!(found.extensions.is_refreshed_on_reload() && found.left_out.is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[non_exhaustive]
 pub struct Found {
@@ -37,6 +51,21 @@ pub struct Found {
 }
 
 /// An entry that does not count.
+///
+/// ```
+/// # let root = tempfile::tempdir()?;
+/// use confext_core::{Host, service::confext_d::Found};
+/// use confext_ddi::unit::Name;
+///
+/// let directory = root.path().join("etc/systemd/system/app.service.confext.d");
+/// std::fs::create_dir_all(&directory)?;
+/// std::fs::write(directory.join("README.txt"), "…")?;
+/// let found = Found::of(&Host::open(root.path())?, &Name::parse("app.service")?)?;
+/// let left = found.left_out.first().ok_or("it is no extension")?;
+/// assert!(left.path.ends_with("app.service.confext.d/README.txt"));
+/// assert_eq!(left.because.as_str(), "unknown");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct LeftOut {
@@ -47,6 +76,25 @@ pub struct LeftOut {
 }
 
 /// Why an entry does not count.
+///
+/// ```
+/// # let root = tempfile::tempdir()?;
+/// use std::{fs, os::unix::fs::symlink};
+///
+/// use confext_core::{Host, service::confext_d::{Because, Found}};
+/// use confext_ddi::unit::Name;
+///
+/// // What the distribution brings along, and an administrator does not want.
+/// let [etc, usr] = ["etc/systemd", "usr/lib/systemd"]
+///     .map(|path| root.path().join(path).join("system/app.service.confext.d"));
+/// # for directory in [&etc, &usr] { fs::create_dir_all(directory)?; }
+/// fs::write(usr.join("site.raw"), "")?;
+/// symlink("/dev/null", etc.join("site.raw"))?;
+/// let found = Found::of(&Host::open(root.path())?, &Name::parse("app.service")?)?;
+/// let because: Vec<_> = found.left_out.iter().map(|left| left.because).collect();
+/// assert_eq!(because, [Because::Masked, Because::Overridden]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]

@@ -29,6 +29,18 @@ pub struct DropIn {
 }
 
 /// How long a drop-in counts.
+///
+/// ```
+/// use std::path::Path;
+///
+/// use confext_core::service::{DropIn, Lifetime};
+/// use confext_ddi::unit::Name;
+///
+/// // To try something out: it is gone after the next boot.
+/// let drop_in = DropIn::new(&Name::parse("app.service")?, "90-try.conf", Lifetime::Runtime)?;
+/// assert_eq!(drop_in.path(), Path::new("/run/systemd/system/app.service.d/90-try.conf"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Lifetime {

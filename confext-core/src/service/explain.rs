@@ -17,6 +17,27 @@ use crate::stack::Merged;
 use crate::state;
 
 /// What becomes of the extensions of a service.
+///
+/// ```
+/// # let root = tempfile::tempdir()?;
+/// # for (path, text) in [
+/// #     ("etc/os-release", "ID=demo\n"),
+/// #     ("srv/app/etc/extension-release.d/extension-release.app", "ID=demo\n"),
+/// #     ("srv/app/etc/app.conf", "answer = 42\n"),
+/// #     ("etc/systemd/system/app.service", "[Service]\nExecStart=/bin/app\nExtensionDirectories=/srv/app\n"),
+/// # ] {
+/// #     std::fs::create_dir_all(root.path().join(path).parent().ok_or("no parent")?)?;
+/// #     std::fs::write(root.path().join(path), text)?;
+/// # }
+/// use confext_core::{Host, Options, service::{Unit, explain::explain}};
+///
+/// let host = Host::open(root.path())?;
+/// let unit = Unit::read(&host, "app")?.service;
+/// let answer = explain((&host, &host), &unit.extensions, &Options::default(), None)?;
+/// // The unit lists a directory, which nobody can sign: the service would not start.
+/// assert_eq!(answer.refusal.map(|refusal| refusal.code), Some("policy"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Explanation {
@@ -31,6 +52,32 @@ pub struct Explanation {
 }
 
 /// What becomes of one.
+///
+/// ```
+/// # let root = tempfile::tempdir()?;
+/// # for (path, text) in [
+/// #     ("etc/os-release", "ID=demo\n"),
+/// #     ("srv/app/etc/extension-release.d/extension-release.app", "ID=demo\n"),
+/// #     ("srv/app/etc/app.conf", "answer = 42\n"),
+/// #     ("etc/systemd/system/app.service", "[Service]\nExecStart=/bin/app\nExtensionDirectories=/srv/app\n"),
+/// # ] {
+/// #     std::fs::create_dir_all(root.path().join(path).parent().ok_or("no parent")?)?;
+/// #     std::fs::write(root.path().join(path), text)?;
+/// # }
+/// # use confext_ddi::policy::Policy;
+/// use confext_core::explain::Reason;
+/// use confext_core::{Host, Options, service::{Unit, explain::explain}};
+///
+/// # let mut options = Options::default();
+/// # options.policy = Policy::unprotected();
+/// let host = Host::open(root.path())?;
+/// let unit = Unit::read(&host, "app")?.service;
+/// let answer = explain((&host, &host), &unit.extensions, &options, None)?;
+/// let first = answer.listed.first().ok_or("what the unit lists")?;
+/// assert_eq!(first.listed.path, "/srv/app");
+/// assert!(matches!(&first.entry.reason, Reason::Used(place) if place.hierarchies == ["etc"]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Explained {

@@ -18,6 +18,22 @@ pub const PATH: &str = "/etc/systemd/system-generators/confext-generator";
 const MARK: &str = "# Installed by confext.";
 
 /// What the generator did.
+///
+/// ```
+/// # let root = tempfile::tempdir()?;
+/// use std::path::Path;
+///
+/// use confext_core::{Host, service::generator};
+///
+/// std::fs::create_dir_all(root.path().join("etc/systemd/system/app.service.confext.d/site.raw.v"))?;
+/// let host = Host::open(root.path())?;
+/// // As systemd calls generators when it starts and when it reads its units again.
+/// let generated = generator::run(&host, &host, Path::new("/run/systemd/generator"))?;
+/// let (unit, drop_in) = &generated.written[0];
+/// assert_eq!(unit.as_str(), "app.service");
+/// assert!(std::fs::read_to_string(host.path().join(drop_in.strip_prefix("/")?))?.contains("site.raw.v"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Default, Serialize)]
 #[non_exhaustive]
 pub struct Generated {

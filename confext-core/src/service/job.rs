@@ -19,6 +19,20 @@ use crate::state::{self, Execution, FORMAT, Mutable, Record};
 use crate::sys::{self, Depth, MountAttrFlags, OFlags, Place};
 
 /// What a hierarchy of a process is to be made of.
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use confext_core::{Host, service::{self, How, Wanted}, stack::Outcome};
+/// use confext_ddi::release::Class;
+///
+/// // A service is to see /etc as it is without confexts.
+/// let nginx = service::main_process("nginx", Duration::from_secs(5))?;
+/// let nothing = Wanted::nothing(Class::Confext, "etc");
+/// let changed = service::exchange(&Host::open("/")?, &nginx, &nothing, How::default())?;
+/// assert!(matches!(changed.outcome, Outcome::Unmerged | Outcome::Nothing));
+/// # Ok::<(), confext_core::Error>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Wanted<'a> {

@@ -14,6 +14,20 @@ use crate::host::Host;
 use crate::sys::{Mode, OFlags};
 
 /// What writing came to.
+///
+/// ```
+/// # let root = tempfile::tempdir()?;
+/// use confext_core::{Host, service::{DropIn, Lifetime, Wrote}};
+/// use confext_ddi::unit::{Entry, Extensions, Name};
+///
+/// let host = Host::open(root.path())?;
+/// let drop_in = DropIn::new(&Name::parse("app.service")?, "50-confext.conf", Lifetime::Persistent)?;
+/// let extensions = Extensions::of([Entry::image("/var/lib/app.raw")], []);
+/// assert_eq!(drop_in.write(&host, &extensions)?, Wrote::New);
+/// // Nothing to tell the service manager the second time.
+/// assert_eq!(drop_in.write(&host, &extensions)?, Wrote::Same);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Wrote {

@@ -19,6 +19,28 @@ use crate::sys::{self, Mode, OFlags};
 ///
 /// Its number is used only to find it. Everything after that goes by descriptors, which do not lead to another process that
 /// gets the number when this one is gone.
+///
+/// ```
+/// use confext_core::service::Process;
+///
+/// // A service has a mount namespace of its own, so that others see nothing of its refresh. This process has none.
+/// let error = Process::open(std::process::id()).unwrap_err();
+/// assert_eq!(error.code(), "process-namespace");
+/// ```
+///
+/// [`main_process`](super::main_process) finds that of a unit:
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use confext_core::service;
+/// use confext_ddi::Limits;
+///
+/// let nginx = service::main_process("nginx", Duration::from_secs(5))?;
+/// // What its extensions have to be for is what its own root says.
+/// assert_eq!(nginx.host()?.release(&Limits::default())?.os_release.get("ID"), Some("debian"));
+/// # Ok::<(), confext_core::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Process(Arc<Held>);
 

@@ -23,6 +23,22 @@ use crate::plan::Allowance;
 use crate::state::Record;
 
 /// How the view of a service is refreshed.
+///
+/// ```no_run
+/// # use std::time::Duration;
+/// # use confext_core::{Host, service::Unit};
+/// # let host = Host::open("/")?;
+/// # let unit = Unit::live("nginx", Duration::from_secs(5))?;
+/// # let nginx = confext_core::service::main_process("nginx", Duration::from_secs(5))?;
+/// use confext_core::service::{self, Hierarchies, Options, When};
+///
+/// let mut options = Options::new(confext_core::Options::default());
+/// options.hierarchies = Hierarchies::All;
+/// options.when = When::Always;
+/// let report = service::refresh(&host, &nginx, &unit.service.extensions, &options)?;
+/// assert_eq!(report.pid, nginx.pid());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Options {
@@ -47,6 +63,23 @@ impl Options {
 }
 
 /// Which hierarchies of a service are refreshed.
+///
+/// ```no_run
+/// # use std::time::Duration;
+/// # use confext_core::{Host, service::Unit};
+/// # let host = Host::open("/")?;
+/// # let unit = Unit::live("nginx", Duration::from_secs(5))?;
+/// # let nginx = confext_core::service::main_process("nginx", Duration::from_secs(5))?;
+/// use confext_core::service::{self, Hierarchies, Options};
+///
+/// let mut options = Options::new(confext_core::Options::default());
+/// assert_eq!(options.hierarchies, Hierarchies::Etc);
+/// // Its sysexts as well: for a service that loads plugins from /usr while it runs.
+/// options.hierarchies = Hierarchies::All;
+/// let report = service::refresh(&host, &nginx, &unit.service.extensions, &options)?;
+/// assert_eq!(report.hierarchies[0].hierarchy, "usr");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Hierarchies {
@@ -64,6 +97,23 @@ impl Hierarchies {
 }
 
 /// What became of the view of a service.
+///
+/// ```no_run
+/// # use std::time::Duration;
+/// # use confext_core::{Host, service::Unit};
+/// # let host = Host::open("/")?;
+/// # let unit = Unit::live("nginx", Duration::from_secs(5))?;
+/// # let nginx = confext_core::service::main_process("nginx", Duration::from_secs(5))?;
+/// use confext_core::service::{self, Options};
+/// use confext_core::stack::Outcome;
+///
+/// let options = Options::new(confext_core::Options::default());
+/// service::refresh(&host, &nginx, &unit.service.extensions, &options)?;
+/// // Again: it sees already what it should see.
+/// let report = service::refresh(&host, &nginx, &unit.service.extensions, &options)?;
+/// assert!(matches!(report.hierarchies[0].outcome, Outcome::Unchanged { .. } | Outcome::Nothing));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Report {
@@ -198,6 +248,23 @@ pub fn main_process(unit: &str, wait: Duration) -> Result<Process> {
 }
 
 /// How a hierarchy in the view of a process stands.
+///
+/// ```no_run
+/// # use std::time::Duration;
+/// # use confext_core::{Host, service::Unit};
+/// # let host = Host::open("/")?;
+/// # let unit = Unit::live("nginx", Duration::from_secs(5))?;
+/// # let nginx = confext_core::service::main_process("nginx", Duration::from_secs(5))?;
+/// use confext_core::service::{self, Found};
+///
+/// for status in service::status(&nginx, Duration::from_secs(5))? {
+///     let layers = status.record.iter().flat_map(|record| &record.layers);
+///     let names: Vec<_> = layers.map(|layer| layer.name.as_str()).collect();
+///     println!("/{}: {} {}", status.hierarchy, status.found.as_str(), names.join(" over "));
+///     assert_eq!(status.record.is_some(), status.found == Found::Own);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Status {

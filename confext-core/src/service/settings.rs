@@ -41,6 +41,18 @@ pub struct Unit {
 }
 
 /// A unit in the running manager.
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use confext_core::service::Unit;
+///
+/// let unit = Unit::live("nginx", Duration::from_secs(5))?;
+/// let running = unit.running.ok_or("the manager was asked")?;
+/// assert!(!running.is_outdated, "systemctl daemon-reload");
+/// println!("{} ({}), main process {:?}", running.active, running.sub, running.main_pid);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Running {

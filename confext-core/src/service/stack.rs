@@ -46,6 +46,31 @@ pub const HIERARCHIES: [(&str, Class); 3] =
 /// The extensions of a service as detached mounts, which nobody else sees, bottom first.
 ///
 /// Dropped, they are unmounted unless something else (an overlay) holds them.
+///
+/// ```no_run
+/// # let root = tempfile::tempdir()?;
+/// # for (path, text) in [
+/// #     ("etc/os-release", "ID=demo\n"),
+/// #     ("srv/app/etc/extension-release.d/extension-release.app", "ID=demo\n"),
+/// #     ("srv/app/etc/app.conf", "answer = 42\n"),
+/// #     ("etc/systemd/system/app.service", "[Service]\nExecStart=/bin/app\nExtensionDirectories=/srv/app\n"),
+/// # ] {
+/// #     std::fs::create_dir_all(root.path().join(path).parent().ok_or("no parent")?)?;
+/// #     std::fs::write(root.path().join(path), text)?;
+/// # }
+/// # use confext_ddi::policy::Policy;
+/// use confext_core::{Host, Options, service::{Unit, stack}};
+///
+/// # let mut options = Options::default();
+/// # options.policy = Policy::unprotected();
+/// let host = Host::open(root.path())?;
+/// let unit = Unit::read(&host, "app")?.service;
+/// let prepared = stack::prepare(&host, &host, &unit.extensions, &options)?;
+/// // Mounted, and nobody sees it.
+/// assert_eq!(prepared.directories_of("etc").len(), 1);
+/// assert_eq!(prepared.layers_of("etc")[0].name, "app");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Prepared {
     layers: Vec<Prepare>,

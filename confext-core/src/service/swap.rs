@@ -21,6 +21,23 @@ use crate::state;
 use crate::sys::MountAttrFlags;
 
 /// How it is done.
+///
+/// ```no_run
+/// # use std::time::Duration;
+/// # use confext_core::{Host, service::Unit};
+/// # let host = Host::open("/")?;
+/// # let unit = Unit::live("nginx", Duration::from_secs(5))?;
+/// # let nginx = confext_core::service::main_process("nginx", Duration::from_secs(5))?;
+/// use confext_core::service::{self, How, Wanted};
+/// use confext_ddi::release::Class;
+///
+/// let mut how = How::default();
+/// // The service uses a network file system that may not answer.
+/// how.wait = Duration::from_secs(1);
+/// let changed = service::exchange(&host, &nginx, &Wanted::nothing(Class::Confext, "etc"), how)?;
+/// assert!(changed.layers.is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct How {
@@ -39,6 +56,23 @@ impl Default for How {
 }
 
 /// When a view is exchanged.
+///
+/// ```no_run
+/// # use std::time::Duration;
+/// # use confext_core::{Host, service::Unit};
+/// # let host = Host::open("/")?;
+/// # let unit = Unit::live("nginx", Duration::from_secs(5))?;
+/// # let nginx = confext_core::service::main_process("nginx", Duration::from_secs(5))?;
+/// use confext_core::service::{self, Options, When};
+/// use confext_core::stack::{Change, Outcome};
+///
+/// let mut options = Options::new(confext_core::Options::default());
+/// // Whatever the record in its view says:
+/// options.when = When::Always;
+/// let report = service::refresh(&host, &nginx, &unit.service.extensions, &options)?;
+/// assert!(!matches!(report.hierarchies[0].outcome, Outcome::Unchanged { .. }));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum When {
@@ -50,6 +84,23 @@ pub enum When {
 }
 
 /// What became of one hierarchy.
+///
+/// ```no_run
+/// # use std::time::Duration;
+/// # use confext_core::{Host, service::Unit};
+/// # let host = Host::open("/")?;
+/// # let unit = Unit::live("nginx", Duration::from_secs(5))?;
+/// # let nginx = confext_core::service::main_process("nginx", Duration::from_secs(5))?;
+/// use confext_core::service::{self, Options};
+///
+/// let options = Options::new(confext_core::Options::default());
+/// let report = service::refresh(&host, &nginx, &unit.service.extensions, &options)?;
+/// let etc = report.hierarchies.iter().find(|changed| changed.hierarchy == "etc").ok_or("it has /etc")?;
+/// println!("{:?}, with the mounts {:?}", etc.outcome, etc.carried);
+/// // What the service could not do before, it still cannot.
+/// assert!(etc.attributes.contains(&"ro"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Changed {
@@ -72,6 +123,21 @@ pub struct Changed {
 }
 
 /// What was at a hierarchy before.
+///
+/// ```no_run
+/// # use std::time::Duration;
+/// # use confext_core::{Host, service::Unit};
+/// # let host = Host::open("/")?;
+/// # let unit = Unit::live("nginx", Duration::from_secs(5))?;
+/// # let nginx = confext_core::service::main_process("nginx", Duration::from_secs(5))?;
+/// use confext_core::service::{self, Found, Options};
+///
+/// let options = Options::new(confext_core::Options::default());
+/// let report = service::refresh(&host, &nginx, &unit.service.extensions, &options)?;
+/// // After its start it has the overlay of systemd, and from the first refresh on one of ours.
+/// assert!(matches!(report.hierarchies[0].found, Found::Systemd | Found::Own));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Found {

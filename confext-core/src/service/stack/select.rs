@@ -22,6 +22,31 @@ use crate::service::ground::Ground;
 use crate::state::{self, Identity};
 
 /// The extensions of a service that may be used, in the order they are stacked, bottom first; and what is left out.
+///
+/// ```
+/// # let root = tempfile::tempdir()?;
+/// # for (path, text) in [
+/// #     ("etc/os-release", "ID=demo\n"),
+/// #     ("srv/app/etc/extension-release.d/extension-release.app", "ID=demo\n"),
+/// #     ("srv/app/etc/app.conf", "answer = 42\n"),
+/// #     ("etc/systemd/system/app.service", "[Service]\nExecStart=/bin/app\nExtensionDirectories=/srv/app\n"),
+/// # ] {
+/// #     std::fs::create_dir_all(root.path().join(path).parent().ok_or("no parent")?)?;
+/// #     std::fs::write(root.path().join(path), text)?;
+/// # }
+/// # use confext_ddi::policy::Policy;
+/// use confext_core::{Host, Options, service::{Unit, stack}};
+///
+/// # let mut options = Options::default();
+/// # options.policy = Policy::unprotected();
+/// let host = Host::open(root.path())?;
+/// let unit = Unit::read(&host, "app")?.service;
+/// let selected = stack::select(&host, &host, &unit.extensions, &options)?;
+/// assert_eq!((selected.extensions.len(), selected.refused.len()), (1, 0));
+/// let plans = selected.plan(&host, &options)?;
+/// assert_eq!(plans[0].hierarchies[0].path, "etc");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Selected {
@@ -36,6 +61,33 @@ pub struct Selected {
 }
 
 /// An extension of a service.
+///
+/// ```
+/// # let root = tempfile::tempdir()?;
+/// # for (path, text) in [
+/// #     ("etc/os-release", "ID=demo\n"),
+/// #     ("srv/app/etc/extension-release.d/extension-release.app", "ID=demo\n"),
+/// #     ("srv/app/etc/app.conf", "answer = 42\n"),
+/// #     ("etc/systemd/system/app.service", "[Service]\nExecStart=/bin/app\nExtensionDirectories=/srv/app\n"),
+/// # ] {
+/// #     std::fs::create_dir_all(root.path().join(path).parent().ok_or("no parent")?)?;
+/// #     std::fs::write(root.path().join(path), text)?;
+/// # }
+/// # use confext_ddi::policy::Policy;
+/// use confext_core::{Host, Options, service::stack};
+/// use confext_ddi::unit::{Entry, Extensions};
+///
+/// # let mut options = Options::default();
+/// # options.policy = Policy::unprotected();
+/// let host = Host::open(root.path())?;
+/// let listed = Extensions::of([], [Entry::directory("/srv/gone").or_skipped(), Entry::directory("/srv/app")]);
+/// let selected = stack::select(&host, &host, &listed, &options)?;
+/// let member = &selected.extensions[0];
+/// // The first one that is listed is not there, and may be missing.
+/// assert_eq!((member.index, member.label.as_str()), (1, "app"));
+/// assert_eq!(member.listed.path, "/srv/app");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Member {
@@ -341,6 +393,30 @@ impl Selected {
 }
 
 /// What the extensions of a service change, and which are not used.
+///
+/// ```
+/// # let root = tempfile::tempdir()?;
+/// # for (path, text) in [
+/// #     ("etc/os-release", "ID=demo\n"),
+/// #     ("srv/app/etc/extension-release.d/extension-release.app", "ID=demo\n"),
+/// #     ("srv/app/etc/app.conf", "answer = 42\n"),
+/// #     ("etc/systemd/system/app.service", "[Service]\nExecStart=/bin/app\nExtensionDirectories=/srv/app\n"),
+/// # ] {
+/// #     std::fs::create_dir_all(root.path().join(path).parent().ok_or("no parent")?)?;
+/// #     std::fs::write(root.path().join(path), text)?;
+/// # }
+/// # use confext_ddi::policy::Policy;
+/// use confext_core::{Host, Options, service::{Unit, stack}};
+///
+/// # let mut options = Options::default();
+/// # options.policy = Policy::unprotected();
+/// let host = Host::open(root.path())?;
+/// let unit = Unit::read(&host, "app")?.service;
+/// let preview = stack::plan(&host, &host, &unit.extensions, &options)?;
+/// assert_eq!((preview.refusal, preview.refused.len()), (None, 0));
+/// assert!(preview.plans[0].layers.iter().any(|layer| layer.name == "app"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Preview {
