@@ -36,6 +36,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . tests/cache.sh
 
 TIERS=(fmt shell clippy docs structure unit oracle privileged vm python browser book fleet fuzz release examples)
+# A tier with a target directory of its own, that touches nothing of the kernel, and the first of those that leave a processor
+# idle most of the time: the one runs beside the others.
+COMPUTES=fuzz WAITS=privileged
 # The library packages as everybody uses them. Not the Python module: without an interpreter it cannot be linked.
 PACKAGES=(--workspace --exclude confext-py --features confext-core/cli)
 TARGET=${CARGO_TARGET_DIR:-$PWD/target}
@@ -353,6 +356,17 @@ set_up() {
     done
 }
 
+# run_tier NAME: run a tier; its log, and its exit status with how many seconds it took, stay in the directory of logs.
+run_tier() {
+    local start=$SECONDS status
+    # A shell of its own, with errexit: inside a condition it would be off.
+    set +e
+    (set -e; "tier_$1") </dev/null 2>&1 | tee "$LOGS/$1.log"
+    status=${PIPESTATUS[0]}
+    set -e
+    echo "$status $((SECONDS - start))" >"$LOGS/$1.status"
+}
+
 # The closing lines of each runner, from the log of a tier.
 summary() {
     grep -E '^ +(Running|Doc-tests) |^test result:|^=+ .* in [0-9.]+s|^Success: |^Found [0-9]+ error|^shellcheck:|^(fuzz|example): .*(ok|FAILED)|^book: |^left behind|^[a-z]+:.* not installed|^release: |^(advisories|bans) |ignored: ' \
@@ -384,28 +398,34 @@ set_up "${tiers[@]}"
 
 mkdir -p "$LOGS"
 rm -f "$LOGS"/*.log "$LOGS"/*.status
-report=() failed=0
+beside=
+# What runs beside others does not hear of an interrupt by itself.
+trap 'trap - INT TERM; kill -TERM 0' INT
 for tier in "${tiers[@]}"; do
-    say "tier $tier"
-    start=$SECONDS
-    # A shell of its own, with errexit: inside a condition it would be off.
-    set +e
-    (set -e; "tier_$tier") </dev/null 2>&1 | tee "$LOGS/$tier.log"
-    status=${PIPESTATUS[0]}
-    set -e
-    if [[ $status == 0 ]]; then
-        verdict=ok
-    else
-        verdict=FAILED
-        failed=$((failed + 1))
+    [[ $tier != "$beside" ]] || continue
+    # Where both run, what computes runs beside what mostly waits.
+    if [[ $tier == "$WAITS" && " ${tiers[*]} " == *" $COMPUTES "* && ! -e $LOGS/$COMPUTES.status ]]; then
+        beside=$COMPUTES
+        say "tier $beside, beside others: its output comes last"
+        run_tier "$beside" >/dev/null &
     fi
-    report+=("$tier: $verdict, $((SECONDS - start)) s")
+    say "tier $tier"
+    run_tier "$tier"
 done
+if [[ -n $beside ]]; then
+    wait
+    say "tier $beside"
+    cat "$LOGS/$beside.log"
+fi
 
 printf '\n==== summary ====\n'
-for index in "${!tiers[@]}"; do
-    printf '%s\n' "${report[$index]}"
-    summary "${tiers[$index]}"
+failed=0
+for tier in "${tiers[@]}"; do
+    read -r status seconds <"$LOGS/$tier.status"
+    verdict=ok
+    [[ $status == 0 ]] || { verdict=FAILED failed=$((failed + 1)); }
+    printf '%s: %s, %s s\n' "$tier" "$verdict" "$seconds"
+    summary "$tier"
 done
-printf 'tiers: %d passed, %d failed\n' $((${#tiers[@]} - failed)) "$failed"
+printf 'tiers: %d passed, %d failed, %d s\n' $((${#tiers[@]} - failed)) "$failed" "$SECONDS"
 [[ $failed == 0 ]]
