@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import confext
+import confext.aio
 import confext.logs
 import pytest
 from conftest import Make
@@ -103,6 +105,26 @@ def test_which_units_and_for_how_long_is_said(host: confext.Host, vendor: confex
     (found,) = confext.service.attached(host)
     assert found.runtime and found.units == ("app.service",)
     assert confext.service.detach(host, "/srv/app_1.raw").runtime
+
+
+def test_an_event_loop_goes_on_meanwhile(host: confext.Host, vendor: confext.KeyPair) -> None:
+    async def work() -> None:
+        planned = await confext.aio.service_attach(host, "/srv/app_1.raw", profile=None, dry_run=True)
+        assert not planned.attached and await confext.aio.service_attached(host) == ()
+        done = await confext.aio.service_attach(host, "/srv/app_1.raw", profile=None)
+        assert done.attached and done.files == planned.files
+        assert await confext.aio.service_attached(host) == confext.service.attached(host) != ()
+        # Who is cancelled waits until all of it is done.
+        task = asyncio.create_task(confext.aio.service_detach(host, "app"))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert files(Path(host.root)) == [] and confext.service.attached(host) == ()
+        with pytest.raises(confext.ConflictError):
+            await confext.aio.service_detach(host, "app")
+
+    asyncio.run(asyncio.wait_for(work(), 60))
 
 
 def test_what_was_done_is_logged(host: confext.Host, caplog: pytest.LogCaptureFixture) -> None:

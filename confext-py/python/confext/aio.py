@@ -9,7 +9,8 @@
         outcome = await rolling
 
 The functions have the names and arguments of those they stand for; of methods the object comes first: `merge(host)`,
-`extract(image, "directory")`, `publish(store, "app.raw", …)`. `call` is for everything else.
+`extract(image, "directory")`, `publish(store, "app.raw", …)`; those of `confext.service` begin with `service_`. `call` is for
+everything else.
 
 When a task that awaits one is cancelled, the work is ended, and the task goes on when it has ended: nothing works on behind
 its back. `verify`, `check`, `damage`, `build`, `sign`, `extract`, `manifest`, `diff` and `publish` end within a moment and leave
@@ -64,6 +65,9 @@ __all__ = [
     "rolling",
     "rollout",
     "run",
+    "service_attach",
+    "service_attached",
+    "service_detach",
     "service_explain",
     "service_plan",
     "service_refresh",
@@ -298,6 +302,9 @@ apply = _plain(_confext.Host.apply)
 plan = _plain(_confext.Host.plan)
 explain = _plain(_confext.Host.explain)
 trace = _plain(_confext.Host.trace)
+service_attach = _plain(_confext.service_attach)
+service_attached = _plain(_confext.service_attached)
+service_detach = _plain(_confext.service_detach)
 service_plan = _plain(_confext.service_plan)
 service_explain = _plain(_confext.service_explain)
 service_trace = _plain(_confext.service_trace)
