@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import confext
 import pytest
 from chromium import Browser
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "common"))
+pytest_plugins = ["pytest_confext"]
 
 MADE = 1_764_340_000
 
@@ -20,11 +24,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def browser(pages: Path) -> Iterator[Browser]:
-    if os.geteuid() != 0:
-        if os.environ.get("CONFEXT_TEST_REQUIRE") == "1":
-            pytest.fail("needs root")
-        pytest.skip("needs root")
+def browser(as_root: None, pages: Path) -> Iterator[Browser]:
     with Browser(pages) as browser:
         yield browser
 

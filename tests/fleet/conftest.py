@@ -1,4 +1,4 @@
-"""Fixtures: keys, images, a mount namespace, and machines whose process 1 is systemd."""
+"""Fixtures: images, and machines whose process 1 is systemd."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ import pytest
 
 TESTS = Path(__file__).parents[1]
 EXAMPLES = TESTS.parent / "examples"
-CLONE_NEWNS = 0x20000
-MS_BIND, MS_REC, MS_PRIVATE, MS_SLAVE = 0x1000, 0x4000, 0x40000, 0x80000
+MS_BIND = 0x1000
+
+sys.path.insert(0, str(TESTS / "common"))
+pytest_plugins = ["pytest_confext"]
 
 #: What a unit of the machine has: where its images are, and that this kernel cannot check them for systemd.
 DROP_IN = """[Service]
@@ -27,18 +29,6 @@ ExtensionImagePolicy=root=unprotected+absent
 ExecReload=
 ExecReload=/bin/sh -c 'kill -HUP $MAINPID'
 """
-
-
-@pytest.fixture(scope="session")
-def vendor() -> confext.KeyPair:
-    """The key whose signatures count."""
-    return confext.generate_key("vendor")
-
-
-@pytest.fixture(scope="session")
-def stranger() -> confext.KeyPair:
-    """A key nobody knows."""
-    return confext.generate_key("stranger")
 
 
 def build(path: Path, files: dict[str, str], key: confext.KeyPair, **release: str) -> Path:
@@ -67,19 +57,6 @@ def mounted(source: Path | str, target: Path, flags: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.mount(os.fsencode(source), os.fsencode(target), None, flags, None) != 0:
         raise OSError(ctypes.get_errno(), f"mount {source} {target}")
-
-
-@pytest.fixture(scope="session")
-def namespace() -> None:
-    """A mount namespace for this process, so that no test can change the machine."""
-    if os.geteuid() != 0:
-        if os.environ.get("CONFEXT_TEST_REQUIRE") == "1":
-            pytest.fail("needs root")
-        pytest.skip("needs root")
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(CLONE_NEWNS) != 0:
-        raise OSError(ctypes.get_errno(), "no mount namespace")
-    mounted("none", Path("/"), MS_REC | MS_PRIVATE)
 
 
 class Machine:

@@ -1,11 +1,10 @@
-"""Fixtures: keys, images made by the module itself, and a mount namespace for what needs root."""
+"""Fixtures: images made by the module itself, and root directories in a mount namespace."""
 
 from __future__ import annotations
 
-import ctypes
-import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -14,24 +13,11 @@ from typing import Any
 import confext
 import pytest
 
-CLONE_NEWNS = 0x20000
-MS_REC, MS_PRIVATE = 0x4000, 0x40000
-
+sys.path.insert(0, str(Path(__file__).parents[1] / "common"))
+pytest_plugins = ["pytest_confext"]
 
 # Who is started in the background by a shell ignores interrupts, and Python with it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-@pytest.fixture(scope="session")
-def vendor() -> confext.KeyPair:
-    """The key whose signatures count."""
-    return confext.generate_key("vendor")
-
-
-@pytest.fixture(scope="session")
-def stranger() -> confext.KeyPair:
-    """A key nobody knows."""
-    return confext.generate_key("stranger")
 
 
 Make = Callable[..., Path]
@@ -62,18 +48,6 @@ def kernel_objects() -> list[str]:
         except OSError:  # gone meanwhile
             continue
     return sorted(mounts + [loop for loop in loops if "confext" in loop])
-
-
-@pytest.fixture(scope="session")
-def namespace() -> None:
-    """A mount namespace for this process, so that no test can change the machine."""
-    if os.geteuid() != 0:
-        if os.environ.get("CONFEXT_TEST_REQUIRE") == "1":
-            pytest.fail("needs root")
-        pytest.skip("needs root")
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(CLONE_NEWNS) != 0 or libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None) != 0:
-        raise OSError(ctypes.get_errno(), "no mount namespace")
 
 
 @pytest.fixture

@@ -18,13 +18,14 @@ import confext.logs
 import stubs
 
 HERE = Path(__file__).parent
+SHARED = HERE.parent / "common/pytest_confext.py"
 #: Those that need nothing but the module.
 EXAMPLES = [HERE.parents[1] / "examples" / name for name in ("agent.py", "kms_signer.py", "quickstart.py")]
 
 
 def test_everything_is_typed(tmp_path: Path) -> None:
     mypy = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path)]
-    for what in (["-p", "confext"], [*map(str, EXAMPLES), str(HERE)]):
+    for what in (["-p", "confext"], [*map(str, EXAMPLES), str(SHARED), str(HERE)]):
         done = subprocess.run([*mypy, *what], capture_output=True, text=True, cwd=tmp_path)
         assert done.returncode == 0, done.stdout + done.stderr
 
