@@ -128,6 +128,35 @@ command_files() {
     rm -r "$1/command"
 }
 
+# python_files DIRECTORY: the wheel and the source package of the Python module. The wheel runs under each Python that is here
+# and has no package of its own, and the source package makes a wheel that does so, too.
+python_files() {
+    local again=$1/again
+    CONFEXT_MATURIN=$VENV/bin/maturin confext-py/build-wheel.sh "$1"
+    mkdir "$again"
+    tar -xzf "$1/confext-$VERSION.tar.gz" -C "$again"
+    # Away from this tree, and with the dependencies that were compiled for the first wheel.
+    (cd "$again/confext-$VERSION" && CARGO_TARGET_DIR=$TARGET "$VENV/bin/maturin" build --release --locked \
+        --features vendored-openssl --compatibility pypi --strip --out "$again")
+    try_wheel "$1/confext-$VERSION"-*.whl "$again/first"
+    try_wheel "$again/confext-$VERSION"-*.whl "$again/second"
+    rm -r "$again"
+}
+
+# try_wheel WHEEL DIRECTORY: the wheel, unpacked there, under each Python.
+try_wheel() {
+    local python version seen=' '
+    "$VENV/bin/python" -m zipfile -e "$1" "$2"
+    for python in "$VENV/bin/python" "$HOME"/.pyenv/versions/*/bin/python3 /usr/bin/python3.1[0-9] /usr/local/bin/python3.1[0-9]; do
+        version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2] * (sys.version_info >= (3, 10)))' \
+            2>/dev/null) || continue
+        [[ -n $version && $seen != *" $version "* ]] || continue
+        seen+="$version "
+        PYTHONPATH=$2 "$python" -B tests/python/plain.py
+    done
+    echo "release: ${1##*/} works with Python$seen"
+}
+
 check() {
     check_dependencies
     check_oldest_rust
@@ -141,6 +170,7 @@ check | make) ;;
 *) die "check or make OUT" ;;
 esac
 tests/setup.sh build release
+[[ $1 == check ]] || tests/setup.sh python
 VERSION=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 work=$(mktemp -d "${TMPDIR:-/tmp}/confext-release.XXXXXX")
 trap 'rm -rf "$work"' EXIT
@@ -153,7 +183,7 @@ out=${2:?make needs a directory to write to}
 [[ ! -e $out ]] || die "make: $out is there already"
 check "$work"
 command_files "$work"
-confext-py/build-wheel.sh "$work"
+python_files "$work"
 (cd "$work" && sha256sum -- * >SHA256SUMS)
 mkdir -p "$(dirname "$out")"
 cp -r "$work" "$out"
