@@ -35,6 +35,7 @@ mod sign;
 mod source;
 mod status;
 mod store;
+mod style;
 mod text;
 mod trace;
 mod trust;

@@ -23,7 +23,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
-use crate::publish::{self, Store};
+use crate::publish::{self, Progress, Store};
 
 pub use check::Inside;
 pub use event::{Event, Failure, Outcome, Runs, State, Step, Way};
@@ -93,6 +93,8 @@ pub struct Rollout<'a> {
     pub locks: PathBuf,
     /// Whether the caller has had enough. Until the check has passed, that leads back. Default: never.
     pub cancelled: &'a (dyn Fn() -> bool + 'a),
+    /// Hears how much of the image is copied and checked. Default: nobody.
+    pub progress: &'a (dyn Fn(Progress) + 'a),
     /// What is written into events. Default: the time since this value was made.
     pub clock: Box<dyn Fn() -> Duration + 'a>,
 }
@@ -143,6 +145,7 @@ impl<'a> Rollout<'a> {
             in_use: BTreeSet::new(),
             locks: PathBuf::from("/run/confext-rollout"),
             cancelled: &|| false,
+            progress: &|_| {},
             clock: Box::new(move || started.elapsed()),
         }
     }

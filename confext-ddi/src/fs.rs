@@ -31,6 +31,7 @@ mod below;
 mod path;
 mod resolve;
 mod walk;
+mod watched;
 
 #[cfg(feature = "read-fs")]
 mod erofs;
@@ -48,6 +49,7 @@ mod vfat;
 pub use below::Below;
 pub use resolve::resolve;
 pub use walk::{Walk, walk};
+pub use watched::Watched;
 
 pub(crate) use path::{compare, display};
 

@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use confext_core::Error;
 use confext_core::extract::extract;
 use confext_ddi::Limits;
 use confext_ddi::diff::{self, Side};
-use confext_ddi::error::LimitExceeded;
-use confext_ddi::fs::{self, FileSystem, FileType, Metadata};
+use confext_ddi::error::{LimitExceeded, Refused};
+use confext_ddi::fs::{self, FileSystem, FileType, Metadata, Watched};
 use confext_ddi::manifest;
 use confext_ddi::policy::{Admitted, AdmittedPartition};
 use confext_ddi::read::ReadAt as _;
@@ -23,7 +24,6 @@ use crate::error::{detached, in_image};
 use crate::files::{Difference, Extracted, Manifest, Other, Owner, Wishes, ignored};
 use crate::progress::{Progress, Watcher};
 use crate::record::record;
-use crate::watched::Watched;
 
 record! {
     /// What `stat` tells of a file of an image.
@@ -176,9 +176,9 @@ impl Files {
             options.contents = manifest::Contents::Sizes;
         }
         self.watch(py, progress, |watcher| {
-            let done = AtomicU64::new(0);
-            let files = self.watched(watcher, &done)?;
-            manifest::Manifest::of(&files, &options, &self.limits, |_| {}).map(Manifest)
+            self.watched(watcher, |files| {
+                manifest::Manifest::of(files, &options, &self.limits, |_| {}).map(Manifest)
+            })
         })
     }
 
@@ -202,11 +202,11 @@ impl Files {
             Other::Image(other) => {
                 let other = other.get();
                 Watcher::watch(py, progress, |watcher| {
-                    let done = AtomicU64::new(0);
-                    let before = self.watched(watcher, &done).map_err(in_image(&self.path))?;
                     let after = other.files().map_err(in_image(&other.path))?;
-                    let (before, after) = (Side::Files(&before), Side::Files(after));
-                    diff::collect(before, after, &options, &self.limits).map_err(|error| {
+                    let found = self.watched(watcher, |files| {
+                        diff::collect(Side::Files(files), Side::Files(after), &options, &self.limits)
+                    });
+                    found.map_err(|error| {
                         match error.path().starts_with("before") {
                             true => in_image(&self.path)(error),
                             false => in_image(&other.path)(error),
@@ -217,9 +217,9 @@ impl Files {
             Other::Manifest(manifest) => {
                 let before = &manifest.get().0;
                 self.watch(py, progress, |watcher| {
-                    let done = AtomicU64::new(0);
-                    let files = self.watched(watcher, &done)?;
-                    diff::collect(Side::Manifest(before), Side::Files(&files), &options, &self.limits)
+                    self.watched(watcher, |files| {
+                        diff::collect(Side::Manifest(before), Side::Files(files), &options, &self.limits)
+                    })
                 })
             }
         }?;
@@ -294,14 +294,21 @@ impl Files {
         Watcher::watch(py, progress, |watcher| work(watcher).map_err(in_image(&self.path)))
     }
 
-    /// The files, read with somebody who hears of it.
-    pub(crate) fn watched<'a>(
-        &'a self,
-        watcher: &'a Watcher,
-        done: &'a AtomicU64,
-    ) -> confext_ddi::Result<Watched<'a>> {
-        let (files, total) = (self.files()?, self.source.size_bytes()?);
-        Ok(Watched { files, watcher, done, total })
+    /// Does something with the files, and somebody hears how much of them is read.
+    pub(crate) fn watched<T>(
+        &self,
+        watcher: &Watcher,
+        work: impl FnOnce(&dyn FileSystem) -> confext_ddi::Result<T>,
+    ) -> confext_ddi::Result<T> {
+        let (files, total, done) = (self.files()?, self.source.size_bytes()?, AtomicU64::new(0));
+        work(&Watched::new(files, &|bytes| {
+            let before = done.fetch_add(bytes, Ordering::Relaxed);
+            let done = before.saturating_add(bytes).min(total);
+            match watcher.tell(done, total) {
+                ControlFlow::Continue(()) => Ok(()),
+                ControlFlow::Break(()) => Err(Refused::Cancelled { done, total }.into()),
+            }
+        }))
     }
 
     fn files(&self) -> confext_ddi::Result<&dyn FileSystem> {

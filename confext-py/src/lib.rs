@@ -48,7 +48,6 @@ mod status;
 mod store;
 mod trust;
 mod unit;
-mod watched;
 
 /// Read, build, sign, verify, stack and trace extension images.
 #[pyo3::pymodule]

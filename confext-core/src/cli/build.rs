@@ -1,11 +1,14 @@
 //! `build`: a directory becomes a signed image.
 
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args};
+use confext_ddi::Limits;
 use confext_ddi::build::{Builder, Built, Compression, ReleaseFields, Squashfs, Tree};
 use confext_ddi::dps::Architecture;
+use confext_ddi::fs;
 use confext_ddi::id::Uuid;
 use confext_ddi::lint::{Finding, Severity};
 use confext_ddi::release::ImageKind;
@@ -16,6 +19,7 @@ use super::failure::Failure;
 use super::image::architecture;
 use super::lint::{Rules, Shown};
 use super::output::{Output, View};
+use super::progress::Progress;
 use super::sign;
 use super::source;
 use super::text::{Clean, Size};
@@ -89,6 +93,7 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
     let signer = arguments.signer()?;
     let tree = arguments.source.tree(arguments.class, &arguments.output)?;
+    let total_bytes = if output.wants_progress() { content_bytes(&tree)? } else { 0 };
     let mut builder = arguments.builder(tree)?;
     let findings = arguments.rules.apply(|options| builder.lint(options))?;
     let stops = |finding: &&Finding| arguments.lint || finding.severity == Severity::Error;
@@ -98,8 +103,13 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure>
     if arguments.replace {
         builder = builder.replace_file();
     }
-    let built =
-        builder.build_file(&arguments.output, signer.as_ref().map(|signer| -> &dyn Sign { signer }))?;
+    let signer = signer.as_ref().map(|signer| -> &dyn Sign { signer });
+    let progress = Progress::new("building", output);
+    let built = builder.build_file_watched(&arguments.output, signer, &mut |done_bytes| {
+        progress.show(done_bytes, total_bytes);
+        ControlFlow::Continue(())
+    })?;
+    drop(progress);
     output.summary(&Summary {
         image: arguments.output.display().to_string(),
         name: &arguments.name,
@@ -108,6 +118,14 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure>
         built,
         findings: findings.iter().map(Shown).collect(),
     })
+}
+
+/// About how much is written.
+fn content_bytes(tree: &Tree) -> Result<u64, Failure> {
+    let limits = Limits::default();
+    let files = tree.files(&limits);
+    let mut sizes = fs::walk(&files, b"", &limits)?;
+    Ok(sizes.try_fold(0_u64, |sum, item| item.map(|(_, file)| sum.saturating_add(file.size_bytes)))?)
 }
 
 impl Arguments {

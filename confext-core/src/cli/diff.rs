@@ -6,13 +6,16 @@ use std::path::PathBuf;
 use clap::Args;
 use confext_ddi::Limits;
 use confext_ddi::diff::{self, Attribute, Change, Difference, Field, Options, Side};
-use confext_ddi::fs::FileSystem;
+use confext_ddi::fs::{FileSystem, Watched};
+use confext_ddi::read::ReadAt as _;
 use confext_ddi::signature::Time;
 use serde::Serialize;
 
 use super::failure::Failure;
 use super::image::{self, Gate, Role};
 use super::output::{Output, View};
+use super::progress::Progress;
+use super::style::{BAD, DOUBT, END, GOOD};
 use super::text::Path as Shown;
 
 /// Says what is different between the files of two images. Ends with 1 if something is.
@@ -49,11 +52,19 @@ pub(super) fn options(ignore: &[Attribute]) -> Options {
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<u8, Failure> {
     let limits = Limits::default();
     let (before, after) = (&arguments.before, &arguments.after);
+    let progress = Progress::new("comparing", output);
     let (old, new) =
         (arguments.role.admit(&arguments.gate, before)?, arguments.role.admit(&arguments.gate, after)?);
+    let total_bytes = old.data().size_bytes().map_err(|error| image::fault(before, error))?;
     let old = old.file_system(&limits).map_err(|error| image::fault(before, error))?;
     let new = new.file_system(&limits).map_err(|error| image::fault(after, error))?;
-    let differences = compare(arguments, old.as_ref(), new.as_ref(), &limits)?;
+    // Of one of the two: as much is read of the other.
+    let tell = |bytes| {
+        progress.add(bytes, total_bytes);
+        Ok(())
+    };
+    let differences = compare(arguments, &Watched::new(old.as_ref(), &tell), new.as_ref(), &limits)?;
+    drop(progress);
     let (before, after) = (before.display().to_string(), after.display().to_string());
     let view = Differences { before, after, differences };
     output.answer(&view)?;
@@ -90,12 +101,12 @@ impl Differences {
 impl View for Differences {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         for Difference { path, change } in &self.differences {
-            let sign = match change {
-                Change::Added(_) => '+',
-                Change::Removed(_) => '-',
-                _ => '~',
+            let (colour, sign) = match change {
+                Change::Added(_) => (GOOD, '+'),
+                Change::Removed(_) => (BAD, '-'),
+                _ => (DOUBT, '~'),
             };
-            write!(out, "{sign} /{}", Shown(path))?;
+            write!(out, "{colour}{sign} /{}{END}", Shown(path))?;
             match change {
                 Change::Added(entry) | Change::Removed(entry) => {
                     writeln!(out, "  {}", entry.kind.file_type().as_str())?;

@@ -11,8 +11,9 @@ use super::exit::{DONE, HOST};
 use super::failure::Failure;
 use super::host;
 use super::output::{Output, View};
+use super::style::{BAD, DOUBT, END, GOOD};
 use super::text::Clean;
-use crate::doctor::{self, Item, Report};
+use crate::doctor::{self, Item, Report, State};
 
 /// Says what this machine and this process can do for extensions and what they cannot, why, and what to do about it.
 ///
@@ -54,14 +55,22 @@ impl View for Answer {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "kernel {}", Clean(self.report.kernel.as_deref().unwrap_or("unknown")))?;
         for Item { id, state, why, advice, needed_for } in &self.report.items {
-            writeln!(out, "{:<13}  {id:<26} {}", state.as_str(), Clean(why))?;
+            writeln!(out, "{}{:<13}{END}  {id:<26} {}", colour(*state), state.as_str(), Clean(why))?;
             if let Some(advice) = advice {
                 writeln!(out, "{:<13}      {} (for {})", "", Clean(advice), needed_for.join(", "))?;
             }
         }
         if !self.unmet.is_empty() {
-            writeln!(out, "required, and cannot be used: {}", self.unmet.join(", "))?;
+            writeln!(out, "{BAD}required, and cannot be used{END}: {}", self.unmet.join(", "))?;
         }
         Ok(())
+    }
+}
+
+const fn colour(state: State) -> &'static str {
+    match state {
+        State::Yes | State::OnDemand => GOOD,
+        State::No => BAD,
+        State::NotPermitted | State::Unknown => DOUBT,
     }
 }

@@ -11,6 +11,7 @@ use super::host;
 use super::list::version;
 use super::output::{Output, View};
 use super::plan::write_veto;
+use super::style::{BAD, END, GOOD};
 use super::text::Clean;
 use crate::discover::SearchState;
 use crate::explain::{Explained, Explanation, Fault, Place, Reason, Verdict, explain};
@@ -49,13 +50,13 @@ impl View for Answer {
         let Explanation { class, name, verdict, refusal, searched, entries, near, .. } = &self.explanation;
         let name = Clean(name);
         match (verdict, refusal) {
-            (Verdict::Used, _) => writeln!(out, "{class} {name} is used")?,
-            (Verdict::NotUsed, _) => writeln!(out, "{class} {name} is not used")?,
-            (Verdict::Unknown, _) => writeln!(out, "no {class} is called {name}")?,
-            (Verdict::Refused, _) => writeln!(out, "{class} {name} would be used, but nothing is merged")?,
+            (Verdict::Used, _) => writeln!(out, "{class} {name} {GOOD}is used{END}")?,
+            (Verdict::NotUsed, _) => writeln!(out, "{class} {name} {BAD}is not used{END}")?,
+            (Verdict::Unknown, _) => writeln!(out, "{BAD}no {class}{END} is called {name}")?,
+            (Verdict::Refused, _) => writeln!(out, "{class} {name} would be used, but {BAD}nothing is merged{END}")?,
         }
         if let Some(refusal) = refusal {
-            writeln!(out, "a merge ends with an error")?;
+            writeln!(out, "{BAD}a merge ends with an error{END}")?;
             writeln!(out, "  reason   [{}] {}", refusal.code, Clean(&refusal.message))?;
             writeln!(out, "  hint     {}", refusal.hint)?;
         }

@@ -98,13 +98,13 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure>
     let files = admitted.file_system(&limits).map_err(fault)?;
     // About: holes and compression make contents larger than what holds them.
     let total_bytes = admitted.size_bytes().map_err(fault)?;
-    let mut progress = Progress::new("extracting", output);
+    let progress = Progress::new("extracting", output);
     let show = |done_bytes: u64| {
         progress.show(done_bytes.min(total_bytes), total_bytes);
         ControlFlow::Continue(())
     };
     let extracted = extract(files.as_ref(), &arguments.destination, &arguments.options(), &limits, show);
-    progress.finish();
+    drop(progress);
     output.summary(&Summary {
         image: arguments.image.image.image.display().to_string(),
         evidence: admitted.evidence(),

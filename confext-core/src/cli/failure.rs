@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::exit::{HOST, IMAGE, USAGE};
 use super::output::{self, Output};
+use super::style::{BAD, END};
 use super::text::{Clean, Count};
 use crate::error::Error;
 
@@ -183,12 +184,12 @@ fn print(body: Body, json: bool) {
     let _ = if json {
         output::json(&Document { error: body }, &mut io::stdout().lock())
     } else {
-        text(&body, &mut io::stderr().lock())
+        text(&body, &mut anstream::stderr().lock())
     };
 }
 
 fn text(body: &Body, out: &mut dyn Write) -> io::Result<()> {
-    writeln!(out, "error[{}]: {}", body.code, Clean(&body.message))?;
+    writeln!(out, "{BAD}error[{}]{END}: {}", body.code, Clean(&body.message))?;
     let place = [body.image.as_deref(), body.path.as_deref()];
     let place: Vec<&str> = place.into_iter().flatten().collect();
     let offset = body.offset.map(|offset| format!("byte {offset}"));

@@ -19,6 +19,7 @@ use super::build::kind;
 use super::failure::Failure;
 use super::image;
 use super::output::{Output, View};
+use super::style::{BAD, DOUBT, END};
 use super::text::{self, Clean};
 use crate::directory::Directory;
 use crate::error::Error;
@@ -141,12 +142,12 @@ impl Serialize for Shown<'_> {
 impl Shown<'_> {
     pub(super) fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         let Finding { code, severity, path, found, expected, .. } = self.0;
-        let severity = match severity {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
+        let (colour, severity) = match severity {
+            Severity::Error => (BAD, "error"),
+            Severity::Warning => (DOUBT, "warning"),
         };
         let (found, expected) = (Clean(found), Clean(expected));
-        writeln!(out, "{severity}[{code}]: /{}: found {found}, expected {expected}", text::Path(path))?;
+        writeln!(out, "{colour}{severity}[{code}]{END}: /{}: found {found}, expected {expected}", text::Path(path))?;
         writeln!(out, "  hint: {}", code.hint())
     }
 }

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::failure::Failure;
 use super::host;
 use super::output::{Output, View};
+use super::style::{BAD, DOUBT, END, GOOD, NAME};
 use super::text::Clean;
 use crate::discover::{Rejection, Severity};
 use crate::stack::{self, Listed, Listing, Merged};
@@ -45,16 +46,16 @@ impl View for Answer {
             writeln!(out, "no {} for this host", self.class)?;
         }
         for Listed { layer, merged, .. } in &self.listing.extensions {
-            writeln!(out, "{}{}", Clean(&layer.name), version(layer.version.as_deref()))?;
+            writeln!(out, "{NAME}{}{END}{}", Clean(&layer.name), version(layer.version.as_deref()))?;
             writeln!(out, "  from     {}", Clean(&layer.path))?;
             match &layer.checked {
-                Checked::None => writeln!(out, "  checked  nothing")?,
+                Checked::None => writeln!(out, "  checked  {DOUBT}nothing{END}")?,
                 Checked::Verity { root_hash } => {
-                    writeln!(out, "  checked  root hash {root_hash}, no signature")?
+                    writeln!(out, "  checked  root hash {root_hash}, {DOUBT}no signature{END}")?
                 }
                 Checked::Signed { root_hash, by } => {
                     writeln!(out, "  checked  root hash {root_hash}")?;
-                    writeln!(out, "           signed by {}", Clean(&by.subject))?;
+                    writeln!(out, "           {GOOD}signed{END} by {}", Clean(&by.subject))?;
                 }
             }
             let merged = match merged {
@@ -80,11 +81,11 @@ pub(super) fn write_refused<'a>(
     out: &mut dyn Write,
 ) -> io::Result<()> {
     for rejection in refused {
-        let word = match rejection.severity {
-            Severity::Ignored => "ignored",
-            Severity::Refused => "refused",
+        let (colour, word) = match rejection.severity {
+            Severity::Ignored => (DOUBT, "ignored"),
+            Severity::Refused => (BAD, "refused"),
         };
-        writeln!(out, "{word} {}", Clean(&rejection.path.to_string_lossy()))?;
+        writeln!(out, "{colour}{word}{END} {}", Clean(&rejection.path.to_string_lossy()))?;
         writeln!(out, "  reason   [{}] {}", rejection.code, Clean(&rejection.message))?;
         writeln!(out, "  hint     {}", rejection.hint)?;
     }

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use confext_ddi::Limits;
 use confext_ddi::diff::{self, Attribute, Side};
-use confext_ddi::manifest::{Contents, Dialect, Kind, Manifest, Options};
+use confext_ddi::fs::{FileSystem, Watched};
+use confext_ddi::manifest::{Contents, Dialect, Manifest, Options};
 
 use super::diff::{Differences, attribute, options as diff_options};
 use super::failure::Failure;
@@ -69,8 +70,8 @@ fn check(arguments: &Arguments, listed: &Path, output: &Output) -> Result<u8, Fa
     let limits = Limits::default();
     let manifest = parse(listed, &limits)?;
     let admitted = arguments.image.admit()?;
-    let differences = admitted.file_system(&limits).and_then(|files| {
-        let (before, after) = (Side::Manifest(&manifest), Side::Files(files.as_ref()));
+    let differences = with_files(&admitted, output, |files| {
+        let (before, after) = (Side::Manifest(&manifest), Side::Files(files));
         diff::collect(before, after, &diff_options(&arguments.ignore), &limits)
     });
     let differences = differences.map_err(|error| arguments.image.fault(error))?;
@@ -99,26 +100,23 @@ pub(super) fn of_image(
     output: &Output,
 ) -> Result<Manifest, Failure> {
     let admitted = image.admit()?;
-    let mut progress = Progress::new("reading", output);
-    let made = make(&admitted, options, &mut progress);
-    progress.finish();
+    let limits = Limits::default();
+    let made = with_files(&admitted, output, |files| Manifest::of(files, options, &limits, |_| {}));
     made.map_err(|error| image.fault(error))
 }
 
-fn make(
+/// Does something with the files of an image, and shows how much of them is read.
+fn with_files<T>(
     admitted: &image::Opened,
-    options: &Options,
-    progress: &mut Progress,
-) -> confext_ddi::Result<Manifest> {
-    let limits = Limits::default();
-    let files = admitted.file_system(&limits)?;
+    output: &Output,
+    work: impl FnOnce(&dyn FileSystem) -> confext_ddi::Result<T>,
+) -> confext_ddi::Result<T> {
+    let progress = Progress::new("reading", output);
     // About: holes and compression make contents larger than what holds them.
     let total_bytes = admitted.size_bytes()?;
-    let mut done_bytes: u64 = 0;
-    Manifest::of(files.as_ref(), options, &limits, |entry| {
-        if let Kind::Regular { size_bytes, .. } = entry.kind {
-            done_bytes = done_bytes.saturating_add(size_bytes).min(total_bytes);
-            progress.show(done_bytes, total_bytes);
-        }
-    })
+    let files = admitted.file_system(&Limits::default())?;
+    work(&Watched::new(files.as_ref(), &|bytes| {
+        progress.add(bytes, total_bytes);
+        Ok(())
+    }))
 }

@@ -13,6 +13,7 @@ use super::failure::Failure;
 use super::host::{self, Classes};
 use super::list::{version, write_refused};
 use super::output::{Output, View};
+use super::style::{BAD, DOUBT, END};
 use super::text::Clean;
 use crate::admission::Options;
 use crate::attach::{BlockChecks, CheckedBy, Way};
@@ -173,7 +174,7 @@ impl View for Report {
         }
         write_after(&self.after, out)?;
         for left in &self.left_behind {
-            writeln!(out, "left behind: {}", Clean(left))?;
+            writeln!(out, "{DOUBT}left behind{END}: {}", Clean(left))?;
         }
         if let Some(told) = &self.told {
             write_told(told, out)?;
@@ -249,7 +250,7 @@ fn write_told(told: &Told, out: &mut dyn Write) -> io::Result<()> {
         }
     }
     if let Some(failure) = &told.failure {
-        writeln!(out, "merged, but not all was told: [{}] {}", failure.code, Clean(&failure.message))?;
+        writeln!(out, "{BAD}merged, but not all was told{END}: [{}] {}", failure.code, Clean(&failure.message))?;
         writeln!(out, "  hint     {}", failure.hint)?;
     }
     Ok(())

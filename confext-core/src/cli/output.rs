@@ -1,5 +1,6 @@
 //! Where results go: text or one JSON document on standard output.
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write};
 
 use serde::Serialize;
@@ -32,14 +33,21 @@ impl Output {
         self.quiet
     }
 
-    /// Whether somebody watches who wants to see how far long work is.
+    /// Whether somebody watches who wants to see how far long work is, on what can write a line again.
     pub(super) fn wants_progress(&self) -> bool {
-        !self.json && !self.quiet && io::stderr().is_terminal()
+        !self.json && !self.quiet && io::stderr().is_terminal() && !is_dumb(std::env::var_os("TERM"))
     }
 
     /// Prints what was asked for.
     pub(super) fn answer(&self, view: &impl View) -> Result<(), Failure> {
-        self.print(|out| if self.json { json(view, out) } else { view.text(out) })
+        if self.json { self.print(|out| json(view, out)) } else { self.tell(|out| view.text(out)) }
+    }
+
+    /// Has `write` print text for people, with its colours where they are wanted: on a terminal that has them, unless the
+    /// environment says otherwise.
+    pub(super) fn tell(&self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
+        let mut out = io::BufWriter::new(anstream::stdout().lock());
+        write(&mut out).and_then(|()| out.flush()).map_err(Failure::Output)
     }
 
     /// Has `write` print what was asked for; it knows both ways itself.
@@ -52,6 +60,11 @@ impl Output {
     pub(super) fn summary(&self, view: &impl View) -> Result<(), Failure> {
         if self.quiet && !self.json { Ok(()) } else { self.answer(view) }
     }
+}
+
+/// Whether a terminal of this name does nothing but print.
+fn is_dumb(term: Option<OsString>) -> bool {
+    term.is_none_or(|term| term.is_empty() || term == "dumb")
 }
 
 /// One document and a line break.

@@ -12,6 +12,7 @@ use super::list::write_refused;
 use super::merge::write_after;
 use super::output::{Output, View};
 use super::status::write_mutable;
+use super::style::{BAD, DOUBT, END, GOOD};
 use super::text::{Clean, Path};
 use crate::discover::Severity;
 use crate::plan::{Attributes, Change, Effect, Fate, LayerChange, Plan, Veto};
@@ -49,7 +50,7 @@ impl View for Preview {
         write_changes(&self.plan, out)?;
         write_after(&self.plan.after, out)?;
         if let Some(refusal) = &self.plan.refusal {
-            writeln!(out, "a merge ends with an error and changes nothing: [{}]", refusal.code)?;
+            writeln!(out, "{BAD}a merge ends with an error and changes nothing{END}: [{}]", refusal.code)?;
         }
         let bad = self.plan.refused.iter().filter(|rejection| rejection.severity == Severity::Refused);
         write_refused(bad, out)
@@ -78,7 +79,7 @@ pub(super) fn write_changes(plan: &Plan, out: &mut dyn Write) -> io::Result<()> 
 /// Something that speaks against an extension.
 pub(super) fn write_veto(veto: &Veto, out: &mut dyn Write) -> io::Result<()> {
     let allowed = if veto.allowed { ", allowed" } else { "" };
-    writeln!(out, "objection [{}] to {}{allowed}", veto.kind.code(), Clean(&veto.layer))?;
+    writeln!(out, "{BAD}objection{END} [{}] to {}{allowed}", veto.kind.code(), Clean(&veto.layer))?;
     writeln!(out, "  path     {}/{}", veto.hierarchy, Path(&veto.path))?;
     writeln!(out, "  reason   found {}, expected {}", Clean(&veto.found), Clean(&veto.expected))
 }
@@ -99,15 +100,15 @@ fn write_layer_change(change: &LayerChange, out: &mut dyn Write) -> io::Result<(
 fn write_change(hierarchy: &str, change: &Change, out: &mut dyn Write) -> io::Result<()> {
     let slash = if change.file_type == FileType::Directory { "/" } else { "" };
     let (path, layer) = (Path(&change.path), Clean(&change.layer));
-    let effect = match &change.effect {
-        Effect::Added => "added",
-        Effect::Shadowed => "replaced",
-        Effect::TypeChanged { .. } => "changes type",
-        Effect::AttributesChanged { .. } => "other owner or mode",
-        Effect::Hidden => "taken away",
-        Effect::Opaque => "hides what is below",
+    let (colour, effect) = match &change.effect {
+        Effect::Added => (GOOD, "added"),
+        Effect::Shadowed => (DOUBT, "replaced"),
+        Effect::TypeChanged { .. } => (DOUBT, "changes type"),
+        Effect::AttributesChanged { .. } => (DOUBT, "other owner or mode"),
+        Effect::Hidden => (BAD, "taken away"),
+        Effect::Opaque => (BAD, "hides what is below"),
     };
-    write!(out, "  {effect:<20} {hierarchy}/{path}{slash} by {layer}")?;
+    write!(out, "  {colour}{effect:<20}{END} {hierarchy}/{path}{slash} by {layer}")?;
     match &change.effect {
         Effect::TypeChanged { found } => {
             writeln!(out, ": {} becomes {}", found.as_str(), change.file_type.as_str())

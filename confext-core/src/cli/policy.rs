@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::failure::Failure;
 use super::output::{Output, View};
+use super::style::{DOUBT, END, NAME};
 use super::text::Clean;
 
 /// Shows, checks and combines image policies. No image is looked at.
@@ -187,7 +188,8 @@ impl Report {
 impl View for Report {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         for Found { code, level, found, message, hint, .. } in &self.findings {
-            writeln!(out, "{level}[{code}]: {}: {message}", Clean(found))?;
+            let colour = if *level == Level::Warning { DOUBT } else { NAME };
+            writeln!(out, "{colour}{level}[{code}]{END}: {}: {message}", Clean(found))?;
             writeln!(out, "  hint: {hint}")?;
         }
         if self.findings.is_empty() {

@@ -15,11 +15,13 @@ use serde::Serialize;
 use super::exit::{BACK, NOT_ALL, UNKNOWN};
 use super::failure::Failure;
 use super::output::{self, Output};
+use super::progress::Progress;
+use super::style::{BAD, END, GOOD};
 use super::text::Clean;
 use super::{host, image, trust};
 use crate::error::Error;
 use crate::image_file;
-use crate::publish::{self, Options, Store};
+use crate::publish::{self, Options, Progress as Reading, Store};
 use crate::rollout::{
     self, Check, Direct, Event, Inside, MainProcess, Outcome, Refresh, Reload, Rollout, Runs, Signal, State,
     Step, Unit,
@@ -145,6 +147,8 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<u8, Failure>
     options.tries = Some(arguments.tries);
     let source: File = image_file::open(&arguments.image)?;
     let interrupted = sys::interrupted().map_err(|error| Error::os("watch", "signals", error))?;
+    let progress = Progress::new("publishing", output);
+    let show = |at: Reading| progress.show(at.done_bytes, at.total_bytes);
     let mut rollout = Rollout::new(&store, &source, options);
     let steps = &arguments.steps;
     rollout.times = rollout::Times {
@@ -164,8 +168,10 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<u8, Failure>
         let options = service::Options::new(arguments.trust.options(&host, None)?);
         unit.refresh = Refresh::Direct(Box::new(Direct { host: &host, extensions, options }));
     }
+    rollout.progress = &show;
     let mut printed = Ok(());
     let outcome = rollout::rollout(&rollout, &mut unit, &mut |event| {
+        progress.clear();
         // Who does not listen any more does not stop it.
         if printed.is_ok() {
             printed = told(&event, output);
@@ -238,12 +244,12 @@ fn told(event: &Event, output: &Output) -> Result<(), Failure> {
     if output.is_quiet() || event.state == State::Started || event.step == Step::Lock {
         return Ok(());
     }
-    output.print(|out| {
+    output.tell(|out| {
         let (at, step) = (event.at.as_secs_f64(), event.step.as_str());
         let version = event.version.as_deref().unwrap_or("none");
         write!(out, "{at:8.3} s  {step:<8}  {}", Clean(version))?;
         match &event.failure {
-            Some(failure) => writeln!(out, "  failed[{}]: {}", failure.code, Clean(&failure.message)),
+            Some(failure) => writeln!(out, "  {BAD}failed[{}]{END}: {}", failure.code, Clean(&failure.message)),
             None => writeln!(out),
         }
     })
@@ -253,16 +259,16 @@ fn end(version: &str, outcome: &Outcome, output: &Output) -> Result<(), Failure>
     if output.is_json() {
         return output.print(|out| output::json_line(&Last { outcome }, out));
     }
-    output.print(|out| text(version, outcome, out))
+    output.tell(|out| text(version, outcome, out))
 }
 
 fn text(version: &str, outcome: &Outcome, out: &mut dyn Write) -> io::Result<()> {
     let previous = outcome.version.as_ref().map(|it| it.version.as_str());
     match (outcome.runs, previous) {
-        (Runs::New, _) => writeln!(out, "version {} runs", Clean(version))?,
-        (Runs::Previous, Some(previous)) => writeln!(out, "version {} runs as before", Clean(previous))?,
-        (Runs::Previous, None) => writeln!(out, "no version is used, as before")?,
-        (Runs::Unknown, _) => writeln!(out, "it is not known which version runs")?,
+        (Runs::New, _) => writeln!(out, "{GOOD}version {} runs{END}", Clean(version))?,
+        (Runs::Previous, Some(previous)) => writeln!(out, "{BAD}version {} runs as before{END}", Clean(previous))?,
+        (Runs::Previous, None) => writeln!(out, "{BAD}no version is used, as before{END}")?,
+        (Runs::Unknown, _) => writeln!(out, "{BAD}it is not known which version runs{END}")?,
     }
     for version in &outcome.settled {
         writeln!(out, "  not finished by an earlier rollout, and bad now: {}", Clean(version))?;

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args};
@@ -13,6 +14,7 @@ use serde::Serialize;
 use super::failure::Failure;
 use super::open;
 use super::output::{Output, View};
+use super::progress::Progress;
 use super::text::{Clean, Size};
 use crate::error::Error;
 
@@ -57,8 +59,15 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure>
     let options = arguments.options()?;
     let signer = arguments.signer()?;
     let target = arguments.output.as_ref().unwrap_or(&arguments.image);
-    let signed = build::sign_file(&arguments.image, target, signer.as_ref(), &options)
+    let progress = Progress::new("signing", output);
+    let total_bytes = std::fs::metadata(&arguments.image).map_or(0, |image| image.len());
+    let mut tell = |done_bytes| {
+        progress.show(done_bytes, total_bytes);
+        ControlFlow::Continue(())
+    };
+    let signed = build::sign_file_watched(&arguments.image, target, signer.as_ref(), &options, &mut tell)
         .map_err(|source| arguments.fault(source))?;
+    drop(progress);
     output.summary(&Summary { image: target.display().to_string(), signed })
 }
 

@@ -11,6 +11,7 @@ use super::failure::Failure;
 use super::host;
 use super::merge::write_layer;
 use super::output::{Output, View};
+use super::style::{DOUBT, END};
 use super::text::Clean;
 use crate::state::{self, Execution, HierarchyState, Mutable, Status, Writes};
 
@@ -62,7 +63,7 @@ impl View for Answer {
                     }
                     for doubt in doubts {
                         let (found, expected) = (Clean(&doubt.found), Clean(&doubt.expected));
-                        writeln!(out, "  doubt: {}: found {found}, expected {expected}", doubt.what)?;
+                        writeln!(out, "  {DOUBT}doubt{END}: {}: found {found}, expected {expected}", doubt.what)?;
                     }
                 }
             }

@@ -139,12 +139,12 @@ fn publish(arguments: &PublishArguments, output: &Output) -> Result<(), Failure>
         options.host = Some(host.release(&options.limits)?);
     }
     let source = image_file::open(&arguments.image)?;
-    let mut progress = Progress::new("checking", output);
+    let progress = Progress::new("publishing", output);
     let published = arguments.place.open()?.publish(&source, &options, &mut |at| {
         progress.show(at.done_bytes, at.total_bytes);
         ControlFlow::Continue(())
     });
-    progress.finish();
+    drop(progress);
     output.answer(&New(published?))
 }
 

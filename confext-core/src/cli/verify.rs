@@ -14,6 +14,7 @@ use super::failure::Failure;
 use super::image;
 use super::output::{Output, View};
 use super::progress::Progress;
+use super::style::{DOUBT, END, GOOD};
 use super::text::{Clean, Size};
 use crate::error::Error;
 
@@ -30,9 +31,9 @@ const LISTED: usize = 1000;
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
     let admitted = arguments.image.admit()?;
-    let mut progress = Progress::new("checking", output);
+    let progress = Progress::new("checking", output);
     let read = match admitted.data() {
-        Data::Checked(data) => check_all(data, &mut progress),
+        Data::Checked(data) => check_all(data, &progress),
         data @ Data::Unchecked(_) => {
             let tell = |at: Reading| {
                 progress.show(at.done_bytes, at.total_bytes);
@@ -41,7 +42,7 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure>
             data.read_whole(tell).map(|bytes| (bytes, None))
         }
     };
-    progress.finish();
+    drop(progress);
     let (checked_bytes, damage) = read.map_err(|error| arguments.image.fault(error))?;
     if let Some((report, source)) = damage {
         let error = Error::Image { image: arguments.image.image.display().to_string(), source };
@@ -57,7 +58,7 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure>
 /// Checks every block. Returns how many bytes of data there are, and what is damaged, with the first of it as an error.
 fn check_all<R: ReadAt>(
     data: &Checked<R>,
-    progress: &mut Progress,
+    progress: &Progress,
 ) -> confext_ddi::Result<(u64, Option<(Report, confext_ddi::Error)>)> {
     let report = data.check(LISTED, |at| {
         progress.show(at.done_bytes, at.total_bytes);
@@ -78,12 +79,13 @@ impl View for Verdict<'_> {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         let (image, size) = (Clean(&self.image), Size(self.checked_bytes));
         match self.evidence {
-            Evidence::None => writeln!(out, "{image}: readable, {size}; nothing protects its content"),
+            Evidence::None => writeln!(out, "{image}: readable, {size}; {DOUBT}nothing protects its content{END}"),
             Evidence::Verity { root_hash } => {
-                writeln!(out, "{image}: intact, {size} match root hash {root_hash}; no signature was checked")
+                let doubt = format_args!("{DOUBT}no signature was checked{END}");
+                writeln!(out, "{image}: intact, {size} match root hash {root_hash}; {doubt}")
             }
             Evidence::Signed { root_hash, by } => {
-                writeln!(out, "{image}: intact and signed, {size}")?;
+                writeln!(out, "{image}: {GOOD}intact and signed{END}, {size}")?;
                 writeln!(out, "  root hash    {root_hash}")?;
                 writeln!(out, "  signed by    {}", Clean(&by.subject))?;
                 let validity = by.not_before.zip(by.not_after);

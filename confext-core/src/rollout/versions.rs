@@ -38,12 +38,12 @@ impl Versions for InStore<'_> {
     }
 
     fn publish(&self) -> Result<bool> {
-        let Rollout { store, image, publish, cancelled, .. } = self.rollout;
-        let mut stop = |_| match cancelled() {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
+        let Rollout { store, image, publish, cancelled, progress, .. } = self.rollout;
+        let mut tell = |at| {
+            progress(at);
+            if cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        Ok(store.publish(image, publish, &mut stop)?.was_there)
+        Ok(store.publish(image, publish, &mut tell)?.was_there)
     }
 
     fn begin(&self, version: &str) -> Result<()> {

@@ -16,7 +16,7 @@ fn lines(machine: &Machine, name: &str) -> Vec<Value> {
 fn versions_are_rolled_out_and_back() {
     let machine = Machine::new();
     let scratch = &machine.scratch;
-    for version in 1..=5 {
+    for version in 1..=6 {
         scratch.file("tree-1/etc/app/app.conf", format!("version {version}\n"));
         let image = scratch.signed("app.raw");
         std::fs::rename(image, scratch.path(&format!("work/app_{version}.raw"))).unwrap();
@@ -55,6 +55,8 @@ fn versions_are_rolled_out_and_back() {
         pid=$(systemctl show -P MainPID app)
         roll direct 0 5 --reload none --check "$sees" --check-inside
         expect "sees" "$(cat /proc/$pid/root/etc/app/app.conf)" "version 5"
+        roll="./confext rollout app app_6.raw --store $store --certificate vendor.crt --reload none"
+        TERM=xterm NO_COLOR= script -qec "$roll" /dev/null </dev/null >out/terminal
         call renamed 0 service refresh app --certificate vendor.crt
         "#,
     );
@@ -88,6 +90,10 @@ fn versions_are_rolled_out_and_back() {
     assert_eq!(report["hierarchies"][0]["outcome"], "unchanged", "{report}");
     let text = machine.output("text");
     assert!(text.ends_with("version 4 runs\n") && text.contains("  reload    4\n"), "{text}");
+    let terminal = machine.output("terminal");
+    for part in ["\rpublishing [###", "] 100 %\r\x1b[K", "\x1b[32mversion 6 runs\x1b[0m"] {
+        assert!(terminal.contains(part), "{terminal:?}");
+    }
 }
 
 fn last_line(all: &[Value]) -> Value {

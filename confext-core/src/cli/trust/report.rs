@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::super::failure::Failure;
 use super::super::host;
 use super::super::output::{Output, View};
+use super::super::style::{BAD, END, GOOD};
 use super::super::text::Clean;
 use super::SourceArguments;
 use crate::keyring::{Key, KeyState, Sealing};
@@ -143,10 +144,10 @@ fn write_answer(answer: &Answer, out: &mut dyn Write) -> io::Result<()> {
     match &answer.verdict {
         Verdict::Accepted { signer } => {
             let (source, subject) = (Clean(&answer.source), Clean(&signer.subject));
-            writeln!(out, "  accepted     by {source}{chosen}: {subject}")
+            writeln!(out, "  {GOOD}accepted{END}     by {source}{chosen}: {subject}")
         }
         Verdict::Refused { code, .. } => {
-            writeln!(out, "  refused      by {}{chosen} [{code}]", Clean(&answer.source))
+            writeln!(out, "  {BAD}refused{END}      by {}{chosen} [{code}]", Clean(&answer.source))
         }
     }
 }

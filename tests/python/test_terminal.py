@@ -1,0 +1,215 @@
+"""The command on a terminal: colours, and how far long work is. Whoever reads a pipe, a file or JSON sees nothing of either."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import tty
+from pathlib import Path
+
+import confext
+import pytest
+from conftest import Make
+
+COLOUR = re.compile("\x1b\\[[0-9;]*m")
+
+
+class Reader:
+    """What a process writes, to a pipe or to a terminal."""
+
+    def __init__(self, terminal: bool) -> None:
+        self.ours, self.theirs = os.openpty() if terminal else os.pipe()
+        if terminal:
+            # As it was written: without carriage returns of the terminal's own.
+            tty.setraw(self.theirs)
+        self._parts: list[bytes] = []
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+
+    def _read(self) -> None:
+        while True:
+            try:
+                part = os.read(self.ours, 1 << 16)
+            except OSError:  # a terminal without another end
+                return
+            if not part:
+                return
+            self._parts.append(part)
+
+    def end(self) -> str:
+        """All of it, when the process has ended."""
+        os.close(self.theirs)
+        self._thread.join()
+        os.close(self.ours)
+        return b"".join(self._parts).decode()
+
+
+def run(*arguments: object, terminal: str = "", **environment: str) -> tuple[int, str, str]:
+    """Run the command. `terminal` names those of `out` and `err` that are one."""
+    out, err = Reader("out" in terminal), Reader("err" in terminal)
+    kept = {name: value for name, value in os.environ.items() if "COLOR" not in name and name != "CI"}
+    try:
+        done = subprocess.run(
+            [Path(sys.executable).with_name("confext"), *map(str, arguments)],
+            stdin=subprocess.DEVNULL,
+            stdout=out.theirs,
+            stderr=err.theirs,
+            env={**kept, "TERM": "xterm", **environment},
+        )
+    finally:
+        said = (out.end(), err.end())
+    return (done.returncode, *said)
+
+
+@pytest.fixture
+def calls(make: Make, vendor: confext.KeyPair, tmp_path: Path) -> dict[str, list[object]]:
+    """Calls that have something to colour."""
+    root = tmp_path / "root"
+    for directory in ("etc/verity.d", "run/confexts"):
+        (root / directory).mkdir(parents=True)
+    (root / "etc/os-release").write_text("ID=demo\n")
+    (root / "etc/verity.d/vendor.crt").write_bytes(vendor.certificate)
+    image = make({"etc/app.conf": b"hello\n"}, path=root / "run/confexts/app.raw")
+    other = make({"etc/app.conf": b"other\n"}, path=tmp_path / "app_2.raw")
+    (root / "run/confexts/empty.raw").write_bytes(b"")
+    (tmp_path / "tree/etc").mkdir(parents=True)
+    (tmp_path / "tree/etc/set-id").write_text("")
+    (tmp_path / "tree/etc/set-id").chmod(0o4755)
+    at = ["--root", root]
+    return {
+        "verify": ["verify", *at, image],
+        "list": ["list", *at],
+        "explain": ["explain", *at, "app"],
+        "plan": ["plan", *at],
+        "diff": ["diff", *at, image, other],
+        "lint": ["lint", "--class", "confext", tmp_path / "tree"],
+        "doctor": ["doctor", *at],
+        "trust": ["trust", *at, image],
+        "policy": ["policy", "lint", "root=signed+unprotected"],
+    }
+
+
+CALLS = ["diff", "doctor", "explain", "lint", "list", "plan", "policy", "trust", "verify"]
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_terminal_shows_the_same_with_colours(name: str, calls: dict[str, list[object]]) -> None:
+    assert sorted(calls) == CALLS
+    call = calls[name]
+    status, piped, _ = run(*call)
+    assert piped and "\x1b" not in piped
+    again, shown, _ = run(*call, terminal="out err")
+    assert (again, clock(COLOUR.sub("", shown))) == (status, clock(piped))
+    assert COLOUR.search(shown), shown
+    # Every colour ends where its line does, or what follows has it, too.
+    assert all(line.count("\x1b[0m") * 2 == line.count("\x1b[") for line in shown.splitlines())
+    for document in (run("--json", *call, terminal="out err"), run("--json", *call, CLICOLOR_FORCE="1")):
+        assert document[0] == status and document[2] == "" and "\x1b" not in document[1]
+        json.loads(document[1])
+
+
+def clock(text: str) -> str:
+    """Without the time of day."""
+    return re.sub(r"\d\d:\d\d:\d\d", "", text)
+
+
+@pytest.mark.parametrize("said", [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {"CLICOLOR": "0"}])
+def test_the_environment_decides(said: dict[str, str], calls: dict[str, list[object]]) -> None:
+    call = calls["list"]
+    plain = run(*call)[1]
+    assert run(*call, terminal="out err", **said)[1] == plain
+    assert run(*call, terminal="err")[1] == plain
+    forced = run(*call, CLICOLOR_FORCE="1")[1]
+    assert forced != plain and COLOUR.sub("", forced) == plain
+    # Who wants none gets none.
+    assert run(*call, CLICOLOR_FORCE="1", NO_COLOR="1")[1] == plain
+
+
+def test_errors_have_a_colour_where_they_are_read(tmp_path: Path) -> None:
+    (tmp_path / "empty").write_bytes(b"")
+    for call in (["inspect", tmp_path / "empty"], ["inspect"]):
+        status, _, piped = run(*call, terminal="out")
+        assert status in (1, 2) and "error" in piped and "\x1b" not in piped
+        again, _, shown = run(*call, terminal="err")
+        assert again == status and COLOUR.search(shown) and COLOUR.sub("", shown) == piped
+
+
+def long_work(place: Path, vendor: confext.KeyPair, make: Make) -> dict[str, tuple[str, list[object]]]:
+    """Verbs with the word that says what they do."""
+    image = make({"etc/app.conf": b"a" * 3_000_000}, path=place / "app_1.raw")
+    for name in ("root", "tree/etc", "app.raw.v"):
+        (place / name).mkdir(parents=True)
+    (place / "tree/etc/app.conf").write_bytes(b"a" * 3_000_000)
+    certificate, key = place / "vendor.crt", place / "vendor.key"
+    certificate.write_bytes(vendor.certificate)
+    key.write_bytes(vendor.key)
+    admitted = confext.verify(image, certificates=certificate)
+    (place / "manifest").write_bytes(admitted.manifest().to_json())
+    gate = ["--root", place / "root", "--certificate", certificate]
+    pair = ["--key", key, "--certificate", certificate]
+    new = ["build", "--class", "confext", "--name", "new", "--source", place / "tree", "--release", "ID=_any"]
+    return {
+        "build": ("building", [*new, "--output", place / "new.raw", "--replace", *pair]),
+        "sign": ("signing", ["sign", image, "--output", place / "signed.raw", *pair]),
+        "verify": ("checking", ["verify", *gate, image]),
+        "manifest": ("reading", ["manifest", *gate, image]),
+        "manifest --check": ("reading", ["manifest", *gate, "--check", place / "manifest", image]),
+        "diff": ("comparing", ["diff", *gate, image, image]),
+        "extract": ("extracting", ["extract", *gate, "--replace", image, place / "out"]),
+        "store publish": (
+            "publishing", ["store", "publish", *gate, "--version", "1", image, place / "app.raw.v"],
+        ),
+    }  # fmt: skip
+
+
+WORK = ["build", "diff", "extract", "manifest", "manifest --check", "sign", "store publish", "verify"]
+
+
+@pytest.mark.parametrize("name", WORK)
+def test_long_work_says_how_far_it_is(name: str, tmp_path: Path, vendor: confext.KeyPair, make: Make) -> None:
+    calls = long_work(tmp_path, vendor, make)
+    assert sorted(calls) == WORK
+    word, call = calls[name]
+
+    def again(*arguments: object, terminal: str, **environment: str) -> tuple[str, str]:
+        (tmp_path / "signed.raw").unlink(missing_ok=True)
+        status, out, err = run(*arguments, terminal=terminal, **environment)
+        assert status == 0, err
+        return out, err
+
+    out, err = again(*call, terminal="err")
+    assert "\x1b" not in out
+    # Nothing of it is left when the answer is there.
+    assert err.startswith("\r") and err.endswith("\r\x1b[K")
+    shown = err.removesuffix("\r\x1b[K").split("\r")[1:]
+    steps = [re.fullmatch(rf"{word} +\[(#*) *\] +(\d+) %", line) for line in shown]
+    percents = [int(step[2]) for step in steps if step]
+    # How much there is to read is about right, where files are read.
+    assert len(percents) == len(shown) and percents == sorted(set(percents)) and 99 <= percents[-1] <= 100
+    assert [len(step[1]) for step in steps if step] == [percent * 24 // 100 for percent in percents]
+    assert all(len(line) < 60 for line in shown)
+    # Without colours, too.
+    assert again(*call, terminal="out err", NO_COLOR="1")[1].startswith(f"\r{word}")
+    for arguments, terminal, term in (
+        (call, "out", "xterm"),
+        (call, "out err", "dumb"),
+        (["--quiet", *call], "out err", "xterm"),
+        (["--json", *call], "out err", "xterm"),
+    ):
+        assert again(*arguments, terminal=terminal, TERM=term)[1] == ""
+
+
+def test_work_that_fails_leaves_only_its_error(tmp_path: Path, vendor: confext.KeyPair, make: Make) -> None:
+    _, call = long_work(tmp_path, vendor, make)["verify"]
+    image = Path(str(call[-1]))
+    content = bytearray(image.read_bytes())
+    at = content.index(b"a" * 4096)
+    content[at + 5000] ^= 1
+    image.write_bytes(content)
+    status, _, err = run(*call, terminal="err")
+    bar, error = err.split("\r\x1b[K")
+    assert status == 1 and bar.startswith("\rchecking") and COLOUR.sub("", error).startswith("error[")
