@@ -4,8 +4,8 @@
 #   tests/release.sh check        what CI checks: licences, bans and sources of all dependencies; the oldest Rust that is
 #                                 promised; that each crate builds from its package alone; bills of materials
 #   tests/release.sh make OUT     the same, and into the directory OUT: the crates' packages, the command with its manual
-#                                 pages and completions, the wheel and source package of the Python module, bills of
-#                                 materials (CycloneDX), SHA256SUMS
+#                                 pages and completions, the wheel and source package of the Python module, both tried under
+#                                 every Python that is here, bills of materials (CycloneDX), SHA256SUMS
 #
 # `make` wants everything committed: a release is what a commit says. Nothing is uploaded; docs/releasing.md says how.
 

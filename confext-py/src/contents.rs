@@ -206,11 +206,9 @@ impl Files {
                     let found = self.watched(watcher, |files| {
                         diff::collect(Side::Files(files), Side::Files(after), &options, &self.limits)
                     });
-                    found.map_err(|error| {
-                        match error.path().starts_with("before") {
-                            true => in_image(&self.path)(error),
-                            false => in_image(&other.path)(error),
-                        }
+                    found.map_err(|error| match error.path().starts_with("before") {
+                        true => in_image(&self.path)(error),
+                        false => in_image(&other.path)(error),
                     })
                 })
             }

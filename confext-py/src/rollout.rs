@@ -306,7 +306,8 @@ fn store_of(unit: &str, image: &Path, class: Class, wait: Duration) -> Result<pu
 /// Roll a version out to a service: published, refreshed, reloaded, checked and good; or everything as before.
 ///
 /// `service` is the name of a unit of systemd, or an object with a `name` and the methods `refresh()`, `reload()` and
-/// `check(version)`. `events` is called with a `RolloutEvent` for each step when it begins and when it ends.
+/// `check(version)`. `events` is called with a `RolloutEvent` for each step when it begins and when it ends;
+/// `progress`, with how many bytes of the image are done and how many there are, while it is published.
 ///
 /// Without `store` the versions are those in the directory that the unit lists for images called as this one is, and their class is
 /// `class_`; without `version` it is what the name of the image says, as in `NAME_VERSION.raw`.
@@ -314,19 +315,20 @@ fn store_of(unit: &str, image: &Path, class: Class, wait: Duration) -> Result<pu
 /// `cancelled` is asked now and then, also while a step is waited for: what is true leads back, as far as that is possible.
 ///
 /// A callback that raises an exception, and a check that returns `False`, are failures of their steps. An interrupt, and an
-/// exception of `events`, leads back, and is raised when that is done.
+/// exception of `events` or `progress`, leads back, and is raised when that is done.
 #[pyfunction]
 #[pyo3(
     signature = (
         service, image, /, *, store=None, version=None, certificates, policy=PolicyArgument::default(), now=None,
         certificate_rules="", key_rules=None, architecture=None, tries=3, keep=None, host=None, refresh=None,
         reload=How::Name("job".to_owned()), check=None, check_inside=false, any_main_process=false, settle=0.0,
-        check_timeout=30.0, timeout=90.0, wait=60.0, locks=None, events=None, cancelled=None, class_="confext",
+        check_timeout=30.0, timeout=90.0, wait=60.0, locks=None, events=None, progress=None,
+        cancelled=None, class_="confext",
     ),
     text_signature = "(service, image, /, *, store=None, version=None, certificates, policy='signed', now=None, \
         certificate_rules='', key_rules=None, architecture=None, tries=3, keep=None, host=None, refresh=None, \
         reload='job', check=None, check_inside=False, any_main_process=False, settle=0.0, check_timeout=30.0, \
-        timeout=90.0, wait=60.0, locks=None, events=None, cancelled=None, class_='confext')"
+        timeout=90.0, wait=60.0, locks=None, events=None, progress=None, cancelled=None, class_='confext')"
 )]
 #[expect(clippy::too_many_arguments, reason = "Python calls it with names")]
 pub(crate) fn rollout(
@@ -355,6 +357,7 @@ pub(crate) fn rollout(
     wait: f64,
     locks: Option<PathBuf>,
     events: Option<Py<PyAny>>,
+    progress: Option<Py<PyAny>>,
     cancelled: Option<Py<PyAny>>,
     class_: &str,
 ) -> PyResult<RolloutOutcome> {
@@ -414,10 +417,18 @@ pub(crate) fn rollout(
         let source = image_file::open(&image)?;
         let cancelled =
             || raised.look() || cancelled.as_ref().is_some_and(|cancelled| raised.is_enough(cancelled));
+        let progress = |at: publish::Progress| {
+            if let Some(progress) = &progress
+                && let Err(error) = Python::attach(|py| progress.call1(py, (at.done_bytes, at.total_bytes)))
+            {
+                raised.keep(error);
+            }
+        };
         let mut wanted = Rollout::new(store, &source, options);
         wanted.times = times;
         wanted.keep = keep;
         wanted.cancelled = &cancelled;
+        wanted.progress = &progress;
         if let Some(host) = host.filter(|_| keep.is_some()) {
             wanted.in_use = publish::in_use(&host)?;
         }

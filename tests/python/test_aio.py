@@ -182,10 +182,17 @@ class App:
         return version is None or version.version != "3"
 
 
-def rolling(app: App, store: confext.Store, image: Path, version: str, vendor: confext.KeyPair) -> confext.aio.Rolling:
+def rolling(
+    app: App,
+    store: confext.Store,
+    image: Path,
+    version: str,
+    vendor: confext.KeyPair,
+    progress: Callable[[int, int], object] | None = None,
+) -> confext.aio.Rolling:
     locks = Path(store.path).parent / "locks"
     return confext.aio.rolling(
-        app, image, store=store, version=version, certificates=vendor.certificate, locks=locks
+        app, image, store=store, version=version, certificates=vendor.certificate, locks=locks, progress=progress
     )
 
 
@@ -194,8 +201,12 @@ def test_rollouts_have_events_and_coroutines(image: Path, vendor: confext.KeyPai
     store = confext.Store(tmp_path / "app.raw.v")
 
     async def work() -> None:
-        app = App()
-        async with rolling(app, store, image, "1", vendor) as rolled:
+        app, told = App(), list[tuple[int, str]]()
+
+        def progress(done: int, total: int) -> None:
+            told.append((done * 100 // total, threading.current_thread().name))
+
+        async with rolling(app, store, image, "1", vendor, progress) as rolled:
             events = [event async for event in rolled]
             outcome = await rolled
         assert rolled.done() and [event async for event in rolled] == []
@@ -203,6 +214,7 @@ def test_rollouts_have_events_and_coroutines(image: Path, vendor: confext.KeyPai
         assert app.did == ["refresh", "reload", "check 1"]
         assert [(event.step, event.state) for event in events[:2]] == [("lock", "started"), ("lock", "done")]
         assert {event.state for event in events} == {"started", "done"}
+        assert told[-1] == (100, threading.main_thread().name)
         # A check that says no.
         outcome = await rolling(App(), store, image, "3", vendor)
         assert outcome.failure is not None

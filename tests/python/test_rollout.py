@@ -46,7 +46,12 @@ class Place:
         self.image = make({"etc/app.conf": b"one"}, path=tmp_path / "image.raw")
 
     def roll(
-        self, version: str, *, keep: int | None = None, events: Callable[[confext.RolloutEvent], object] | None = None
+        self,
+        version: str,
+        *,
+        keep: int | None = None,
+        events: Callable[[confext.RolloutEvent], object] | None = None,
+        progress: Callable[[int, int], object] | None = None,
     ) -> confext.RolloutOutcome:
         return confext.rollout(
             self.service,
@@ -57,6 +62,7 @@ class Place:
             keep=keep,
             locks=self.locks,
             events=events or self.events.append,
+            progress=progress,
         )
 
     def versions(self) -> list[str]:
@@ -123,6 +129,19 @@ def test_an_interrupt_leads_back(place: Place) -> None:
 
     with pytest.raises(LookupError):
         place.roll("2", events=fails)
+    assert (place.service.runs, place.versions()) == ("1", ["1"])
+
+
+def test_it_says_how_much_is_published(place: Place) -> None:
+    told: list[tuple[int, int]] = []
+    place.roll("1", progress=lambda done, total: told.append((done, total)))
+    assert told == sorted(told) and told[-1][0] == told[-1][1] > 0
+
+    def fails(done: int, total: int) -> None:
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        place.roll("2", progress=fails)
     assert (place.service.runs, place.versions()) == ("1", ["1"])
 
 

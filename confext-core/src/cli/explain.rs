@@ -53,7 +53,9 @@ impl View for Answer {
             (Verdict::Used, _) => writeln!(out, "{class} {name} {GOOD}is used{END}")?,
             (Verdict::NotUsed, _) => writeln!(out, "{class} {name} {BAD}is not used{END}")?,
             (Verdict::Unknown, _) => writeln!(out, "{BAD}no {class}{END} is called {name}")?,
-            (Verdict::Refused, _) => writeln!(out, "{class} {name} would be used, but {BAD}nothing is merged{END}")?,
+            (Verdict::Refused, _) => {
+                writeln!(out, "{class} {name} would be used, but {BAD}nothing is merged{END}")?
+            }
         }
         if let Some(refusal) = refusal {
             writeln!(out, "{BAD}a merge ends with an error{END}")?;

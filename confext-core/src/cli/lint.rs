@@ -147,7 +147,11 @@ impl Shown<'_> {
             Severity::Warning => (DOUBT, "warning"),
         };
         let (found, expected) = (Clean(found), Clean(expected));
-        writeln!(out, "{colour}{severity}[{code}]{END}: /{}: found {found}, expected {expected}", text::Path(path))?;
+        writeln!(
+            out,
+            "{colour}{severity}[{code}]{END}: /{}: found {found}, expected {expected}",
+            text::Path(path)
+        )?;
         writeln!(out, "  hint: {}", code.hint())
     }
 }

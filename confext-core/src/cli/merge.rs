@@ -250,7 +250,12 @@ fn write_told(told: &Told, out: &mut dyn Write) -> io::Result<()> {
         }
     }
     if let Some(failure) = &told.failure {
-        writeln!(out, "{BAD}merged, but not all was told{END}: [{}] {}", failure.code, Clean(&failure.message))?;
+        writeln!(
+            out,
+            "{BAD}merged, but not all was told{END}: [{}] {}",
+            failure.code,
+            Clean(&failure.message)
+        )?;
         writeln!(out, "  hint     {}", failure.hint)?;
     }
     Ok(())

@@ -249,7 +249,9 @@ fn told(event: &Event, output: &Output) -> Result<(), Failure> {
         let version = event.version.as_deref().unwrap_or("none");
         write!(out, "{at:8.3} s  {step:<8}  {}", Clean(version))?;
         match &event.failure {
-            Some(failure) => writeln!(out, "  {BAD}failed[{}]{END}: {}", failure.code, Clean(&failure.message)),
+            Some(failure) => {
+                writeln!(out, "  {BAD}failed[{}]{END}: {}", failure.code, Clean(&failure.message))
+            }
             None => writeln!(out),
         }
     })
@@ -266,7 +268,9 @@ fn text(version: &str, outcome: &Outcome, out: &mut dyn Write) -> io::Result<()>
     let previous = outcome.version.as_ref().map(|it| it.version.as_str());
     match (outcome.runs, previous) {
         (Runs::New, _) => writeln!(out, "{GOOD}version {} runs{END}", Clean(version))?,
-        (Runs::Previous, Some(previous)) => writeln!(out, "{BAD}version {} runs as before{END}", Clean(previous))?,
+        (Runs::Previous, Some(previous)) => {
+            writeln!(out, "{BAD}version {} runs as before{END}", Clean(previous))?
+        }
         (Runs::Previous, None) => writeln!(out, "{BAD}no version is used, as before{END}")?,
         (Runs::Unknown, _) => writeln!(out, "{BAD}it is not known which version runs{END}")?,
     }

@@ -63,7 +63,11 @@ impl View for Answer {
                     }
                     for doubt in doubts {
                         let (found, expected) = (Clean(&doubt.found), Clean(&doubt.expected));
-                        writeln!(out, "  {DOUBT}doubt{END}: {}: found {found}, expected {expected}", doubt.what)?;
+                        writeln!(
+                            out,
+                            "  {DOUBT}doubt{END}: {}: found {found}, expected {expected}",
+                            doubt.what
+                        )?;
                     }
                 }
             }

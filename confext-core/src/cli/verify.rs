@@ -79,7 +79,9 @@ impl View for Verdict<'_> {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         let (image, size) = (Clean(&self.image), Size(self.checked_bytes));
         match self.evidence {
-            Evidence::None => writeln!(out, "{image}: readable, {size}; {DOUBT}nothing protects its content{END}"),
+            Evidence::None => {
+                writeln!(out, "{image}: readable, {size}; {DOUBT}nothing protects its content{END}")
+            }
             Evidence::Verity { root_hash } => {
                 let doubt = format_args!("{DOUBT}no signature was checked{END}");
                 writeln!(out, "{image}: intact, {size} match root hash {root_hash}; {doubt}")

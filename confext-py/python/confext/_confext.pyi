@@ -1488,15 +1488,17 @@ def rollout(
     wait: float = 60.0,
     locks: _Path | None = None,
     events: Callable[[RolloutEvent], object] | None = None,
+    progress: Callable[[int, int], object] | None = None,
     cancelled: Callable[[], object] | None = None,
     class_: _Class = "confext",
 ) -> RolloutOutcome:
     """Roll a version out to a service: published, refreshed, reloaded, checked and good; or everything as before.
 
     `service` is the name of a unit of systemd, or an object with a `name` and the methods `refresh()`, `reload()` and
-    `check(version)`. `events` is called with a `RolloutEvent` for each step when it begins and when it ends. `keep` is how
-    many versions stay, beside those in use by the stacks of `host`. The arguments up to `architecture` are those of
-    `Store.publish`; those from `refresh` to `settle` are for units, times are in seconds.
+    `check(version)`. `events` is called with a `RolloutEvent` for each step when it begins and when it ends; `progress`,
+    with how many bytes of the image are done and how many there are, while it is published. `keep` is how many versions
+    stay, beside those in use by the stacks of `host`. The arguments up to `architecture` are those of `Store.publish`; those
+    from `refresh` to `settle` are for units, times are in seconds.
 
     Without `store`, of a unit, the versions are those in the directory that it lists for images called as this one is, and their
     class is `class_`; without `version` it is what the name of the image says, as in `NAME_VERSION.raw`.
@@ -1504,7 +1506,8 @@ def rollout(
     `cancelled` is asked now and then, also while a step is waited for: what is true leads back, as far as that is possible.
 
     A callback that raises an exception, and a check that returns `False`, are failures of their steps. An interrupt, and an
-    exception of `events`, leads back, and is raised when that is done. Raises only as long as the service was not touched.
+    exception of `events` or `progress`, leads back, and is raised when that is done. Raises only as long as the service was not
+    touched.
     """
 
 @final

@@ -125,11 +125,15 @@ class _Work:
 
         return progress
 
-    def events(self, callback: Callable[[RolloutEvent], object] | None) -> Callable[[RolloutEvent], object] | None:
-        """The same for events."""
+    def told(self, callback: Callable[P, object] | None) -> Callable[P, object] | None:
+        """The same for what a rollout tells, which is led back and not only ended."""
         if callback is None:
             return None
-        return lambda event: self.loop.call_soon_threadsafe(self._call, callback, event)
+
+        def told(*args: P.args, **kwargs: P.kwargs) -> None:
+            self.loop.call_soon_threadsafe(self._call, callback, *args)
+
+        return told
 
     def _call(self, callback: Callable[..., object], *arguments: object) -> None:
         """In the event loop: what is raised ends the work, and is raised in the place of what comes of it."""
@@ -268,7 +272,8 @@ def _rolled_out(function: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]
                 named[name] = work.asked(named[name])
         asked = named.get("cancelled")
         named["cancelled"] = lambda: work.is_cancelled() or bool(asked is not None and asked())
-        named["events"] = work.events(named.get("events"))
+        for name in ("events", "progress"):
+            named[name] = work.told(named.get(name))
         service, *others = args
         if not isinstance(service, str):
             service = _Service(work, service)
