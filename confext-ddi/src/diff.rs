@@ -18,6 +18,20 @@ use serde::ser::SerializeMap as _;
 use std::num::NonZeroUsize;
 
 /// One of the two trees that are compared.
+///
+/// ```
+/// use confext_ddi::{Limits, build::{Meta, Tree}, diff::{self, Side}, manifest::{self, Manifest}};
+///
+/// # let mut tree = Tree::new();
+/// # tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// let limits = Limits::default();
+/// let files = tree.files(&limits);
+/// let manifest = Manifest::of(&files, &manifest::Options::default(), &limits, |_| {})?;
+/// // Is it still what it was when the manifest was made?
+/// let (before, after) = (Side::Manifest(&manifest), Side::Files(&files));
+/// assert!(diff::collect(before, after, &diff::Options::default(), &limits)?.is_empty());
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub enum Side<'a> {
@@ -37,6 +51,23 @@ impl std::fmt::Debug for Side<'_> {
 }
 
 /// What is compared, and how.
+///
+/// ```
+/// # use confext_ddi::build::{Meta, Tree};
+/// # let (mut old, mut new) = (Tree::new(), Tree::new());
+/// # old.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// # new.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o600))?;
+/// use confext_ddi::{Limits, diff::{self, Attribute, Side}};
+///
+/// // The two trees differ in the mode of a file.
+/// let limits = Limits::default();
+/// let (old, new) = (old.files(&limits), new.files(&limits));
+/// let mut options = diff::Options::default();
+/// assert_eq!(diff::collect(Side::Files(&old), Side::Files(&new), &options, &limits)?.len(), 1);
+/// options.ignore = vec![Attribute::Mode];
+/// assert!(diff::collect(Side::Files(&old), Side::Files(&new), &options, &limits)?.is_empty());
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Options {
@@ -47,6 +78,22 @@ pub struct Options {
 }
 
 /// A path with something different.
+///
+/// ```
+/// # use confext_ddi::build::{Meta, Tree};
+/// # let (mut old, mut new) = (Tree::new(), Tree::new());
+/// # old.add_file("etc/app.conf", "answer = 41\n", Meta::new(0o644))?;
+/// # new.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// use confext_ddi::{Limits, diff::{self, Side}};
+///
+/// let limits = Limits::default();
+/// let (old, new) = (old.files(&limits), new.files(&limits));
+/// diff::diff(Side::Files(&old), Side::Files(&new), &diff::Options::default(), &limits, |found| {
+///     assert_eq!((found.path.as_slice(), found.change.as_str()), (&b"etc/app.conf"[..], "changed"));
+///     Ok(())
+/// })?;
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     /// From the root, without a leading slash; empty for the root itself.
@@ -56,6 +103,21 @@ pub struct Difference {
 }
 
 /// What is different at a path.
+///
+/// ```
+/// # use confext_ddi::build::{Meta, Tree};
+/// # let (mut old, mut new) = (Tree::new(), Tree::new());
+/// # old.add_dir("etc", Meta::new(0o755))?;
+/// # new.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// use confext_ddi::{Limits, diff::{self, Change, Side}};
+///
+/// let limits = Limits::default();
+/// let (old, new) = (old.files(&limits), new.files(&limits));
+/// let found = diff::collect(Side::Files(&old), Side::Files(&new), &diff::Options::default(), &limits)?;
+/// let added = |change: &Change| matches!(change, Change::Added(entry) if entry.path == b"etc/app.conf");
+/// assert!(found.len() == 1 && added(&found[0].change));
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Change {

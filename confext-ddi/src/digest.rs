@@ -93,6 +93,16 @@ impl std::str::FromStr for HashAlgorithm {
 ///
 /// By default those that are made today and have no known weakness: sha256 and sha512. The others are for images that
 /// exist already, and are allowed one by one.
+///
+/// ```
+/// use confext_ddi::{Limits, digest::{HashAlgorithm, HashAlgorithms}};
+///
+/// // An old image is to be read once more.
+/// let mut limits = Limits::default();
+/// assert_eq!(limits.hash_algorithms.check(HashAlgorithm::Sha1).unwrap_err().code(), "hash-algorithm");
+/// limits.hash_algorithms = HashAlgorithms::default().with(HashAlgorithm::Sha1);
+/// assert!(limits.hash_algorithms.contains(HashAlgorithm::Sha1));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct HashAlgorithms(u8);
 
@@ -302,6 +312,14 @@ impl<'de> serde::Deserialize<'de> for RootHash {
 }
 
 /// A dm-verity salt: 0 to 256 bytes hashed before each block.
+///
+/// ```
+/// use confext_ddi::digest::Salt;
+///
+/// assert_eq!(Salt::new(*b"salt")?.as_bytes(), b"salt");
+/// assert_eq!(Salt::new([0; 257]).unwrap_err().code(), "salt-size");
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub struct Salt(Vec<u8>);
 

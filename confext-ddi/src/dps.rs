@@ -147,6 +147,16 @@ impl std::fmt::Display for Designator {
 }
 
 /// A processor architecture that has partition types.
+///
+/// ```
+/// use confext_ddi::dps::Architecture;
+///
+/// let architecture: Architecture = "x86-64".parse()?;
+/// assert_eq!(architecture.secondary(), Some(Architecture::X86));
+/// // The kernel's name for it is another one.
+/// assert_eq!("x86_64".parse::<Architecture>().unwrap_err().code(), "architecture-name");
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Architecture {
@@ -318,6 +328,17 @@ impl Serialize for Architecture {
 }
 
 /// What a partition type GUID stands for.
+///
+/// ```
+/// use confext_ddi::dps::{Architecture, Designator, PartitionType};
+///
+/// let kind = PartitionType::from_guid("4f68bce3-e8cd-4db1-96e7-fbcaf984b709".parse()?);
+/// let root = PartitionType { designator: Designator::Root, architecture: Some(Architecture::X86_64) };
+/// assert_eq!(kind, Some(root));
+/// // There is no root partition for every architecture.
+/// assert_eq!(PartitionType { architecture: None, ..root }.to_guid(), None);
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct PartitionType {
     /// What the partition is for.

@@ -60,12 +60,24 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Where in an image a fault was found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Place {
+struct Place {
     segments: Vec<Cow<'static, str>>,
     offset: Option<u64>,
 }
 
 /// What went wrong, by who is at fault.
+///
+/// ```
+/// use confext_ddi::error::Fault;
+/// use confext_ddi::{Limits, signature::Json};
+///
+/// let mut limits = Limits::default();
+/// limits.signature_bytes = 16;
+/// let error = Json::parse(&[b' '; 17], &limits).unwrap_err();
+/// // Is it worth to try again with other limits?
+/// assert!(matches!(error.fault(), Fault::Limit(_)));
+/// assert_eq!((error.family(), error.code()), ("limit", "limit-bytes"));
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Fault {
@@ -85,7 +97,7 @@ pub enum Fault {
     Lookup(Lookup),
 }
 
-/// An error of this crate: a [`Fault`] and the [`Place`] it was found at.
+/// An error of this crate: a [`Fault`] and where it was found ([`Error::path`], [`Error::offset`]).
 ///
 /// ```
 /// use confext_ddi::image::{self, Image};
@@ -247,6 +259,13 @@ from_family!(
 );
 
 /// Adds the place to an error as it passes through.
+///
+/// ```
+/// use confext_ddi::{RootHash, error::ResultExt as _};
+///
+/// let parsed = RootHash::parse("no hash").within("release.json");
+/// assert_eq!(parsed.unwrap_err().path(), "release.json");
+/// ```
 pub trait ResultExt<T> {
     /// Puts `part` in front of the error's path.
     ///

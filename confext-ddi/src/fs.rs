@@ -59,6 +59,18 @@ use crate::{Limits, ReadAt};
 use serde::{Deserialize, Serialize};
 
 /// What a directory entry is.
+///
+/// ```
+/// use confext_ddi::{Limits, build::{Meta, Tree}, fs::{FileSystem as _, FileType}};
+///
+/// let mut tree = Tree::new();
+/// tree.add_symlink("etc/mtab", "../proc/self/mounts", Meta::new(0o777))?;
+/// // Links are not followed.
+/// let found = tree.files(&Limits::default()).stat(b"etc/mtab")?.file_type;
+/// assert_eq!(found, FileType::Symlink);
+/// assert_eq!(found.as_str(), "symbolic link");
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FileType {
@@ -110,6 +122,17 @@ impl FileType {
 }
 
 /// What `stat` tells of a file.
+///
+/// ```
+/// use confext_ddi::{Limits, build::{Meta, Tree}, fs::FileSystem as _};
+///
+/// let mut tree = Tree::new();
+/// tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o640))?;
+/// tree.add_hardlink("etc/other.conf", "etc/app.conf")?;
+/// let metadata = tree.files(&Limits::default()).stat(b"etc/other.conf")?;
+/// assert_eq!((metadata.mode, metadata.size_bytes, metadata.nlink), (0o640, 12, 2));
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Metadata {
     /// What it is.
@@ -135,6 +158,18 @@ pub struct Metadata {
 }
 
 /// One entry of a directory; `.` and `..` are never listed.
+///
+/// ```
+/// use confext_ddi::{Limits, build::{Meta, Tree}, fs::{FileSystem as _, FileType}};
+///
+/// let mut tree = Tree::new();
+/// tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// tree.add_dir("etc/app.d", Meta::new(0o755))?;
+/// let entries = tree.files(&Limits::default()).read_dir(b"etc")?;
+/// let directories = entries.iter().filter(|entry| entry.file_type == FileType::Directory);
+/// assert!(directories.map(|entry| entry.name.as_slice()).eq([b"app.d"]));
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DirEntry {
     /// The name, without slashes; any bytes but NUL.

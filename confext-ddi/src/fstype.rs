@@ -91,6 +91,17 @@ impl std::fmt::Display for FsType {
 }
 
 /// What a superblock says.
+///
+/// ```
+/// use confext_ddi::build::{Tree, erofs};
+/// use confext_ddi::fstype::{FsType, probe};
+///
+/// let mut image = Vec::new();
+/// let size = erofs::write(&Tree::new(), &erofs::Options::default(), &mut image)?;
+/// let found = probe(&image)?.ok_or("it has a magic")?;
+/// assert_eq!((found.fs_type, found.size_bytes), (FsType::Erofs, Some(size)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 pub struct Superblock {
     /// Which file system it is.

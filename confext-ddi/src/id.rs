@@ -19,6 +19,16 @@ use crate::error::{Corrupt, Result};
 pub struct Guid([u8; 16]);
 
 /// An identifier as RFC 9562 stores it: every field big-endian, bytes in printing order.
+///
+/// ```
+/// use confext_ddi::id::Uuid;
+///
+/// let uuid: Uuid = "4F68BCE3E8CD4DB196E7FBCAF984B709".parse()?;
+/// assert_eq!(uuid.to_string(), "4f68bce3-e8cd-4db1-96e7-fbcaf984b709");
+/// // Of a digest, say, an identifier as good as a random one.
+/// assert_eq!(Uuid::from_bytes([0xff; 16]).into_v4().to_string(), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Uuid([u8; 16]);
 

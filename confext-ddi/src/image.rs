@@ -30,6 +30,28 @@ use layout::Layout;
 use std::sync::Arc;
 
 /// Whether partitions of an architecture that is not the wanted one may be used.
+///
+/// ```
+/// # let bytes = {
+/// #     use confext_ddi::{build::*, dps::Architecture, release::Class};
+/// #     let mut tree = Tree::new();
+/// #     tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// #     let builder = Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any());
+/// #     let mut image = std::io::Cursor::new(Vec::new());
+/// #     builder.architecture(Architecture::S390x).unsigned().build(&mut image, None)?;
+/// #     image.into_inner()
+/// # };
+/// use confext_ddi::dps::Architecture;
+/// use confext_ddi::image::{Foreign, Image, Options};
+///
+/// // The image was built for s390x, and is looked at on another machine.
+/// let options = Options::default().architecture(Architecture::Arm64);
+/// let refused = Image::open(bytes.as_slice(), &options).map(drop).unwrap_err();
+/// assert_eq!(refused.code(), "foreign-architecture");
+/// let image = Image::open(bytes.as_slice(), &options.foreign(Foreign::Accept))?;
+/// assert_eq!(image.data().architecture, Some(Architecture::S390x));
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Foreign {
     /// They are refused.
@@ -42,6 +64,29 @@ pub enum Foreign {
 /// Which root or usr partition counts when there are several, with its hash tree and signature: A/B images.
 ///
 /// All other designators are there once, or the image is refused.
+///
+/// ```
+/// # let bytes = {
+/// #     use confext_ddi::{build::*, release::Class};
+/// #     let mut tree = Tree::new();
+/// #     tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// #     let builder = Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any());
+/// #     let mut image = std::io::Cursor::new(Vec::new());
+/// #     builder.unsigned().build(&mut image, None)?;
+/// #     image.into_inner()
+/// # };
+/// use confext_ddi::RootHash;
+/// use confext_ddi::image::{Image, Options, Select};
+///
+/// // The version that a boot entry names by its root hash, and no other.
+/// let image = Image::open(bytes.as_slice(), &Options::default())?;
+/// let wanted = *image.claim().root_hash().ok_or("it has a hash tree")?;
+/// let options = Options::default().select(Select::RootHash(wanted));
+/// assert!(Image::open(bytes.as_slice(), &options).is_ok());
+/// let options = options.select(Select::RootHash(RootHash::from_bytes([7; 32])));
+/// assert!(Image::open(bytes.as_slice(), &options).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Select {
@@ -57,6 +102,27 @@ pub enum Select {
 }
 
 /// Which copies of the partition table an image must have.
+///
+/// ```
+/// # let bytes = {
+/// #     use confext_ddi::{build::*, release::Class};
+/// #     let mut tree = Tree::new();
+/// #     tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// #     let builder = Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any());
+/// #     let mut image = std::io::Cursor::new(Vec::new());
+/// #     builder.unsigned().build(&mut image, None)?;
+/// #     image.into_inner()
+/// # };
+/// use confext_ddi::image::{Copies, Image, Options};
+///
+/// // A download that stopped early has no backup copy of the table, which lies at the end.
+/// let partial = &bytes[..bytes.len() - 512];
+/// let options = Options::default();
+/// assert!(Image::open(partial, &options).is_ok());
+/// let error = Image::open(partial, &options.copies(Copies::Both)).map(drop).unwrap_err();
+/// assert_eq!(error.code(), "gpt-copies");
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Copies {

@@ -14,6 +14,14 @@ use crate::release::ImageKind;
 use serde::{Serialize, Serializer};
 
 /// How bad a finding is.
+///
+/// ```
+/// use confext_ddi::lint::{Code, Severity};
+///
+/// // A build stops at errors; warnings may be meant.
+/// assert_eq!(Code::OutsideHierarchy.severity(), Severity::Error);
+/// assert!(Code::LayoutDependent.severity() < Severity::Error);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
@@ -124,6 +132,20 @@ impl std::fmt::Display for Code {
 }
 
 /// Something that speaks against an image.
+///
+/// ```
+/// use confext_ddi::build::{Meta, ReleaseFields, Tree, Builder};
+/// use confext_ddi::{lint, release::Class};
+///
+/// let mut tree = Tree::new();
+/// tree.add_file("usr/bin/app", "", Meta::new(0o755))?;
+/// let mut builder = Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any());
+/// let findings = builder.lint(&lint::Options::default())?;
+/// // A confext is merged over `/etc`, and nothing else.
+/// assert_eq!(findings[0].code.as_str(), "outside-hierarchy");
+/// assert_eq!(findings[0].path, b"usr");
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Finding {
@@ -163,6 +185,24 @@ fn lossy<S: Serializer>(path: &[u8], serializer: S) -> std::result::Result<S::Ok
 }
 
 /// What an image is looked at with.
+///
+/// ```
+/// use confext_ddi::build::{Builder, Meta, ReleaseFields, Tree};
+/// use confext_ddi::{Limits, lint, release::Class};
+///
+/// // The host has a link where the extension has a directory.
+/// let (mut host, mut tree) = (Tree::new(), Tree::new());
+/// host.add_symlink("etc/app", "/run/app", Meta::new(0o777))?;
+/// tree.add_file("etc/app/app.conf", "answer = 42\n", Meta::new(0o644))?;
+///
+/// let host = host.files(&Limits::default());
+/// let mut options = lint::Options::default();
+/// options.base = Some(&host);
+/// let mut builder = Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any());
+/// let findings = builder.lint(&options)?;
+/// assert!(findings.iter().any(|finding| finding.code == lint::Code::TypeChange));
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct Options<'a> {

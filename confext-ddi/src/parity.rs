@@ -23,6 +23,33 @@ use crate::write::WriteAt;
 const COPY_BYTES: u64 = 1 << 20;
 
 /// How to repair an image.
+///
+/// ```
+/// # let bytes = {
+/// #     use confext_ddi::{build::*, release::Class};
+/// #     let mut tree = Tree::new();
+/// #     tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// #     let builder = Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any());
+/// #     let mut image = std::io::Cursor::new(Vec::new());
+/// #     builder.unsigned().build(&mut image, None)?;
+/// #     image.into_inner()
+/// # };
+/// use confext_ddi::image::{self, Image};
+/// use confext_ddi::parity::{self, Options};
+/// use confext_ddi::verity::fec::Roots;
+/// use confext_ddi::write::Memory;
+///
+/// // Parity that can bring back 8 blocks of each round, in a file behind a header of 512 bytes.
+/// let image = Image::open(bytes.as_slice(), &image::Options::default())?;
+/// let roots = Roots::new(8).ok_or("from 2 to 24")?;
+/// let mut fec = vec![0; 512];
+/// parity::encode(&image, roots, |part| Ok(fec.extend_from_slice(part)))?;
+///
+/// let copy = Memory::new(vec![0; bytes.len()]);
+/// parity::repair(&image, &fec, &copy, &Options::default().roots(roots).fec_offset(512))?;
+/// assert_eq!(copy.into_inner(), bytes);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Options {
@@ -58,6 +85,34 @@ impl Options {
 }
 
 /// What the repair of an image came to.
+///
+/// ```
+/// # let bytes = {
+/// #     use confext_ddi::{build::*, release::Class};
+/// #     let mut tree = Tree::new();
+/// #     tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// #     let builder = Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any());
+/// #     let mut image = std::io::Cursor::new(Vec::new());
+/// #     builder.unsigned().build(&mut image, None)?;
+/// #     image.into_inner()
+/// # };
+/// use confext_ddi::image::{self, Image};
+/// use confext_ddi::{parity, verity::fec::Roots, write::Memory};
+///
+/// # let mut fec = Vec::new();
+/// # let image = Image::open(bytes.as_slice(), &image::Options::default())?;
+/// # parity::encode(&image, Roots::default(), |part| Ok(fec.extend_from_slice(part)))?;
+/// // `fec` is the parity of this image; then a byte of a file changed.
+/// let mut damaged = bytes.clone();
+/// damaged[20480 + 2000] ^= 1;
+/// let image = Image::open(damaged, &image::Options::default())?;
+/// let copy = Memory::new(vec![0; bytes.len()]);
+/// let repaired = parity::repair(&image, &fec, &copy, &parity::Options::default())?;
+/// assert!(repaired.report.is_whole());
+/// assert_eq!(repaired.report.repaired[0].offset, 20480);
+/// assert_eq!(copy.into_inner(), bytes);
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct Repaired {

@@ -155,6 +155,18 @@ fn read_some(file: &std::fs::File, offset: u64, buf: &mut [u8]) -> std::io::Resu
 }
 
 /// A checked sub-range of another source: offsets start at 0, nothing outside the range can be read.
+///
+/// ```
+/// use confext_ddi::read::{Window, read_vec};
+/// use confext_ddi::units::ByteRange;
+///
+/// let partition = ByteRange::new(4, 9).ok_or("it ends after it starts")?;
+/// let window = Window::new(&b"gpt:files:tree"[..], partition)?;
+/// assert_eq!(read_vec(&window, 0, 5)?, b"files");
+/// // What lies behind it belongs to others.
+/// assert_eq!(read_vec(&window, 0, 6).unwrap_err().code(), "out-of-bounds");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Window<R> {
     inner: R,

@@ -14,6 +14,19 @@ use crate::release::Class;
 /// a line to the next one that is no comment, with a space.
 ///
 /// *Spec*: sysext.conf(5), systemd.syntax(7).
+///
+/// ```
+/// use confext_ddi::settings::{Mutability, Settings};
+/// use confext_ddi::{policy::Policy, release::Class};
+///
+/// // A drop-in says something over the file that comes before it.
+/// let mut settings = Settings::default();
+/// settings.read(b"[ConfExt]\nMutable=auto\nImagePolicy=root=signed\n", Class::Confext, "confext.conf")?;
+/// settings.read(b"[ConfExt]\nMutable=no\n", Class::Confext, "confext.conf.d/10-local.conf")?;
+/// assert_eq!(settings.mutability.map(|setting| setting.value), Some(Mutability::No));
+/// assert_eq!(settings.policy.map(|setting| setting.value), Some(Policy::parse("root=signed")?));
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Settings {
@@ -24,6 +37,16 @@ pub struct Settings {
 }
 
 /// A value and where it is from.
+///
+/// ```
+/// use confext_ddi::{release::Class, settings::Settings};
+///
+/// let mut settings = Settings::default();
+/// settings.read(b"[ConfExt]\n\nMutable=auto\n", Class::Confext, "/etc/systemd/confext.conf")?;
+/// let place = settings.mutability.map(|setting| setting.place);
+/// assert_eq!(place.as_deref(), Some("/etc/systemd/confext.conf:3"));
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Setting<T> {
     /// The value.
@@ -173,6 +196,14 @@ pub(crate) fn excerpt(text: &str) -> String {
 /// The directory of a hierarchy is `/var/lib/extensions.mutable/` and its path with dots for slashes.
 ///
 /// *Spec*: systemd-sysext(8), "Mutability".
+///
+/// ```
+/// use confext_ddi::settings::Mutability;
+///
+/// assert_eq!(Mutability::from_name("ephemeral"), Some(Mutability::Ephemeral));
+/// // The words for yes and no are taken as well.
+/// assert_eq!(Mutability::from_name("on").map(Mutability::as_str), Some("yes"));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mutability {

@@ -19,6 +19,15 @@ use crate::limits::Limits;
 use serde::Serialize;
 
 /// What may accompany an image.
+///
+/// ```
+/// use confext_ddi::sidecar::Kind;
+///
+/// // The files that may lie beside `app.raw`.
+/// let names: Vec<_> = Kind::ALL.iter().filter_map(|kind| kind.file_name(b"app.raw")).collect();
+/// assert!(names.contains(&b"app.roothash.p7s".to_vec()));
+/// assert_eq!(Kind::RootHashAttribute.attribute(), Some("user.verity.roothash"));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -105,6 +114,15 @@ impl Kind {
 }
 
 /// One thing that was looked for.
+///
+/// ```
+/// use confext_ddi::sidecar::{Kind, Sidecars};
+///
+/// let mut sidecars = Sidecars::<Vec<u8>>::of(b"app.raw");
+/// sidecars.add_missing(Kind::RootHash);
+/// let look = &sidecars.report().looked_for[0];
+/// assert_eq!((look.name.as_str(), look.found), ("app.roothash", false));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Look {
@@ -117,6 +135,15 @@ pub struct Look {
 }
 
 /// A file beside an image whose name is nearly that of a sidecar.
+///
+/// ```
+/// use confext_ddi::sidecar::near_misses;
+///
+/// // Somebody appended the ending instead of exchanging it.
+/// let found = near_misses(b"app.raw", &["app.raw", "app.raw.roothash"]);
+/// assert_eq!(found[0].found, "app.raw.roothash");
+/// assert_eq!(found[0].expected, "app.roothash");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[non_exhaustive]
 pub struct NearMiss {
@@ -127,6 +154,27 @@ pub struct NearMiss {
 }
 
 /// What was looked for, what was found, and what was nearly found.
+///
+/// ```
+/// # let files = {
+/// #     use confext_ddi::build::{Meta, Tree, erofs};
+/// #     let mut tree = Tree::new();
+/// #     tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// #     let mut image = Vec::new();
+/// #     erofs::write(&tree, &erofs::Options::default(), &mut image)?;
+/// #     image
+/// # };
+/// use confext_ddi::image::{Image, Options};
+/// use confext_ddi::sidecar::Sidecars;
+///
+/// // `files` is a bare file system. What its neighbours are called is told, so that a misnamed hash is noticed.
+/// let mut image = Image::open_with(files, Sidecars::of(b"app.raw"), &Options::default())?;
+/// image.note_neighbours(&["app.raw", "app.raw.roothash"]);
+/// let report = image.sidecars();
+/// assert!(report.looked_for.is_empty());
+/// assert_eq!(report.near_misses[0].expected, "app.roothash");
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Report {
@@ -152,6 +200,31 @@ pub(crate) struct Hash {
 }
 
 /// What accompanies an image; `R` reads the hash tree. Nothing of it is checked but its form.
+///
+/// ```
+/// # let files = {
+/// #     use confext_ddi::build::{Meta, Tree, erofs};
+/// #     let mut tree = Tree::new();
+/// #     tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// #     let mut image = Vec::new();
+/// #     erofs::write(&tree, &erofs::Options::default(), &mut image)?;
+/// #     image
+/// # };
+/// use confext_ddi::image::{Image, Options};
+/// use confext_ddi::sidecar::{Kind, Sidecars};
+/// use confext_ddi::{Limits, digest::Salt, id::Uuid, verity};
+///
+/// // `files` is a bare file system; its hash tree and root hash are in files of their own.
+/// let blocks = files.len() as u64 / 4096;
+/// let superblock = verity::Superblock::new(Uuid::from_bytes([1; 16]), blocks, Salt::default());
+/// let tree = verity::build(&files, &superblock)?;
+/// let mut sidecars = Sidecars::of(b"app.raw");
+/// sidecars.add_bytes(Kind::RootHash, tree.root_hash.to_hex().as_bytes(), &Limits::default())?;
+/// sidecars.add_tree(tree.bytes);
+/// let image = Image::open_with(files, sidecars, &Options::default())?;
+/// assert_eq!(image.claim().root_hash(), Some(&tree.root_hash));
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Sidecars<R> {
     image: Vec<u8>,

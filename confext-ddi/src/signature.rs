@@ -47,6 +47,16 @@ pub use time::Time;
 pub use to_sign::{Embed, ToSign};
 
 /// The SHA-256 of a certificate in DER form.
+///
+/// ```
+/// use confext_ddi::signature::Fingerprint;
+///
+/// let text = "5a".repeat(32);
+/// let fingerprint = Fingerprint::parse(&text);
+/// assert_eq!(fingerprint, Some(Fingerprint::from_bytes([0x5a; 32])));
+/// assert_eq!(fingerprint.map(|known| known.to_string()), Some(text));
+/// assert_eq!(Fingerprint::parse("5A:5A"), None);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint([u8; 32]);
 
@@ -93,6 +103,30 @@ impl Serialize for Fingerprint {
 }
 
 /// Whose signature was checked: only a [`Verifier`] makes one.
+///
+/// ```
+/// # let now = confext_ddi::signature::Time::from(std::time::SystemTime::now());
+/// # let key = confext_ddi::signature::KeyPair::generate("vendor", now, 30)?;
+/// # let bytes = {
+/// #     use confext_ddi::{build::*, release::Class};
+/// #     let mut tree = Tree::new();
+/// #     tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// #     let builder = Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any());
+/// #     let mut image = std::io::Cursor::new(Vec::new());
+/// #     builder.build(&mut image, Some(&key))?;
+/// #     image.into_inner()
+/// # };
+/// use confext_ddi::image::{self, Image};
+/// use confext_ddi::{policy::Policy, signature::{Certificate, Certificates, TrustSource}};
+///
+/// let mut trusted = Certificates::new(now);
+/// trusted.add(Certificate::from_pem(&key.certificate_pem()?)?);
+/// let image = Image::open(bytes, &image::Options::default())?;
+/// let admitted = Policy::signed().judge(image, Some(&trusted))?;
+/// let signer = admitted.evidence().signer().ok_or("the policy asks for one")?;
+/// assert_eq!((signer.subject.as_str(), &signer.source), ("CN=vendor", &TrustSource::Caller));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct Signer {
     /// The certificate's subject, one line, like `CN=vendor`. Where nobody has the certificate, by what the kernel found
@@ -110,6 +144,43 @@ pub struct Signer {
 }
 
 /// Something that knows whose signatures count.
+///
+/// ```
+/// # let now = confext_ddi::signature::Time::from(std::time::SystemTime::now());
+/// # let key = confext_ddi::signature::KeyPair::generate("vendor", now, 30)?;
+/// # let bytes = {
+/// #     use confext_ddi::{build::*, release::Class};
+/// #     let mut tree = Tree::new();
+/// #     tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// #     let builder = Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any());
+/// #     let mut image = std::io::Cursor::new(Vec::new());
+/// #     builder.build(&mut image, Some(&key))?;
+/// #     image.into_inner()
+/// # };
+/// use confext_ddi::image::{self, Image};
+/// use confext_ddi::signature::{Certificate, Certificates, Signer, Verifier};
+/// use confext_ddi::{Result, RootHash, policy::Policy};
+/// use std::sync::atomic::{AtomicU32, Ordering};
+///
+/// /// Asks another verifier, and counts for whom it spoke.
+/// struct Counted<V>(V, AtomicU32);
+///
+/// impl<V: Verifier> Verifier for Counted<V> {
+///     fn verify(&self, root_hash: &RootHash, signature_der: &[u8]) -> Result<Signer> {
+///         let signer = self.0.verify(root_hash, signature_der)?;
+///         self.1.fetch_add(1, Ordering::Relaxed);
+///         Ok(signer)
+///     }
+/// }
+///
+/// # let mut trusted = Certificates::new(now);
+/// # trusted.add(Certificate::from_pem(&key.certificate_pem()?)?);
+/// let counted = Counted(trusted, AtomicU32::new(0));
+/// let image = Image::open(bytes, &image::Options::default())?;
+/// Policy::signed().judge(image, Some(&counted))?;
+/// assert_eq!(counted.1.into_inner(), 1);
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 pub trait Verifier: Send + Sync {
     /// Checks a detached PKCS#7 signature (DER) over the lower-case hex of `root_hash` and says who made it.
     ///
@@ -120,6 +191,26 @@ pub trait Verifier: Send + Sync {
 }
 
 /// Something that makes signatures of root hashes.
+///
+/// ```
+/// # let now = confext_ddi::signature::Time::from(std::time::SystemTime::now());
+/// # let key = confext_ddi::signature::KeyPair::generate("vendor", now, 30)?;
+/// use confext_ddi::signature::{Certificate, Certificates, Sign, Verifier};
+/// use confext_ddi::RootHash;
+///
+/// /// Takes the first step of every signing: here a key in memory, elsewhere a token.
+/// fn release(root_hash: &RootHash, signer: &dyn Sign) -> confext_ddi::Result<Vec<u8>> {
+///     println!("{} signs {root_hash}", signer.certificate_fingerprint());
+///     signer.sign(root_hash)
+/// }
+///
+/// let root_hash = RootHash::from_bytes([0xa5; 32]);
+/// let signature = release(&root_hash, &key)?;
+/// let mut trusted = Certificates::new(now);
+/// trusted.add(Certificate::from_pem(&key.certificate_pem()?)?);
+/// assert_eq!(trusted.verify(&root_hash, &signature)?.fingerprint, Some(key.certificate_fingerprint()));
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 pub trait Sign: Send + Sync {
     /// Makes a detached PKCS#7 signature (DER, no signed attributes) over the lower-case hex of `root_hash`.
     ///

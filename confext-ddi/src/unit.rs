@@ -169,6 +169,15 @@ impl Entry {
 }
 
 /// Which of the two lists an extension is from.
+///
+/// ```
+/// use confext_ddi::unit::{Entry, EntryKind, Extensions};
+///
+/// let images = [Entry::image("/var/lib/app.raw")];
+/// let extensions = Extensions::of(images, [Entry::directory("/srv/app")]);
+/// let kinds: Vec<_> = extensions.bottom_first().map(|entry| entry.kind).collect();
+/// assert_eq!(kinds, [EntryKind::Image, EntryKind::Directory]);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EntryKind {
@@ -179,6 +188,16 @@ pub enum EntryKind {
 }
 
 /// What happens when an extension is missing, or no version of it fits.
+///
+/// ```
+/// use confext_ddi::unit::{Entry, IfMissing};
+///
+/// let entry = Entry::image("/var/lib/app.raw");
+/// assert_eq!(entry.if_missing, IfMissing::Refuse);
+/// // As a unit says it.
+/// assert_eq!(entry.or_skipped().item()?, "-/var/lib/app.raw");
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum IfMissing {
@@ -190,6 +209,19 @@ pub enum IfMissing {
 }
 
 /// What is read again when a service reloads.
+///
+/// ```
+/// use confext_ddi::Limits;
+/// use confext_ddi::unit::{Assignment, Extensions, Name, RefreshOnReload, Specifiers};
+///
+/// let mut extensions = Extensions::default();
+/// let setting = Assignment::new("Service", "RefreshOnReload", "extensions");
+/// let specifiers = Specifiers::new(&Name::parse("app.service")?);
+/// extensions.assign(&setting, &specifiers, &Limits::default())?;
+/// let expected = RefreshOnReload::Explicit { extensions: true, credentials: false };
+/// assert_eq!(extensions.refresh_on_reload, expected);
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RefreshOnReload {

@@ -4,11 +4,26 @@ use crate::error::{Corrupt, Result};
 use serde::{Deserialize, Serialize};
 
 /// A logical block address: an index of a sector, not of a byte.
+///
+/// ```
+/// use confext_ddi::units::{Lba, SectorSize};
+///
+/// // The table's header is in the second sector, wherever that is.
+/// assert_eq!(SectorSize::ALL.map(|size| size.offset_of(Lba(1))), [512, 1024, 2048, 4096].map(Some));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Lba(pub u64);
 
 /// A GPT sector size in bytes: 512, 1024, 2048 or 4096.
+///
+/// ```
+/// use confext_ddi::units::{Lba, SectorSize};
+///
+/// assert_eq!(SectorSize::new(520), None);
+/// assert_eq!(SectorSize::S512.offset_of(Lba(40)), Some(20480));
+/// assert_eq!(SectorSize::S512.offset_of(Lba(u64::MAX)), None);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct SectorSize(u32);
@@ -39,6 +54,14 @@ impl SectorSize {
 }
 
 /// A dm-verity block size in bytes: a power of two from 512 to 65536.
+///
+/// ```
+/// use confext_ddi::units::BlockSize;
+///
+/// assert_eq!(BlockSize::B4096.bits(), 12);
+/// assert_eq!(BlockSize::new(1024).map(BlockSize::bytes), Some(1024));
+/// assert_eq!(BlockSize::new(4097), None);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct BlockSize(u32);
@@ -149,6 +172,14 @@ impl ByteRange {
 }
 
 /// The number of a partition: 1 is the first entry of the table.
+///
+/// ```
+/// use confext_ddi::units::PartitionNumber;
+///
+/// // They count from 1, as `/dev/loop0p1` does.
+/// assert_eq!(PartitionNumber::new(1).map(|number| number.to_string()).as_deref(), Some("1"));
+/// assert_eq!(PartitionNumber::new(0), None);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct PartitionNumber(std::num::NonZeroU32);

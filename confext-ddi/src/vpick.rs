@@ -22,6 +22,14 @@ pub use pattern::{Pattern, VersionedImage};
 use crate::dps::Architecture;
 
 /// One entry of a `.v/` directory.
+///
+/// ```
+/// use confext_ddi::vpick::{Accept, Entry, EntryKind, Filter, choose};
+///
+/// let entries = ["app_1.raw", "app_2.raw"].map(|name| Entry::new(name, EntryKind::Regular));
+/// let chosen = choose(entries, &[Filter::new("app", ".raw", Accept::Raw)]).chosen;
+/// assert_eq!(chosen.map(|pick| pick.name), Some(b"app_2.raw".to_vec()));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// Its name: for a symbolic link, that of the link.
@@ -39,6 +47,16 @@ impl Entry {
 }
 
 /// What an entry is, after symbolic links.
+///
+/// ```
+/// use confext_ddi::vpick::{Accept, Entry, EntryKind, Filter, choose};
+///
+/// // The newest one is a link that leads nowhere.
+/// let entries = [Entry::new("app_1.raw", EntryKind::Regular), Entry::new("app_2.raw", EntryKind::Dangling)];
+/// let choice = choose(entries, &[Filter::new("app", ".raw", Accept::Raw)]);
+/// assert_eq!(choice.chosen.map(|pick| pick.kind), Some(EntryKind::Regular));
+/// assert_eq!(choice.rejected[0].reason.code(), "kind");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EntryKind {
@@ -69,6 +87,15 @@ impl EntryKind {
 }
 
 /// Which kinds of entry a filter takes.
+///
+/// ```
+/// use confext_ddi::vpick::{Accept, Entry, EntryKind, Filter, choose};
+///
+/// let entries = || [Entry::new("app_1", EntryKind::Directory), Entry::new("app_2", EntryKind::Regular)];
+/// let version = |accept| choose(entries(), &[Filter::new("app", "", accept)]).chosen.map(|pick| pick.version);
+/// assert_eq!(version(Accept::Directory).as_deref(), Some("1"));
+/// assert_eq!(version(Accept::Any).as_deref(), Some("2"));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Accept {
@@ -91,6 +118,18 @@ impl Accept {
 }
 
 /// What the architecture part of a name means.
+///
+/// ```
+/// use confext_ddi::dps::Architecture;
+/// use confext_ddi::vpick::{Accept, ArchitectureRule, Entry, EntryKind, Filter, choose};
+///
+/// let native = Architecture::X86_64;
+/// let rule = ArchitectureRule::Host { native, secondary: native.secondary() };
+/// let filter = Filter::new("app", ".raw", Accept::Raw).architecture(rule);
+/// let names = ["app_2_x86.raw", "app_2_x86-64.raw", "app_3_arm64.raw"];
+/// let choice = choose(names.map(|name| Entry::new(name, EntryKind::Regular)), &[filter]);
+/// assert_eq!(choice.chosen.and_then(|pick| pick.architecture), Some(native));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ArchitectureRule {
     /// Names have no such part: an underscore belongs to nothing and makes the version invalid.
@@ -107,6 +146,15 @@ pub enum ArchitectureRule {
 }
 
 /// What the `+LEFT-DONE` part of a name means.
+///
+/// ```
+/// use confext_ddi::vpick::{Accept, Entry, EntryKind, Filter, TriesRule, choose};
+///
+/// // Version 2 was tried three times, and never worked.
+/// let names = ["app_1.raw", "app_2+0-3.raw"].map(|name| Entry::new(name, EntryKind::Regular));
+/// let filter = Filter::new("app", ".raw", Accept::Raw).tries(TriesRule::Honoured);
+/// assert_eq!(choose(names, &[filter]).chosen.map(|pick| pick.version), Some("1".to_owned()));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TriesRule {
     /// Names have no such part: a plus sign makes the version invalid.

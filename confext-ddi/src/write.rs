@@ -5,6 +5,22 @@ use crate::read::{ReadAt, Window};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Something of a fixed size that can be read and written at any offset: a file, a part of one, memory.
+///
+/// ```
+/// use confext_ddi::write::{Memory, WriteAt};
+///
+/// /// Overwrites a block, of whatever it is in.
+/// fn discard(target: &dyn WriteAt, block: u64) -> confext_ddi::Result<()> {
+///     target.write_all_at(block * 4096, &[0; 4096])
+/// }
+///
+/// let image = Memory::new(vec![7; 2 * 4096]);
+/// discard(&image, 1)?;
+/// // Nothing grows.
+/// assert_eq!(discard(&image, 2).unwrap_err().code(), "out-of-bounds");
+/// assert_eq!(image.into_inner()[4095..4097], [7, 0]);
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 pub trait WriteAt: ReadAt {
     /// Writes all of `bytes` at `offset`. The size does not change.
     ///

@@ -18,6 +18,30 @@ use serde::Serialize;
 use std::io::{Read, Seek, SeekFrom, Write};
 
 /// What becomes of the signatures that an image has.
+///
+/// ```
+/// # let now = confext_ddi::signature::Time::from(std::time::SystemTime::now());
+/// # let key = confext_ddi::signature::KeyPair::generate("vendor", now, 30)?;
+/// # let bytes = {
+/// #     use confext_ddi::{build::*, release::Class};
+/// #     let mut tree = Tree::new();
+/// #     tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// #     let builder = Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any());
+/// #     let mut image = std::io::Cursor::new(Vec::new());
+/// #     builder.build(&mut image, Some(&key))?;
+/// #     image.into_inner()
+/// # };
+/// # let operator = confext_ddi::signature::KeyPair::generate("operator", now, 30)?;
+/// use confext_ddi::build::{Existing, SignOptions, sign_image};
+/// use std::io::Cursor;
+///
+/// // The vendor signed the image; the operator signs it, too.
+/// let options = SignOptions::default().existing(Existing::Keep);
+/// let signed = sign_image(&mut Cursor::new(bytes), &operator, &options)?;
+/// let fingerprints = [&key, &operator].map(|key| Some(key.certificate().fingerprint()));
+/// assert_eq!(signed.signatures, fingerprints);
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Existing {
     /// They go: the new one is the only one.
@@ -29,6 +53,30 @@ pub enum Existing {
 }
 
 /// How to sign an image that is there.
+///
+/// ```
+/// # let now = confext_ddi::signature::Time::from(std::time::SystemTime::now());
+/// # let key = confext_ddi::signature::KeyPair::generate("vendor", now, 30)?;
+/// # let bytes = {
+/// #     use confext_ddi::{build::*, release::Class};
+/// #     let mut tree = Tree::new();
+/// #     tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// #     let builder = Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any());
+/// #     let mut image = std::io::Cursor::new(Vec::new());
+/// #     builder.build(&mut image, Some(&key))?;
+/// #     image.into_inner()
+/// # };
+/// # let new_key = confext_ddi::signature::KeyPair::generate("vendor", now, 30)?;
+/// use confext_ddi::build::{SignOptions, sign_image};
+/// use confext_ddi::image::{self, Copies};
+/// use std::io::Cursor;
+///
+/// // A new key takes the place of the old one, if both copies of the partition table agree.
+/// let options = SignOptions::default().open(image::Options::default().copies(Copies::Both));
+/// let signed = sign_image(&mut Cursor::new(bytes), &new_key, &options)?;
+/// assert_eq!(signed.signatures, [Some(new_key.certificate().fingerprint())]);
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct SignOptions {
@@ -56,6 +104,29 @@ impl SignOptions {
 }
 
 /// An image that was signed.
+///
+/// ```
+/// # let now = confext_ddi::signature::Time::from(std::time::SystemTime::now());
+/// # let key = confext_ddi::signature::KeyPair::generate("vendor", now, 30)?;
+/// # let bytes = {
+/// #     use confext_ddi::{build::*, release::Class};
+/// #     let mut tree = Tree::new();
+/// #     tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// #     let builder = Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any());
+/// #     let mut image = std::io::Cursor::new(Vec::new());
+/// #     builder.unsigned().build(&mut image, None)?;
+/// #     image.into_inner()
+/// # };
+/// use confext_ddi::build::{SignOptions, sign_image};
+/// use std::io::Cursor;
+///
+/// // An image without signature has two partitions: data and hash tree.
+/// let mut image = Cursor::new(bytes);
+/// let signed = sign_image(&mut image, &key, &SignOptions::default())?;
+/// assert_eq!(signed.partition.value(), 3);
+/// assert_eq!(signed.size_bytes, image.get_ref().len() as u64);
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct SignedImage {

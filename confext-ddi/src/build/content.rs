@@ -5,6 +5,36 @@ use crate::units::ByteRange;
 use std::io::Write;
 
 /// The bytes of a regular file, fetched when the image is written.
+///
+/// ```
+/// use confext_ddi::build::{Content, Meta, Tree, erofs};
+/// use confext_ddi::units::ByteRange;
+/// use std::io::{self, Read as _, Write};
+/// use std::sync::Arc;
+///
+/// /// So many spaces, none of them in memory.
+/// #[derive(Debug)]
+/// struct Spaces(u64);
+///
+/// impl Content for Spaces {
+///     fn size_bytes(&self) -> u64 {
+///         self.0
+///     }
+///
+///     fn copy(&self, ranges: &[ByteRange], mut out: &mut dyn Write) -> confext_ddi::Result<()> {
+///         for range in ranges {
+///             io::copy(&mut io::repeat(b' ').take(range.len_bytes()), &mut out)?;
+///         }
+///         Ok(())
+///     }
+/// }
+///
+/// let mut tree = Tree::new();
+/// tree.add_content("etc/spaces", Arc::new(Spaces(1 << 20)), Meta::new(0o644))?;
+/// let size = erofs::write(&tree, &erofs::Options::default(), &mut io::sink())?;
+/// assert!(size > 1 << 20);
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 pub trait Content: Send + Sync + std::fmt::Debug {
     /// How many bytes the file has.
     fn size_bytes(&self) -> u64;

@@ -14,6 +14,20 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// How a directory becomes a tree.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # std::fs::create_dir(directory.path().join("etc"))?;
+/// # std::fs::write(directory.path().join("etc/app.conf"), "answer = 42\n")?;
+/// use confext_ddi::{Limits, build::{DirectoryOptions, Tree}, fs::FileSystem as _};
+///
+/// // The files belong to this user in the image, whoever owns them here.
+/// let mut options = DirectoryOptions::default();
+/// options.owner = Some((4321, 4321));
+/// let tree = Tree::from_directory(directory.path(), &options)?;
+/// assert_eq!(tree.files(&Limits::default()).stat(b"etc/app.conf")?.uid, 4321);
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct DirectoryOptions {

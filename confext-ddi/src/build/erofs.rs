@@ -31,6 +31,24 @@ const BLOCK_BITS: u8 = 12;
 const BLOCK: u64 = 1 << BLOCK_BITS;
 
 /// What of an image does not come from its tree.
+///
+/// ```
+/// use confext_ddi::build::{Meta, Timestamp, Tree, erofs};
+/// use confext_ddi::{Limits, fs, fstype::FsType};
+///
+/// let mut tree = Tree::new();
+/// let today = Timestamp::from_seconds(1_800_000_000);
+/// tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644).mtime(today))?;
+///
+/// // As `SOURCE_DATE_EPOCH` asks: no time in the image is later.
+/// let mut options = erofs::Options::default();
+/// options.latest_mtime = Some(Timestamp::from_seconds(1_700_000_000));
+/// let mut image = Vec::new();
+/// erofs::write(&tree, &options, &mut image)?;
+/// let files = fs::open(image, FsType::Erofs, &Limits::default())?;
+/// assert_eq!(files.stat(b"etc/app.conf")?.mtime_sec, 1_700_000_000);
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Options {

@@ -9,6 +9,17 @@ use crate::units::ByteRange;
 use std::io::Cursor;
 
 /// The files of a [`Tree`], for everything that looks at files. Entries without a time have that of 1970-01-01.
+///
+/// ```
+/// use confext_ddi::{Limits, build::{Meta, Tree}, fs::FileSystem as _};
+///
+/// // What an image will hold, before it is built.
+/// let mut tree = Tree::new();
+/// tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// let files = tree.files(&Limits::default());
+/// assert_eq!(files.read(b"etc/app.conf")?, b"answer = 42\n");
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Files<'t> {
     tree: &'t Tree,

@@ -10,6 +10,21 @@ use std::collections::HashMap;
 use std::io::{Read, Seek, SeekFrom, Write};
 
 /// What a file system is written to: empty, from position 0 on.
+///
+/// ```
+/// use confext_ddi::build::Target;
+/// use std::io::{self, Cursor, SeekFrom};
+///
+/// /// Makes room for a superblock, and says where the data starts.
+/// fn reserve(out: &mut dyn Target) -> io::Result<u64> {
+///     out.write_all(&[0; 4096])?;
+///     out.seek(SeekFrom::End(0))
+/// }
+///
+/// // Memory is as good a target as a file.
+/// assert_eq!(reserve(&mut Cursor::new(Vec::new()))?, 4096);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub trait Target: Read + Write + Seek + Send {}
 
 impl<T: Read + Write + Seek + Send> Target for T {}
@@ -17,6 +32,37 @@ impl<T: Read + Write + Seek + Send> Target for T {}
 /// Makes the file system of an image.
 ///
 /// What is made is read back and compared with the tree, entry by entry and byte by byte, before it is protected.
+///
+/// ```
+/// use confext_ddi::build::{Builder, Keeps, MakeFileSystem, Meta, ReleaseFields, Target, Tree, erofs};
+/// use confext_ddi::{Result, fstype::FsType, release::Class};
+///
+/// /// Stands for a program of others; this one has the crate's own EROFS made.
+/// #[derive(Debug)]
+/// struct Mkfs;
+///
+/// impl MakeFileSystem for Mkfs {
+///     fn fs_type(&self) -> FsType {
+///         FsType::Erofs
+///     }
+///
+///     fn keeps(&self) -> Keeps {
+///         Keeps::ALL
+///     }
+///
+///     fn write(&self, tree: &Tree, options: &erofs::Options, mut out: &mut dyn Target) -> Result<u64> {
+///         erofs::write(tree, options, &mut out)
+///     }
+/// }
+///
+/// # let mut tree = Tree::new();
+/// # tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// # let mut image = std::io::Cursor::new(Vec::new());
+/// let builder = Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any());
+/// let built = builder.format(Mkfs).unsigned().build(&mut image, None)?;
+/// assert_eq!(built.partitions.len(), 2);
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 pub trait MakeFileSystem: Send + Sync + std::fmt::Debug {
     /// Which file system it makes.
     fn fs_type(&self) -> FsType;
@@ -34,6 +80,15 @@ pub trait MakeFileSystem: Send + Sync + std::fmt::Debug {
 
 /// What a file system keeps of entries. An entry with extended attributes or a long link target is refused where a
 /// part of it would be lost; hard links become copies, and fractions of seconds are cut.
+///
+/// ```
+/// use confext_ddi::build::{Compression, Keeps, MakeFileSystem as _, Squashfs};
+///
+/// // A tree with SELinux labels cannot become a squashfs made here; it can become an EROFS.
+/// let keeps = Squashfs::new(Compression::Zstd).keeps();
+/// assert!(!keeps.xattrs && Keeps::ALL.xattrs);
+/// assert_eq!(keeps.target_bytes, 255);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Keeps {

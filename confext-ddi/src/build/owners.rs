@@ -3,6 +3,18 @@
 use crate::error::{Corrupt, Refused, Result};
 
 /// What happens to a number no rule is for.
+///
+/// ```
+/// use confext_ddi::build::{Otherwise, OwnerRange, Owners};
+///
+/// let mut owners = Owners::default();
+/// owners.users.push(OwnerRange::parse("1000=0")?);
+/// owners.groups.push(OwnerRange::parse("1000=0")?);
+/// assert_eq!(owners.map(1001, 1000)?, (1001, 0));
+/// owners.otherwise = Otherwise::Refuse;
+/// assert_eq!(owners.map(1001, 1000).unwrap_err().code(), "owner-unmapped");
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Otherwise {
@@ -14,6 +26,18 @@ pub enum Otherwise {
 }
 
 /// Numbers from `first` to `last` become those from `becomes` on.
+///
+/// ```
+/// use confext_ddi::build::{OwnerRange, Owners};
+///
+/// // The owners of a container's root directory become those that the container has inside.
+/// let range = OwnerRange::parse("100000-165535=0")?;
+/// assert_eq!(OwnerRange::new(100_000, 165_535, 0), Some(range));
+/// let mut owners = Owners::default();
+/// owners.users.push(range);
+/// assert_eq!(owners.map(100_033, 0)?, (33, 0));
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OwnerRange {
     first: u32,
@@ -55,6 +79,19 @@ fn number(text: &str) -> Option<u32> {
 }
 
 /// Whose entries are: the first rule that a number is in counts.
+///
+/// ```
+/// use confext_ddi::build::{OwnerRange, Owners};
+///
+/// // Everything belongs to root.
+/// assert_eq!(Owners::all(0, 0).map(1000, 1000)?, (0, 0));
+/// // What user 1000 has becomes user 33's, what others have moves up.
+/// let mut owners = Owners::default();
+/// owners.users.push(OwnerRange::parse("1000=33")?);
+/// owners.users.push(OwnerRange::parse("1000-1999=101000")?);
+/// assert_eq!([owners.map(1000, 0)?, owners.map(1001, 0)?], [(33, 0), (101_001, 0)]);
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Owners {
@@ -68,7 +105,7 @@ pub struct Owners {
 }
 
 impl Owners {
-    /// Every entry belongs to one user and group.
+    /// Every entry belongs to one user and group. Rules that are added then do not count.
     #[must_use]
     pub fn all(uid: u32, gid: u32) -> Self {
         Self { all: Some((uid, gid)), ..Self::default() }

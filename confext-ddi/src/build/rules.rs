@@ -10,6 +10,22 @@ use std::collections::HashSet;
 
 /// Changes to the entries of a tree, in this order: what is left out, whose they are, which attributes stay, which
 /// label they get.
+///
+/// ```
+/// use confext_ddi::build::{Meta, Owners, Patterns, Rules, Tree};
+/// use confext_ddi::release::ImageKind;
+///
+/// let mut tree = Tree::new();
+/// tree.add_file("usr/lib/app/main.py", "", Meta::new(0o644).owner(1000, 1000))?;
+/// tree.add_file("usr/lib/app/main.pyc", "", Meta::new(0o644).owner(1000, 1000))?;
+///
+/// let mut rules = Rules::default();
+/// rules.exclude = Patterns::new(["*.pyc"])?;
+/// rules.owners = Owners::all(0, 0);
+/// tree.apply(&rules, ImageKind::Sysext)?;
+/// assert!(tree.contains("usr/lib/app/main.py") && !tree.contains("usr/lib/app/main.pyc"));
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Rules {
@@ -24,6 +40,21 @@ pub struct Rules {
 }
 
 /// The full name of an extended attribute, or the beginning of one followed by `*`: `user.*`.
+///
+/// ```
+/// use confext_ddi::build::{Meta, Rules, Tree, XattrPattern};
+/// use confext_ddi::{Limits, fs::FileSystem as _, release::ImageKind};
+///
+/// let mut tree = Tree::new();
+/// tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// tree.set_xattr("etc/app.conf", "user.origin", "a desktop")?;
+///
+/// let mut rules = Rules::default();
+/// rules.drop_xattrs.push(XattrPattern::new("user.*"));
+/// tree.apply(&rules, ImageKind::Confext)?;
+/// assert!(tree.files(&Limits::default()).xattrs(b"etc/app.conf")?.is_empty());
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct XattrPattern(String);
 
@@ -43,6 +74,21 @@ impl XattrPattern {
 }
 
 /// What rules came to.
+///
+/// ```
+/// use confext_ddi::build::{Labels, Meta, Rules, Tree};
+/// use confext_ddi::release::ImageKind;
+///
+/// let mut tree = Tree::new();
+/// tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+///
+/// let mut rules = Rules::default();
+/// rules.labels = Some(Labels::parse("/etc(/.*)?  system_u:object_r:etc_t:s0\n")?);
+/// let applied = tree.apply(&rules, ImageKind::Confext)?;
+/// // `etc` and the file; no line is about the root.
+/// assert_eq!((applied.labelled, applied.unlabelled), (2, 1));
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Applied {

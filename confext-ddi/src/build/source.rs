@@ -4,6 +4,24 @@ use super::tree::{Device, Kind, Meta, Tree, join, show};
 use crate::error::{Refused, Result};
 
 /// Which extended attributes of a source to take.
+///
+/// ```
+/// # use confext_ddi::build::{Meta, erofs};
+/// # let mut tree = Tree::new();
+/// # tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// # tree.set_xattr("etc/app.conf", "user.origin", "a desktop")?;
+/// # let mut archive = Vec::new();
+/// # tree.write_tar(&erofs::Options::default(), &mut archive)?;
+/// use confext_ddi::build::{TarOptions, Tree, Xattrs};
+/// use confext_ddi::{Limits, fs::FileSystem as _};
+///
+/// // In the archive, `etc/app.conf` has `user.origin`.
+/// let mut options = TarOptions::default();
+/// options.xattrs = Xattrs::Leave;
+/// let tree = Tree::from_tar(archive, &options)?;
+/// assert!(tree.files(&Limits::default()).xattrs(b"etc/app.conf")?.is_empty());
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Xattrs {
@@ -17,6 +35,24 @@ pub enum Xattrs {
 /// What the marks of an OCI layer for deleted files become: `.wh.NAME`, and `.wh..wh..opq` for all of a directory.
 ///
 /// *Spec*: OCI image specification, "Image Layer Filesystem Changeset".
+///
+/// ```
+/// # use confext_ddi::build::{Meta, erofs};
+/// # let mut tree = Tree::new();
+/// # tree.add_file("etc/.wh.app.conf", "", Meta::new(0o644))?;
+/// # let mut layer = Vec::new();
+/// # tree.write_tar(&erofs::Options::default(), &mut layer)?;
+/// use confext_ddi::build::{TarOptions, Tree, Whiteouts};
+/// use confext_ddi::{Limits, fs::{FileSystem as _, FileType}};
+///
+/// // A layer that has `etc/.wh.app.conf` takes `etc/app.conf` away.
+/// let mut options = TarOptions::default();
+/// options.whiteouts = Whiteouts::Overlay;
+/// let tree = Tree::from_tar(layer, &options)?;
+/// let mark = tree.files(&Limits::default()).stat(b"etc/app.conf")?;
+/// assert_eq!((mark.file_type, mark.rdev), (FileType::CharDevice, Some((0, 0))));
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Whiteouts {

@@ -16,6 +16,20 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// How the blocks of a squashfs are compressed.
+///
+/// ```
+/// use confext_ddi::build::{Compression, MakeFileSystem as _, Meta, Squashfs, Tree, erofs};
+/// use std::io::Cursor;
+///
+/// let mut tree = Tree::new();
+/// tree.add_file("etc/app.conf", "answer = 42\n".repeat(10_000), Meta::new(0o644))?;
+/// for compression in [Compression::Zstd, Compression::Xz, Compression::Gzip] {
+///     let mut image = Cursor::new(Vec::new());
+///     let size = Squashfs::new(compression).write(&tree, &erofs::Options::default(), &mut image)?;
+///     assert!(size < 10_000);
+/// }
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Compression {
@@ -32,6 +46,20 @@ pub enum Compression {
 ///
 /// It has no extended attributes, link targets of at most 255 bytes, times in whole seconds from 1970 to 2106, and copies in place of hard links, stored
 /// once. The time of the root directory is 1970-01-01.
+///
+/// ```
+/// use confext_ddi::build::{Builder, Compression, Meta, ReleaseFields, Squashfs, Tree};
+/// use confext_ddi::{fstype::FsType, image::{self, Image}, release::Class};
+///
+/// # let mut tree = Tree::new();
+/// # tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// # let mut file = std::io::Cursor::new(Vec::new());
+/// let builder = Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any());
+/// builder.format(Squashfs::new(Compression::Xz)).unsigned().build(&mut file, None)?;
+/// let image = Image::open(file.into_inner(), &image::Options::default())?;
+/// assert_eq!(image.data().fs, Some(FsType::Squashfs));
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct Squashfs {

@@ -24,6 +24,23 @@ use std::sync::Arc;
 const BLOCK: u64 = 512;
 
 /// How an archive becomes a tree.
+///
+/// ```
+/// # use confext_ddi::build::{Meta, erofs};
+/// # let mut tree = Tree::new();
+/// # tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644).owner(1000, 1000))?;
+/// # let mut archive = Vec::new();
+/// # tree.write_tar(&erofs::Options::default(), &mut archive)?;
+/// use confext_ddi::build::{TarOptions, Tree};
+/// use confext_ddi::{Limits, fs::FileSystem as _};
+///
+/// // Whoever made the archive, root owns what is in the image.
+/// let mut options = TarOptions::default();
+/// options.owner = Some((0, 0));
+/// let tree = Tree::from_tar(archive, &options)?;
+/// assert_eq!(tree.files(&Limits::default()).stat(b"etc/app.conf")?.uid, 0);
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct TarOptions {

@@ -6,6 +6,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A point in time: seconds since 1970-01-01 UTC (negative before) and nanoseconds after that second.
+///
+/// ```
+/// use confext_ddi::build::Timestamp;
+///
+/// // Half a second before 1970.
+/// let time = Timestamp::new(-1, 500_000_000);
+/// assert!(time < Some(Timestamp::from_seconds(0)));
+/// // A second or more belongs to the seconds.
+/// assert_eq!(Timestamp::new(0, 1_000_000_000), None);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp {
     seconds: i64,
@@ -39,6 +49,18 @@ impl Timestamp {
 }
 
 /// Mode, owner and modification time of an entry.
+///
+/// ```
+/// use confext_ddi::build::{Meta, Timestamp, Tree};
+/// use confext_ddi::{Limits, fs::FileSystem as _};
+///
+/// let meta = Meta::new(0o640).owner(0, 33).mtime(Timestamp::from_seconds(1_700_000_000));
+/// let mut tree = Tree::new();
+/// tree.add_file("etc/app/secret", "", meta)?;
+/// let found = tree.files(&Limits::default()).stat(b"etc/app/secret")?;
+/// assert_eq!((found.mode, found.gid, found.mtime_sec), (0o640, 33, 1_700_000_000));
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Meta {
@@ -76,6 +98,18 @@ impl Meta {
 }
 
 /// A device node's kind and number.
+///
+/// ```
+/// use confext_ddi::build::{Device, Meta, Tree};
+///
+/// let mut tree = Tree::new();
+/// let null = Device::Character { major: 1, minor: 3 };
+/// tree.add_device("dev/null", null, Meta::new(0o666))?;
+/// // Linux has 12 bits for the driver.
+/// let none = Device::Block { major: 4096, minor: 0 };
+/// assert_eq!(tree.add_device("dev/x", none, Meta::new(0o600)).unwrap_err().code(), "device-number");
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Device {

@@ -9,6 +9,14 @@ use serde_json::json;
 use std::collections::BTreeMap;
 
 /// Attributes that a comparison can leave out. Type, link target and device number cannot be.
+///
+/// ```
+/// use confext_ddi::diff::Attribute;
+///
+/// // The names that a command takes.
+/// let named = |name: &str| Attribute::ALL.into_iter().find(|(known, _)| *known == name);
+/// assert_eq!(named("mtime"), Some(("mtime", Attribute::Mtime)));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Attribute {
@@ -39,6 +47,20 @@ impl Attribute {
 }
 
 /// An attribute that is not the same: before, then after.
+///
+/// ```
+/// # use confext_ddi::build::{Meta, Tree};
+/// # let (mut old, mut new) = (Tree::new(), Tree::new());
+/// # old.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// # new.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o600))?;
+/// use confext_ddi::{Limits, diff::{self, Change, Field, Side}};
+///
+/// let limits = Limits::default();
+/// let (old, new) = (old.files(&limits), new.files(&limits));
+/// let found = diff::collect(Side::Files(&old), Side::Files(&new), &diff::Options::default(), &limits)?;
+/// assert_eq!(found[0].change, Change::Changed(vec![Field::Mode(0o644, 0o600)]));
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Field {

@@ -7,6 +7,18 @@ use crate::error::{Lookup, Result};
 use crate::fstype::FsType;
 
 /// A file system at a directory of an otherwise empty root: the usr partition of an image, at `usr`.
+///
+/// ```
+/// use confext_ddi::{Limits, build::{Meta, Tree}, fs::{Below, FileSystem as _}};
+///
+/// // The file system of a usr partition has `bin/app`; on a host that is `/usr/bin/app`.
+/// let mut tree = Tree::new();
+/// tree.add_file("bin/app", "#!/bin/sh\n", Meta::new(0o755))?;
+/// let limits = Limits::default();
+/// let files = Below::new("usr", Box::new(tree.files(&limits)), &limits);
+/// assert_eq!(files.read(b"usr/bin/app")?, b"#!/bin/sh\n");
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 pub struct Below<'a> {
     directory: &'static str,
     inner: Box<dyn FileSystem + 'a>,

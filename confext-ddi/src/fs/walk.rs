@@ -27,6 +27,22 @@ pub fn walk<'a>(fs: &'a dyn FileSystem, root: &[u8], limits: &Limits) -> Result<
 /// An item is an error when a directory or inode cannot be read (the walk goes on with the next one), when a directory
 /// contains itself (`directory-loop`), or when [`Limits::entries`] or [`Limits::depth`] is reached (`limit-count`; the
 /// walk ends).
+///
+/// ```
+/// use confext_ddi::{Limits, build::{Meta, Tree}, fs::walk};
+///
+/// let mut tree = Tree::new();
+/// tree.add_file("etc/app/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// let limits = Limits::default();
+/// let files = tree.files(&limits);
+/// let mut paths = Vec::new();
+/// for found in walk(&files, b"etc", &limits)? {
+///     let (path, _metadata) = found?;
+///     paths.push(path);
+/// }
+/// assert_eq!(paths, [&b"etc/app"[..], b"etc/app/app.conf"]);
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 pub struct Walk<'a> {
     fs: &'a dyn FileSystem,
     limits: Limits,

@@ -38,6 +38,25 @@ impl Serialize for Attributes {
 }
 
 /// A used entry of the table.
+///
+/// ```
+/// # let bytes = {
+/// #     use confext_ddi::{build::*, release::Class};
+/// #     let mut tree = Tree::new();
+/// #     tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// #     let builder = Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any());
+/// #     let mut image = std::io::Cursor::new(Vec::new());
+/// #     builder.unsigned().build(&mut image, None)?;
+/// #     image.into_inner()
+/// # };
+/// use confext_ddi::{Limits, gpt::{Attributes, Table}};
+///
+/// let table = Table::read(&bytes, &Limits::default())?.ok_or("an image built here has a table")?;
+/// let root = &table.partitions[0];
+/// assert_eq!((root.number.value(), root.range.start()), (1, 20480));
+/// assert!(root.attributes.contains(Attributes::READ_ONLY));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Partition {
     /// Its place in the table, from 1.

@@ -11,6 +11,28 @@ use crate::units::{ByteRange, Lba, SectorSize};
 use serde::Serialize;
 
 /// What the other copy of a table is like when the primary one is used.
+///
+/// ```
+/// # let bytes = {
+/// #     use confext_ddi::{build::*, release::Class};
+/// #     let mut tree = Tree::new();
+/// #     tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// #     let builder = Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any());
+/// #     let mut image = std::io::Cursor::new(Vec::new());
+/// #     builder.unsigned().build(&mut image, None)?;
+/// #     image.into_inner()
+/// # };
+/// use confext_ddi::{Limits, gpt::{BackupState, Source, Table}};
+///
+/// // The last sector holds the header of the backup copy.
+/// let mut bytes = bytes;
+/// if let Some(sector) = bytes.last_chunk_mut::<512>() {
+///     sector[16] ^= 1;
+/// }
+/// let table = Table::read(&bytes, &Limits::default())?.ok_or("the primary copy is there")?;
+/// assert_eq!(table.source, Source::Primary { backup: BackupState::Damaged });
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BackupState {
@@ -25,6 +47,26 @@ pub enum BackupState {
 }
 
 /// Which copy of the table was used.
+///
+/// ```
+/// # let bytes = {
+/// #     use confext_ddi::{build::*, release::Class};
+/// #     let mut tree = Tree::new();
+/// #     tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// #     let builder = Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any());
+/// #     let mut image = std::io::Cursor::new(Vec::new());
+/// #     builder.unsigned().build(&mut image, None)?;
+/// #     image.into_inner()
+/// # };
+/// use confext_ddi::{Limits, gpt::{Source, Table}};
+///
+/// // The start of the disk was overwritten.
+/// let mut bytes = bytes;
+/// bytes[..4096].fill(0);
+/// let table = Table::read(&bytes, &Limits::default())?.ok_or("the backup copy is there")?;
+/// assert_eq!(table.source, Source::Backup { reason: "gpt-missing" });
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
@@ -41,6 +83,25 @@ pub enum Source {
 }
 
 /// A checked partition table.
+///
+/// ```
+/// # let bytes = {
+/// #     use confext_ddi::{build::*, release::Class};
+/// #     let mut tree = Tree::new();
+/// #     tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// #     let builder = Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any());
+/// #     let mut image = std::io::Cursor::new(Vec::new());
+/// #     builder.unsigned().build(&mut image, None)?;
+/// #     image.into_inner()
+/// # };
+/// use confext_ddi::{Limits, gpt::Table, units::SectorSize};
+///
+/// let table = Table::read(&bytes, &Limits::default())?.ok_or("an image built here has a table")?;
+/// assert_eq!((table.sector_size, table.partitions.len()), (SectorSize::S512, 2));
+/// table.check_copies()?;
+/// assert_eq!(Table::read(&[0; 4096][..], &Limits::default())?, None);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Table {
     /// The unit of all block addresses in the table.

@@ -13,6 +13,25 @@ use crate::units::ByteRange;
 use serde::Serialize;
 
 /// What an image says of its own protection. Nothing in it was checked.
+///
+/// ```
+/// # let bytes = {
+/// #     use confext_ddi::{build::*, release::Class};
+/// #     let mut tree = Tree::new();
+/// #     tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// #     let builder = Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any());
+/// #     let mut image = std::io::Cursor::new(Vec::new());
+/// #     builder.unsigned().build(&mut image, None)?;
+/// #     image.into_inner()
+/// # };
+/// use confext_ddi::image::{Claim, Image, Options};
+///
+/// // Nobody signed this image; its two identifiers make up a root hash, which nobody checked so far.
+/// let image = Image::open(bytes, &Options::default())?;
+/// assert!(matches!(image.claim(), Claim::Verity { .. }));
+/// assert_eq!(image.claim().signatures().count(), 0);
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Claim {

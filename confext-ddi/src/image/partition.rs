@@ -7,6 +7,27 @@ use crate::units::{ByteRange, PartitionNumber};
 use serde::Serialize;
 
 /// A partition with a designator; or, in an image without a partition table, all of the image as `root`.
+///
+/// ```
+/// # let bytes = {
+/// #     use confext_ddi::{build::*, release::Class};
+/// #     let mut tree = Tree::new();
+/// #     tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// #     let builder = Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any());
+/// #     let mut image = std::io::Cursor::new(Vec::new());
+/// #     builder.unsigned().build(&mut image, None)?;
+/// #     image.into_inner()
+/// # };
+/// use confext_ddi::dps::Designator;
+/// use confext_ddi::fstype::FsType;
+/// use confext_ddi::image::{Image, Options};
+///
+/// let image = Image::open(bytes, &Options::default())?;
+/// let data = image.data();
+/// assert_eq!((data.designator, data.fs, data.read_only), (Designator::Root, Some(FsType::Erofs), true));
+/// assert_eq!(image.partitions().len(), 2);
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Partition {
@@ -31,6 +52,29 @@ pub struct Partition {
 }
 
 /// Why a partition does not count.
+///
+/// ```
+/// # let bytes = {
+/// #     use confext_ddi::{build::*, release::ImageKind};
+/// #     let (mut tree, mut esp) = (Tree::new(), Tree::new());
+/// #     tree.add_dir("usr", Meta::new(0o755))?;
+/// #     esp.add_file("loader/loader.conf", "timeout 3\n", Meta::new(0o644))?;
+/// #     let builder = Builder::new(ImageKind::Root, "os").tree(tree).esp(esp);
+/// #     let builder = builder.allow(confext_ddi::lint::Code::ALL.iter().copied());
+/// #     let mut image = std::io::Cursor::new(Vec::new());
+/// #     builder.release(ReleaseFields::new("debian")).unsigned().build(&mut image, None)?;
+/// #     image.into_inner()
+/// # };
+/// use confext_ddi::image::{Image, Options, SkippedBecause};
+///
+/// // Only this boot partition counts, and it is not there.
+/// let options = Options::default().filter("esp=app_2".parse()?);
+/// let image = Image::open(bytes, &options)?;
+/// let because = image.skipped()[0].because;
+/// assert_eq!(because, SkippedBecause::Filtered);
+/// assert_eq!(because.as_str(), "its label does not match the image filter");
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -74,6 +118,29 @@ impl SkippedBecause {
 }
 
 /// A partition that does not count.
+///
+/// ```
+/// # let bytes = {
+/// #     use confext_ddi::{build::*, release::ImageKind};
+/// #     let (mut tree, mut esp) = (Tree::new(), Tree::new());
+/// #     tree.add_dir("usr", Meta::new(0o755))?;
+/// #     esp.add_file("loader/loader.conf", "timeout 3\n", Meta::new(0o644))?;
+/// #     let builder = Builder::new(ImageKind::Root, "os").tree(tree).esp(esp);
+/// #     let builder = builder.allow(confext_ddi::lint::Code::ALL.iter().copied());
+/// #     let mut image = std::io::Cursor::new(Vec::new());
+/// #     builder.release(ReleaseFields::new("debian")).unsigned().build(&mut image, None)?;
+/// #     image.into_inner()
+/// # };
+/// use confext_ddi::image::{Image, Options};
+///
+/// let options = Options::default().filter("esp=app_2".parse()?);
+/// let image = Image::open(bytes, &options)?;
+/// for skipped in image.skipped() {
+///     println!("partition {}: {}", skipped.number, skipped.because.as_str());
+/// }
+/// assert_eq!(image.skipped()[0].number.value(), 1);
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Skipped {

@@ -5,6 +5,20 @@ use crate::error::{Corrupt, LimitExceeded, Result};
 use crate::fs::{self, FileType, Xattr};
 
 /// SHA-256 of the content of a file.
+///
+/// ```
+/// use confext_ddi::{Limits, build::{Meta, Tree}, manifest::{self, Kind, Manifest}};
+///
+/// let mut tree = Tree::new();
+/// tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// let limits = Limits::default();
+/// let manifest = Manifest::of(&tree.files(&limits), &manifest::Options::default(), &limits, |_| {})?;
+/// let Some(Kind::Regular { sha256: Some(digest), .. }) = manifest.get(b"etc/app.conf").map(|e| &e.kind) else {
+///     panic!("a regular file, and contents are read");
+/// };
+/// assert!(digest.to_string().starts_with("0a775022"));
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; 32]);
 
@@ -50,6 +64,18 @@ impl serde::Serialize for Digest {
 }
 
 /// What a file is, with what only that kind of file has.
+///
+/// ```
+/// use confext_ddi::{Limits, build::{Meta, Tree}, manifest::{self, Kind, Manifest}};
+///
+/// let mut tree = Tree::new();
+/// tree.add_symlink("etc/mtab", "../proc/self/mounts", Meta::new(0o777))?;
+/// let limits = Limits::default();
+/// let manifest = Manifest::of(&tree.files(&limits), &manifest::Options::default(), &limits, |_| {})?;
+/// let link = Kind::Symlink { target: b"../proc/self/mounts".to_vec() };
+/// assert_eq!(manifest.get(b"etc/mtab").map(|entry| &entry.kind), Some(&link));
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Kind {
@@ -104,6 +130,24 @@ impl Kind {
 }
 
 /// One file of a manifest.
+///
+/// ```
+/// use confext_ddi::{Limits, build::{Meta, Tree}, manifest};
+///
+/// let mut tree = Tree::new();
+/// tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o640))?;
+/// tree.add_hardlink("etc/other.conf", "etc/app.conf")?;
+/// let limits = Limits::default();
+/// let mut last = None;
+/// manifest::read(&tree.files(&limits), &manifest::Options::default(), &limits, |entry| {
+///     last = Some(entry);
+///     Ok(())
+/// })?;
+/// let last = last.ok_or("the root is an entry at least")?;
+/// assert_eq!((last.path.as_slice(), last.mode), (&b"etc/other.conf"[..], 0o640));
+/// assert_eq!(last.hard_link_to.as_deref(), Some(&b"etc/app.conf"[..]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// From the root, without a leading slash; empty for the root itself. Any bytes but NUL.

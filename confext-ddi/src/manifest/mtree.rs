@@ -4,6 +4,19 @@ use super::{Entry, Kind, Manifest};
 use std::io::{self, Write};
 
 /// Whose mtree it is.
+///
+/// ```
+/// use confext_ddi::{Limits, build::{Meta, Tree}, manifest::{self, Dialect, Manifest}};
+///
+/// # let mut tree = Tree::new();
+/// # tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// let limits = Limits::default();
+/// let manifest = Manifest::of(&tree.files(&limits), &manifest::Options::default(), &limits, |_| {})?;
+/// let mut text = Vec::new();
+/// manifest.write_mtree(Dialect::Systemd, &mut text)?;
+/// assert!(String::from_utf8_lossy(&text).contains("sha256sum="));
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Dialect {
     /// mtree(5) as NetBSD and libarchive read it: full mode, modification time, `sha256digest`, octal escapes.

@@ -10,6 +10,21 @@ use std::collections::HashMap;
 use std::num::NonZeroUsize;
 
 /// What of the contents of files goes into a manifest.
+///
+/// ```
+/// use confext_ddi::{Limits, build::{Meta, Tree}, manifest::{Contents, Kind, Manifest, Options}};
+///
+/// let mut tree = Tree::new();
+/// tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// // A listing, for which no file is read.
+/// let mut options = Options::default();
+/// options.contents = Contents::Sizes;
+/// let limits = Limits::default();
+/// let manifest = Manifest::of(&tree.files(&limits), &options, &limits, |_| {})?;
+/// let kind = manifest.get(b"etc/app.conf").map(|entry| &entry.kind);
+/// assert_eq!(kind, Some(&Kind::Regular { size_bytes: 12, sha256: None }));
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Contents {
     /// Their SHA-256: every file is read.
@@ -20,6 +35,22 @@ pub enum Contents {
 }
 
 /// How a manifest is made.
+///
+/// ```
+/// use confext_ddi::{Limits, build::{Meta, Tree}, manifest::{Manifest, Options}};
+/// use std::num::NonZeroUsize;
+///
+/// # let mut tree = Tree::new();
+/// # tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// let limits = Limits::default();
+/// let files = tree.files(&limits);
+/// // One thread takes longer and says the same.
+/// let mut options = Options::default();
+/// options.threads = NonZeroUsize::new(1);
+/// let one = Manifest::of(&files, &options, &limits, |_| {})?;
+/// assert_eq!(one, Manifest::of(&files, &Options::default(), &limits, |_| {})?);
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Options {

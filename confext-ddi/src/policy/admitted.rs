@@ -154,6 +154,28 @@ impl<R: ReadAt> ReadAt for Data<R> {
 }
 
 /// A data partition under its hash tree. Errors of reading it say where in the image the fault is.
+///
+/// ```
+/// # let bytes = {
+/// #     use confext_ddi::{build::*, release::Class};
+/// #     let mut tree = Tree::new();
+/// #     tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// #     let builder = Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any());
+/// #     let mut image = std::io::Cursor::new(Vec::new());
+/// #     builder.unsigned().build(&mut image, None)?;
+/// #     image.into_inner()
+/// # };
+/// use confext_ddi::image::{self, Image};
+/// use confext_ddi::policy::{Data, Policy};
+///
+/// let image = Image::open(bytes, &image::Options::default())?;
+/// let admitted = Policy::verity().judge(image, None)?;
+/// let Data::Checked(data) = admitted.data() else { panic!("the policy asks for a hash tree") };
+/// assert_eq!(Some(data.root_hash()), admitted.root_hash());
+/// // Blocks are checked as they are read; this is for who wants to know of all of them now.
+/// data.verify()?;
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Checked<R: ReadAt> {
     reader: verity::Reader<Window<Arc<R>>, Window<Arc<R>>>,

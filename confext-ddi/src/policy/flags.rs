@@ -5,6 +5,27 @@ use crate::fstype::FsType;
 use serde::Serialize;
 
 /// How a partition is protected, weakest first.
+///
+/// ```
+/// # let bytes = {
+/// #     use confext_ddi::{build::*, release::Class};
+/// #     let mut tree = Tree::new();
+/// #     tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// #     let builder = Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any());
+/// #     let mut image = std::io::Cursor::new(Vec::new());
+/// #     builder.unsigned().build(&mut image, None)?;
+/// #     image.into_inner()
+/// # };
+/// use confext_ddi::image::{self, Image};
+/// use confext_ddi::policy::{Policy, Protection};
+///
+/// let image = Image::open(bytes, &image::Options::default())?;
+/// let found = Policy::verity().judge(image, None)?.evidence().protection();
+/// assert_eq!(found, Protection::Verity);
+/// // The weakest comes first.
+/// assert!(Protection::None < found && found < Protection::Signed);
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Protection {

@@ -13,6 +13,14 @@ use std::cmp::Ordering;
 const VERSION_KEY: &str = "IMAGE_VERSION";
 
 /// How a version is compared with that of a rule.
+///
+/// ```
+/// use confext_ddi::policy::Comparison;
+///
+/// assert_eq!(Comparison::split(">=1.2"), Some((Comparison::GreaterOrEqual, "1.2")));
+/// assert_eq!(Comparison::split("1.2"), None);
+/// assert_eq!(Comparison::Less.as_str(), "<");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Comparison {
     /// `<`: older.
@@ -61,6 +69,19 @@ impl Comparison {
 }
 
 /// What one signer may sign: images of these names, classes and versions.
+///
+/// ```
+/// use confext_ddi::policy::{Comparison, KeyRule};
+/// use confext_ddi::{release::Class, signature::Fingerprint};
+///
+/// // The team of `web` may sign its own configuration, from version 2 on.
+/// let team = Fingerprint::from_bytes([0x5a; 32]);
+/// let rule = KeyRule::new(team, "web-*")?.class(Class::Confext);
+/// let rule = rule.version(Comparison::GreaterOrEqual, "2")?;
+/// assert_eq!((rule.names(), rule.only_class()), (&["web-*".to_owned()][..], Some(Class::Confext)));
+/// assert_eq!(KeyRule::new(team, "a/b").unwrap_err().code(), "key-rule");
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct KeyRule {
     signer: Fingerprint,

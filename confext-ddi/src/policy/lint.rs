@@ -7,6 +7,15 @@ use crate::dps::Designator;
 use serde::Serialize;
 
 /// How bad a finding is.
+///
+/// ```
+/// use confext_ddi::policy::{Level, Lint};
+///
+/// // What of all that can be found would keep a policy from review?
+/// let serious = Lint::ALL.iter().filter(|lint| lint.level() == Level::Warning);
+/// assert!(serious.clone().any(|lint| lint.code() == "signed-or-verity"));
+/// assert_eq!(Level::Warning.to_string(), "warning");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Level {
@@ -153,6 +162,17 @@ impl std::fmt::Display for Lint {
 }
 
 /// Something about a policy that its author may not have meant.
+///
+/// ```
+/// use confext_ddi::dps::Designator;
+/// use confext_ddi::policy::Policy;
+///
+/// // Whoever wrote this wanted a signature; `+` means or.
+/// let finding = &Policy::parse("root=signed+verity:=ignore")?.lint()[0];
+/// assert_eq!(finding.designator, Some(Designator::Root));
+/// assert_eq!(finding.lint.hint(), "write `signed` alone where a signature is required");
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[non_exhaustive]
 pub struct Finding {

@@ -15,6 +15,29 @@ use std::sync::Arc;
 /// A partition that a policy lets be used although nothing protects it. Only
 /// [`Policy::judge_partition`](super::Policy::judge_partition) makes one. It is no [`Admitted`] image: nothing of it was
 /// checked, and nothing merges it.
+///
+/// ```
+/// # let bytes = {
+/// #     use confext_ddi::{build::*, release::ImageKind};
+/// #     let (mut tree, mut esp) = (Tree::new(), Tree::new());
+/// #     tree.add_dir("usr", Meta::new(0o755))?;
+/// #     esp.add_file("loader/loader.conf", "timeout 3\n", Meta::new(0o644))?;
+/// #     let builder = Builder::new(ImageKind::Root, "os").tree(tree).esp(esp);
+/// #     let builder = builder.allow(confext_ddi::lint::Code::ALL.iter().copied());
+/// #     let mut image = std::io::Cursor::new(Vec::new());
+/// #     builder.release(ReleaseFields::new("debian")).unsigned().build(&mut image, None)?;
+/// #     image.into_inner()
+/// # };
+/// use confext_ddi::{Limits, dps::Designator, image::{self, Image}, policy::Policy};
+///
+/// // Nothing protects a boot partition: a policy has to say that this is known.
+/// let policy = Policy::parse("root=verity:esp=unprotected:=ignore")?;
+/// let image = Image::open(bytes, &image::Options::default())?;
+/// let (_root, esp) = policy.judge_partition(image, Designator::Esp, None)?;
+/// let files = esp.file_system(&Limits::default())?;
+/// assert_eq!(files.read(b"loader/loader.conf")?, b"timeout 3\n");
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct AdmittedPartition<R: ReadAt> {
     partition: Partition,

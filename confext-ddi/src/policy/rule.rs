@@ -8,6 +8,16 @@ use crate::fstype::FsType;
 use serde::Serialize;
 
 /// A state of a partition that a rule can allow. The order is by how much is let in: what is not used is strictest.
+///
+/// ```
+/// use confext_ddi::policy::{Rule, Use};
+///
+/// // Signed, or not there at all.
+/// let rule = Rule::only_use(Use::Signed).or(Use::Absent);
+/// assert_eq!(rule.uses().collect::<Vec<_>>(), [Use::Signed, Use::Absent]);
+/// assert!(!rule.allows(Use::Verity));
+/// assert_eq!(Use::from_name("encryptedwithintegrity"), Some(Use::EncryptedWithIntegrity));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -80,6 +90,14 @@ impl std::fmt::Display for Use {
 }
 
 /// What a rule asks of an attribute of a partition.
+///
+/// ```
+/// use confext_ddi::policy::{Attribute, Rule};
+///
+/// let rule = Rule::signed().read_only(Attribute::On);
+/// assert_eq!(rule.to_string(), "signed+read-only-on");
+/// assert_eq!(rule.asks_growfs(), Attribute::Any);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Attribute {

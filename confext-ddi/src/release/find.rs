@@ -6,6 +6,22 @@ use crate::error::{Corrupt, Error, LimitExceeded, Lookup, Refused, Result, Resul
 use crate::fs::{self, FileSystem, FileType};
 
 /// Which release files are taken when there is none of the image's name.
+///
+/// ```
+/// use confext_ddi::build::{Meta, Tree};
+/// use confext_ddi::release::{Class, Strictness, find};
+/// use confext_ddi::{Limits, fs::FileSystem};
+///
+/// // The image was renamed to `other`.
+/// let mut tree = Tree::new();
+/// tree.add_file("etc/extension-release.d/extension-release.app", "ID=_any\n", Meta::new(0o644))?;
+/// let limits = Limits::default();
+/// let files = tree.files(&limits);
+/// let found = |strictness| find(&files, Class::Confext, "other", strictness, &limits);
+/// assert_eq!(found(Strictness::Strict).unwrap_err().code(), "release-name");
+/// assert!(found(Strictness::Relaxed).is_ok());
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Strictness {
@@ -17,6 +33,28 @@ pub enum Strictness {
 }
 
 /// A release file of an image.
+///
+/// ```
+/// # let bytes = {
+/// #     use confext_ddi::{build::*, release::Class};
+/// #     let mut tree = Tree::new();
+/// #     tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// #     let builder = Builder::new(Class::Confext, "app").tree(tree).release(ReleaseFields::any());
+/// #     let mut image = std::io::Cursor::new(Vec::new());
+/// #     builder.unsigned().build(&mut image, None)?;
+/// #     image.into_inner()
+/// # };
+/// use confext_ddi::image::{self, Image};
+/// use confext_ddi::policy::Policy;
+/// use confext_ddi::release::{Class, Strictness};
+///
+/// let image = Image::open(bytes, &image::Options::default())?;
+/// let admitted = Policy::verity().judge(image, None)?;
+/// let found = admitted.release(Class::Confext, "app", Strictness::Strict)?;
+/// assert_eq!(found.path, b"etc/extension-release.d/extension-release.app");
+/// assert_eq!(found.release.get("ID"), Some("_any"));
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     /// What it says.

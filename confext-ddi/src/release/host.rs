@@ -6,6 +6,18 @@ use crate::error::{Corrupt, Refused, Result};
 use serde::Serialize;
 
 /// In which kind of environment an extension is attached.
+///
+/// ```
+/// use confext_ddi::{Limits, dps::Architecture, release::{Class, Host, Release, Scope}};
+///
+/// let release = |text: &str| Release::parse(text.as_bytes(), &Limits::default());
+/// let extension = release("ID=_any\nSYSEXT_SCOPE=initrd\n")?;
+/// let host = |scope| Host::new(release("ID=debian\n")?, Architecture::X86_64, scope);
+/// assert!(host(Scope::Initrd)?.admits(&extension, Class::Sysext).is_ok());
+/// let refused = host(Scope::System)?.admits(&extension, Class::Sysext).unwrap_err();
+/// assert_eq!(refused.code(), "host-scope");
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {

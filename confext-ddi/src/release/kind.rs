@@ -5,6 +5,15 @@ use crate::dps::Designator;
 use serde::{Deserialize, Serialize};
 
 /// What an image is for.
+///
+/// ```
+/// use confext_ddi::{dps::Designator, release::{Class, ImageKind}};
+///
+/// let kind = ImageKind::from_name("usr");
+/// assert_eq!(kind.map(ImageKind::designator), Some(Designator::Usr));
+/// assert_eq!(kind.and_then(ImageKind::class), None);
+/// assert_eq!(ImageKind::from(Class::Confext).class(), Some(Class::Confext));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]

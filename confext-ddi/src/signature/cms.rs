@@ -14,6 +14,17 @@ const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];
 const KEY_IDENTIFIER: u8 = 0x80;
 
 /// A digest algorithm that signatures may use.
+///
+/// ```
+/// use confext_ddi::signature::{DigestAlgorithm, ToSign};
+///
+/// // What a service that signs digests gets.
+/// let to_sign = ToSign::new(&"a5".repeat(32).parse()?);
+/// for (algorithm, bytes) in DigestAlgorithm::ALL.into_iter().zip([32, 48, 64]) {
+///     assert_eq!(to_sign.digest(algorithm).len(), bytes);
+/// }
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -59,6 +70,16 @@ impl DigestAlgorithm {
 }
 
 /// The algorithm of a signature: what kind of key makes it, and how.
+///
+/// ```
+/// # let now = confext_ddi::signature::Time::from(std::time::SystemTime::now());
+/// # let key = confext_ddi::signature::KeyPair::generate("vendor", now, 30)?;
+/// use confext_ddi::signature::SignatureAlgorithm;
+///
+/// // Keys that are made here are of RSA, so that the same image is signed with the same bytes again.
+/// assert_eq!(key.certificate().algorithm(), SignatureAlgorithm::Rsa);
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -77,6 +98,20 @@ pub enum SignatureAlgorithm {
 /// behind it.
 ///
 /// *Spec*: RFC 2315 section 9; RFC 5652 section 5.
+///
+/// ```
+/// # let now = confext_ddi::signature::Time::from(std::time::SystemTime::now());
+/// # let key = confext_ddi::signature::KeyPair::generate("vendor", now, 30)?;
+/// use confext_ddi::signature::{DigestAlgorithm, Sign as _, SignatureAlgorithm, SignedData};
+///
+/// let message = key.sign(&"a5".repeat(32).parse()?)?;
+/// let form = SignedData::parse(&message)?;
+/// assert_eq!((form.digest, form.algorithm), (DigestAlgorithm::Sha256, SignatureAlgorithm::Rsa));
+/// // Whose signature it claims to be; nobody checked that.
+/// assert!(key.certificate().is_named_by(&form));
+/// assert_eq!(SignedData::parse(b"no signature").unwrap_err().family(), "unverified");
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SignedData<'a> {
     /// What the content is digested with.

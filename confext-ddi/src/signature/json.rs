@@ -30,6 +30,18 @@ const ADDITIONAL: &str = "additionalSignatures";
 /// order mark, upper-case digits, base64 with white space, without padding or with another alphabet.
 ///
 /// *Spec*: UAPI.2, "Verity signature partition".
+///
+/// ```
+/// use confext_ddi::{Limits, signature::Json};
+///
+/// let root_hash = "a5".repeat(32);
+/// let text = format!(r#"{{"rootHash":"{root_hash}","signature":"c2lnbmVk"}}"#);
+/// // The rest of a partition is NUL.
+/// let partition = [text.as_bytes(), &[0; 512]].concat();
+/// let json = Json::parse(&partition, &Limits::default())?;
+/// assert_eq!((json.root_hash.to_hex(), json.signature_der), (root_hash, b"signed".to_vec()));
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Json {
     /// The root hash that was signed.
@@ -43,6 +55,28 @@ pub struct Json {
 }
 
 /// A signature besides the first one.
+///
+/// ```
+/// # let now = confext_ddi::signature::Time::from(std::time::SystemTime::now());
+/// # let key = confext_ddi::signature::KeyPair::generate("vendor", now, 30)?;
+/// # let operator = confext_ddi::signature::KeyPair::generate("operator", now, 30)?;
+/// use confext_ddi::signature::{AdditionalSignature, Json, Sign as _};
+/// use confext_ddi::{Limits, RootHash};
+///
+/// let root_hash = RootHash::from_bytes([0xa5; 32]);
+/// let second = AdditionalSignature {
+///     certificate_fingerprint: Some(operator.certificate_fingerprint()),
+///     signature_der: operator.sign(&root_hash)?,
+/// };
+/// let json = Json {
+///     root_hash,
+///     certificate_fingerprint: Some(key.certificate_fingerprint()),
+///     signature_der: key.sign(&root_hash)?,
+///     additional: vec![second.clone()],
+/// };
+/// assert_eq!(Json::parse(&json.to_bytes(), &Limits::default())?.additional, [second]);
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct AdditionalSignature {
     /// Which certificate the signature is said to be from.

@@ -14,6 +14,18 @@ use openssl::rsa::{Padding, Rsa};
 ///
 /// That both check the same signature does not say so. For a signature that is there, another key can be made that checks it,
 /// with a certificate that says whatever its maker likes.
+///
+/// ```
+/// # let now = confext_ddi::signature::Time::from(std::time::SystemTime::now());
+/// # let key = confext_ddi::signature::KeyPair::generate("vendor", now, 30)?;
+/// use confext_ddi::signature::Probe;
+///
+/// // Whoever has the public key gets `output` out of `input`; a key that only signed the same image does not.
+/// let Probe::Rsa { input, output } = key.certificate().probe()? else { panic!("the key is of RSA") };
+/// assert_eq!(output.len(), 256);
+/// assert_ne!(input, output);
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Probe {

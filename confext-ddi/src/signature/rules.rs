@@ -3,6 +3,18 @@
 use crate::error::{Corrupt, Error, Result};
 
 /// Whether a certificate's validity counts.
+///
+/// ```
+/// # let now = confext_ddi::signature::Time::from(std::time::SystemTime::now());
+/// use confext_ddi::signature::{CertificateRules, KeyPair, Time, Validity};
+///
+/// // A certificate of long ago.
+/// let key = KeyPair::generate("vendor", Time::from_unix(0), 30)?;
+/// let rules = CertificateRules::default();
+/// assert_eq!(key.certificate().check(rules, now).unwrap_err().code(), "certificate-expired");
+/// assert!(key.certificate().check(rules.validity(Validity::Ignored), now).is_ok());
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Validity {
     /// It must hold at the moment that is passed to [`Certificates::new`](super::Certificates::new), both ends included.
@@ -13,6 +25,18 @@ pub enum Validity {
 }
 
 /// Whether what a certificate says its key is for counts.
+///
+/// ```
+/// # let now = confext_ddi::signature::Time::from(std::time::SystemTime::now());
+/// # let key = confext_ddi::signature::KeyPair::generate("vendor", now, 30)?;
+/// use confext_ddi::signature::{CertificateRules, Usage};
+///
+/// // The certificate does not say what its key is for: enough by default, too little for this rule.
+/// let strict = CertificateRules::default().usage(Usage::Required);
+/// assert!(key.certificate().check(CertificateRules::default(), now).is_ok());
+/// assert_eq!(key.certificate().check(strict, now).unwrap_err().code(), "certificate-usage");
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Usage {
     /// A certificate that says what its key is for must say signatures of images: key usage, where it is there, has
@@ -27,6 +51,16 @@ pub enum Usage {
 }
 
 /// Through what a signer is trusted.
+///
+/// ```
+/// use confext_ddi::signature::{CertificateRules, Certificates, Chain, Time};
+///
+/// // The set holds the certificate of an authority; whoever it certified may sign.
+/// let rules = CertificateRules::default().chain(Chain::Issued);
+/// let trusted = Certificates::new(Time::from_unix(1_700_000_000)).rules(rules);
+/// assert_eq!(rules.to_string(), "validity=required,usage=compatible,chain=issued");
+/// assert!(trusted.is_empty());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Chain {
     /// The signer's certificate itself is in the set, byte for byte. What the signature carries does not count, and
@@ -48,6 +82,17 @@ pub enum Chain {
 ///
 /// *Spec*: RFC 5280 section 4.1.2.5 (validity), 4.2.1.3 (key usage), 4.2.1.9 (basic constraints), 4.2.1.12 (extended key
 /// usage).
+///
+/// ```
+/// use confext_ddi::signature::{CertificateRules, Chain, Usage, Validity};
+///
+/// let rules = CertificateRules::parse("usage=required,chain=issued")?;
+/// assert_eq!((rules.usage, rules.chain), (Usage::Required, Chain::Issued));
+/// // What is not named is strict.
+/// assert_eq!(rules.validity, Validity::Required);
+/// assert_eq!(CertificateRules::parse("usage=any").unwrap_err().code(), "certificate-rules");
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub struct CertificateRules {

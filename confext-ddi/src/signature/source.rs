@@ -3,6 +3,22 @@
 use serde::{Deserialize, Serialize};
 
 /// Where it is said that a signer's signatures count.
+///
+/// ```
+/// # let now = confext_ddi::signature::Time::from(std::time::SystemTime::now());
+/// # let key = confext_ddi::signature::KeyPair::generate("vendor", now, 30)?;
+/// use confext_ddi::signature::{Certificate, Certificates, TrustSource};
+///
+/// let path = "/etc/verity.d/vendor.crt".to_owned();
+/// let certificate = Certificate::from_pem(&key.certificate_pem()?)?;
+/// let fingerprint = certificate.fingerprint();
+/// let mut trusted = Certificates::new(now);
+/// trusted.add_from(certificate, TrustSource::File { path });
+/// // Why does this signer count?
+/// let source = trusted.source(&fingerprint).map(ToString::to_string);
+/// assert_eq!(source.as_deref(), Some("file /etc/verity.d/vendor.crt"));
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 #[non_exhaustive]

@@ -59,6 +59,20 @@ impl ToSign {
 }
 
 /// What a signature carries besides itself. Whoever checks it uses certificates of their own either way.
+///
+/// ```
+/// # let now = confext_ddi::signature::Time::from(std::time::SystemTime::now());
+/// # let key = confext_ddi::signature::KeyPair::generate("vendor", now, 30)?;
+/// use confext_ddi::signature::{Embed, Sign as _, SignedData};
+///
+/// // Who checks the signature has the certificate anyway: the smallest form does.
+/// let root_hash = "a5".repeat(32).parse()?;
+/// let whole = key.sign(&root_hash)?;
+/// let small = key.embed(Embed::Nothing).sign(&root_hash)?;
+/// assert!(small.len() < whole.len());
+/// assert!(SignedData::parse_with_certificates(&small)?.1.is_empty());
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Embed {

@@ -7,6 +7,17 @@ use crate::limits::Limits;
 use crate::settings::{self, WHITE_SPACE};
 
 /// One setting of a file.
+///
+/// ```
+/// use confext_ddi::{Limits, unit};
+///
+/// let text = b"[Service]\nExtensionImages=/a.raw \\\n  /b.raw\n";
+/// let read = unit::parse(text, "/etc/systemd/system/app.service", &Limits::default())?;
+/// assert_eq!((read[0].section.as_str(), read[0].key.as_str()), ("Service", "ExtensionImages"));
+/// // A line that goes on is one value.
+/// assert_eq!(read[0].value.split_whitespace().collect::<Vec<_>>(), ["/a.raw", "/b.raw"]);
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Assignment {
@@ -31,6 +42,14 @@ impl Assignment {
 }
 
 /// A line of a file.
+///
+/// ```
+/// use confext_ddi::{Limits, unit};
+///
+/// let read = unit::parse(b"[Service]\n\nType=notify\n", "app.service", &Limits::default())?;
+/// assert_eq!(read[0].place.to_string(), "app.service:3");
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Place {
     /// The file's path.

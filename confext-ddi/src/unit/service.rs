@@ -9,6 +9,22 @@ use crate::limits::Limits;
 use crate::policy::Policy;
 
 /// What a unit says that matters to its extensions.
+///
+/// ```
+/// use confext_ddi::Limits;
+/// use confext_ddi::unit::{self, Name, Service, Specifiers};
+///
+/// let (unit, limits) = (Name::parse("app.service")?, Limits::default());
+/// let text = b"[Service]\nType=notify-reload\nExtensionImages=/var/lib/%N.raw.v\n";
+/// let mut service = Service::default();
+/// for setting in unit::parse(text, "app.service", &limits)? {
+///     service.assign(&setting, &unit, &Specifiers::new(&unit), &limits)?;
+/// }
+/// assert_eq!(service.extensions.images[0].path, "/var/lib/app.raw.v");
+/// // A new version is seen when the service reloads.
+/// assert!(service.can_reload() && service.extensions.is_refreshed_on_reload());
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[non_exhaustive]
 pub struct Service {
@@ -25,6 +41,19 @@ pub struct Service {
 }
 
 /// What a service sees as `/`.
+///
+/// ```
+/// use confext_ddi::Limits;
+/// use confext_ddi::unit::{Assignment, Name, Root, Service, Specifiers};
+///
+/// let unit = Name::parse("app.service")?;
+/// let mut service = Service::default();
+/// assert_eq!(service.root, Root::Host);
+/// let setting = Assignment::new("Service", "RootImage", "/srv/%p.raw");
+/// service.assign(&setting, &unit, &Specifiers::new(&unit), &Limits::default())?;
+/// assert_eq!(service.root, Root::Image("/srv/app.raw".to_owned()));
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Root {
@@ -39,6 +68,21 @@ pub enum Root {
 
 /// A mount at `/etc`, `/usr` or `/opt`, or below it. At the directory itself systemd uses it or the extensions, and says nothing
 /// of the other; below it, it is over what extensions have there.
+///
+/// ```
+/// use confext_ddi::Limits;
+/// use confext_ddi::unit::{Assignment, Name, Service, Specifiers};
+///
+/// // What extensions have in `/etc/app` is not seen by this service.
+/// let unit = Name::parse("app.service")?;
+/// let mut service = Service::default();
+/// let setting = Assignment::new("Service", "TemporaryFileSystem", "/etc/app:ro");
+/// service.assign(&setting, &unit, &Specifiers::new(&unit), &Limits::default())?;
+/// let covered = &service.covered[0];
+/// assert_eq!((covered.hierarchy, covered.path.as_str()), ("/etc", "/etc/app"));
+/// assert!(!covered.is_whole());
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Covered {
@@ -53,6 +97,20 @@ pub struct Covered {
 }
 
 /// What a reload of a service is.
+///
+/// ```
+/// use confext_ddi::Limits;
+/// use confext_ddi::unit::{Assignment, Name, Service, Specifiers};
+///
+/// let unit = Name::parse("app.service")?;
+/// let mut service = Service::default();
+/// assert!(!service.can_reload());
+/// let setting = Assignment::new("Service", "ExecReload", "/usr/bin/app --reload");
+/// service.assign(&setting, &unit, &Specifiers::new(&unit), &Limits::default())?;
+/// assert_eq!(service.reload.commands, ["/usr/bin/app --reload"]);
+/// assert!(service.can_reload());
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[non_exhaustive]
 pub struct Reload {

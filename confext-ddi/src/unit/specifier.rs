@@ -10,6 +10,18 @@ use crate::error::{Corrupt, Result, Unsupported};
 /// Those that depend on what runs (`%b`, `%H`, `%v` and others) are refused unless [`Specifiers::with`] says them.
 ///
 /// *Spec*: systemd.unit(5), "Specifiers".
+///
+/// ```
+/// use confext_ddi::unit::{Name, Specifiers};
+///
+/// let specifiers = Specifiers::new(&Name::parse("app@blue.service")?);
+/// assert_eq!(specifiers.expand("%S/%p/%i.raw", "app@.service:3")?, "/var/lib/app/blue.raw");
+/// // The host's name is known to those who run there.
+/// let error = specifiers.expand("/srv/%H.raw", "app@.service:3").unwrap_err();
+/// assert_eq!(error.code(), "unit-specifier-unknown");
+/// assert_eq!(specifiers.with('H', "alpha").expand("/srv/%H.raw", "")?, "/srv/alpha.raw");
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Specifiers(BTreeMap<char, String>);
 

@@ -17,6 +17,24 @@ use std::sync::Arc;
 const BATCH_BYTES: u64 = 64 << 20;
 
 /// What is wrong with a block.
+///
+/// ```
+/// # use confext_ddi::{Limits, digest::Salt, id::Uuid, verity::{Superblock, build}};
+/// # let data = vec![7_u8; 200 * 4096];
+/// # let tree = build(&data, &Superblock::new(Uuid::from_bytes([1; 16]), 200, Salt::default()))?;
+/// use confext_ddi::verity::{Fault, Reader, check};
+/// use std::ops::ControlFlow;
+///
+/// // `tree` is the hash tree over `data`, 200 blocks.
+/// // A leaf of the tree changed: what is below it nobody can check.
+/// let mut tree = tree;
+/// tree.bytes[2 * 4096] ^= 1;
+/// let reader = Reader::new(&data, &tree.bytes, tree.root_hash, &Limits::default())?;
+/// let report = check(&reader, 10, |_| ControlFlow::Continue(()))?;
+/// let faults: Vec<_> = report.ranges.iter().map(|damage| (damage.level, damage.fault)).collect();
+/// assert_eq!(faults, [(Some(0), Fault::Changed), (None, Fault::Unchecked)]);
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fault {
@@ -27,6 +45,25 @@ pub enum Fault {
 }
 
 /// Blocks that follow each other and have the same fault.
+///
+/// ```
+/// # use confext_ddi::{Limits, digest::Salt, id::Uuid, verity::{Superblock, build}};
+/// # let data = vec![7_u8; 200 * 4096];
+/// # let tree = build(&data, &Superblock::new(Uuid::from_bytes([1; 16]), 200, Salt::default()))?;
+/// use confext_ddi::verity::{Reader, check};
+/// use std::ops::ControlFlow;
+///
+/// // `tree` is the hash tree over `data`, 200 blocks.
+/// // Two blocks of data side by side changed.
+/// let mut data = data;
+/// data[5 * 4096] ^= 1;
+/// data[6 * 4096] ^= 1;
+/// let reader = Reader::new(&data, &tree.bytes, tree.root_hash, &Limits::default())?;
+/// let damage = check(&reader, 10, |_| ControlFlow::Continue(()))?.ranges[0];
+/// assert_eq!((damage.level, damage.first_block, damage.blocks), (None, 5, 2));
+/// assert_eq!((damage.range.start(), damage.range.end()), (5 * 4096, 7 * 4096));
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[non_exhaustive]
 pub struct Damage {
@@ -43,6 +80,24 @@ pub struct Damage {
 }
 
 /// What a check of all blocks came to.
+///
+/// ```
+/// # use confext_ddi::{Limits, digest::Salt, id::Uuid, verity::{Superblock, build}};
+/// # let data = vec![7_u8; 200 * 4096];
+/// # let tree = build(&data, &Superblock::new(Uuid::from_bytes([1; 16]), 200, Salt::default()))?;
+/// use confext_ddi::verity::{Reader, check};
+/// use std::ops::ControlFlow;
+///
+/// // `tree` is the hash tree over `data`, 200 blocks.
+/// let mut data = data;
+/// data[5 * 4096] ^= 1;
+/// let reader = Reader::new(&data, &tree.bytes, tree.root_hash, &Limits::default())?;
+/// let report = check(&reader, 10, |_| ControlFlow::Continue(()))?;
+/// assert!(!report.is_whole());
+/// assert_eq!((report.changed_data_blocks, report.changed_hash_blocks), (1, 0));
+/// assert_eq!(report.to_error().map(|error| error.code()), Some("data-block"));
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[non_exhaustive]
 pub struct Report {

@@ -4,6 +4,16 @@ use super::{HashType, Superblock};
 use crate::error::{Corrupt, Result};
 
 /// One level of a hash tree.
+///
+/// ```
+/// use confext_ddi::{digest::Salt, id::Uuid, verity::{Geometry, Superblock}};
+///
+/// // 200 digests of 32 bytes are more than a block holds: two blocks of them, and one above.
+/// let geometry = Geometry::new(&Superblock::new(Uuid::from_bytes([1; 16]), 200, Salt::default()))?;
+/// let levels = geometry.levels().iter().map(|level| (level.first_block, level.blocks, level.digests));
+/// assert_eq!(levels.collect::<Vec<_>>(), [(2, 2, 200), (1, 1, 2)]);
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
 pub struct Level {
     /// Where the level starts, in hash blocks from the start of the device: from the superblock in an image.
@@ -15,6 +25,18 @@ pub struct Level {
 }
 
 /// Where a hash area begins on its device, in bytes.
+///
+/// ```
+/// use confext_ddi::{digest::Salt, id::Uuid, verity::{Geometry, HashArea, Superblock}};
+///
+/// // The tree follows its data on one device, without a superblock.
+/// let superblock = Superblock::new(Uuid::from_bytes([1; 16]), 200, Salt::default());
+/// let geometry = Geometry::at(&superblock, HashArea::Bare(200 * 4096))?;
+/// assert_eq!(geometry.tree_start(), 200 * 4096);
+/// // With one, it is behind that.
+/// assert_eq!(Geometry::at(&superblock, HashArea::Superblock(0))?.tree_start(), 4096);
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
 pub enum HashArea {
     /// A superblock here, at a multiple of 512; the tree at the next hash block of the device behind it.
@@ -46,6 +68,17 @@ impl Default for HashArea {
 /// at all for one data block. A hash block holds as many digests as the largest power of two that fits.
 ///
 /// *Spec*: kernel `admin-guide/device-mapper/verity.rst`, "Hash Tree".
+///
+/// ```
+/// use confext_ddi::{digest::Salt, id::Uuid, verity::{Geometry, Superblock}};
+///
+/// // How much room does the hash tree of 1 GiB take?
+/// let superblock = Superblock::new(Uuid::from_bytes([1; 16]), 1 << 18, Salt::default());
+/// let geometry = Geometry::new(&superblock)?;
+/// assert_eq!((geometry.levels().len(), geometry.digests_per_block()), (3, 128));
+/// assert_eq!(geometry.hash_area_bytes(), (1 + 1 + 16 + 2048) * 4096);
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize)]
 pub struct Geometry {
     #[serde(skip)]

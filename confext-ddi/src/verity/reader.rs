@@ -30,6 +30,25 @@ const TASK_BLOCKS: usize = 16;
 /// *Shape*: a source of exactly [`Geometry::data_bytes`] bytes; data behind them cannot be read.
 ///
 /// *Errors* of reading: `out-of-bounds`; `data-block` and `hash-block` with the byte offset in data or hash area.
+///
+/// ```
+/// # use confext_ddi::{Limits, digest::Salt, id::Uuid, verity::{Superblock, build}};
+/// # let data = vec![7_u8; 200 * 4096];
+/// # let tree = build(&data, &Superblock::new(Uuid::from_bytes([1; 16]), 200, Salt::default()))?;
+/// use confext_ddi::read::ReadAt as _;
+/// use confext_ddi::verity::Reader;
+///
+/// // `tree` is the hash tree over `data`, 200 blocks.
+/// let mut data = data;
+/// data[5 * 4096] ^= 1;
+/// let reader = Reader::new(&data, &tree.bytes, tree.root_hash, &Limits::default())?;
+/// let mut block = [0; 4096];
+/// reader.read_exact_at(4 * 4096, &mut block)?;
+/// // The next block is not what the root hash promises, and is not handed out.
+/// let error = reader.read_exact_at(5 * 4096, &mut block).unwrap_err();
+/// assert_eq!((error.code(), error.offset()), ("data-block", Some(5 * 4096)));
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Reader<D, H> {
     data: D,
@@ -390,6 +409,24 @@ fn hex_or_none(digest: Option<&[u8]>) -> String {
 }
 
 /// How far a copy or a check has come.
+///
+/// ```
+/// # use confext_ddi::{Limits, digest::Salt, id::Uuid, verity::{Superblock, build}};
+/// # let data = vec![7_u8; 200 * 4096];
+/// # let tree = build(&data, &Superblock::new(Uuid::from_bytes([1; 16]), 200, Salt::default()))?;
+/// use confext_ddi::verity::{Reader, copy_verified};
+/// use std::ops::ControlFlow;
+///
+/// // `tree` is the hash tree over `data`, 200 blocks.
+/// let reader = Reader::new(&data, &tree.bytes, tree.root_hash, &Limits::default())?;
+/// let mut percent = 0;
+/// copy_verified(&reader, |_| Ok(()), |progress| {
+///     percent = progress.done_bytes * 100 / progress.total_bytes;
+///     ControlFlow::Continue(())
+/// })?;
+/// assert_eq!(percent, 100);
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct Progress {
     /// Bytes read, checked and handed on.

@@ -39,6 +39,14 @@ const _: () = {
 };
 
 /// How salt and block are put together before hashing.
+///
+/// ```
+/// use confext_ddi::verity::HashType;
+///
+/// assert_eq!(HashType::new(1), Some(HashType::Normal));
+/// assert_eq!(HashType::Original.value(), 0);
+/// assert_eq!(HashType::new(2), None);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]

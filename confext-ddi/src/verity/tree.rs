@@ -14,6 +14,20 @@ const BATCH_BYTES: u64 = 4 << 20;
 pub(super) const TASK_BYTES: usize = 256 << 10;
 
 /// A hash tree as it stands on disk, and its root hash.
+///
+/// ```
+/// use confext_ddi::{digest::Salt, id::Uuid, verity::{Superblock, build}};
+///
+/// let superblock = Superblock::new(Uuid::from_bytes([1; 16]), 2, Salt::default());
+/// let tree = build(&[0; 2 * 4096][..], &superblock)?;
+/// // The superblock's block and one of digests.
+/// assert_eq!(tree.bytes.len(), 2 * 4096);
+/// // One bit of the data, and it is another tree.
+/// let mut changed = [0; 2 * 4096];
+/// changed[4096] = 1;
+/// assert_ne!(build(&changed[..], &superblock)?.root_hash, tree.root_hash);
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tree {
     /// The digest of the top of the tree.

@@ -8,6 +8,16 @@ use serde::Serialize;
 use std::cmp::{Ordering, Reverse};
 
 /// An entry that fits.
+///
+/// ```
+/// use confext_ddi::vpick::{Accept, Entry, EntryKind, Filter, TriesRule, choose};
+///
+/// let filter = Filter::new("app", ".raw", Accept::Raw).tries(TriesRule::Honoured);
+/// let choice = choose([Entry::new("app_2+3-0.raw", EntryKind::Regular)], &[filter]);
+/// let pick = choice.chosen.ok_or("there is one")?;
+/// assert_eq!((pick.version.as_str(), pick.tries.map(|tries| tries.left)), ("2", Some(3)));
+/// # Ok::<(), &str>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pick {
     /// Its name.
@@ -24,6 +34,16 @@ pub struct Pick {
 }
 
 /// Why an entry does not fit; in the order the conditions are looked at.
+///
+/// ```
+/// use confext_ddi::vpick::{Accept, Entry, EntryKind, Filter, Reason, choose};
+///
+/// let filter = Filter::new("app", ".raw", Accept::Raw).version("1.0");
+/// let choice = choose([Entry::new("app_1.1.raw", EntryKind::Regular)], &[filter]);
+/// let reason = &choice.rejected[0].reason;
+/// assert!(matches!(reason, Reason::OtherVersion { found, .. } if found == "1.1"));
+/// assert_eq!(reason.to_string(), r#"another version: found "1.1", expected "1.0""#);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, thiserror::Error)]
 #[serde(tag = "reason", rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -100,6 +120,15 @@ impl Reason {
 }
 
 /// An entry that does not fit, and why.
+///
+/// ```
+/// use confext_ddi::vpick::{Accept, Entry, EntryKind, Filter, choose};
+///
+/// let entries = ["app_1.raw", "app_2.raw.part"].map(|name| Entry::new(name, EntryKind::Regular));
+/// let choice = choose(entries, &[Filter::new("app", ".raw", Accept::Raw)]);
+/// let rejection = &choice.rejected[0];
+/// assert_eq!((rejection.name.as_slice(), rejection.reason.code()), (&b"app_2.raw.part"[..], "suffix"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
     /// Its name.
@@ -109,6 +138,17 @@ pub struct Rejection {
 }
 
 /// What [`choose`] found.
+///
+/// ```
+/// use confext_ddi::vpick::{Accept, Entry, EntryKind, Filter, choose};
+///
+/// let names = ["app_1.raw", "app_3.raw", "app_2.raw", "README"];
+/// let entries = names.map(|name| Entry::new(name, EntryKind::Regular));
+/// let choice = choose(entries, &[Filter::new("app", ".raw", Accept::Raw)]);
+/// assert_eq!(choice.chosen.map(|pick| pick.version), Some("3".to_owned()));
+/// // What comes next if that is taken away, and what never counts.
+/// assert_eq!((choice.outranked[0].version.as_str(), choice.rejected.len()), ("2", 1));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Choice {
     /// The best entry.
@@ -215,6 +255,22 @@ impl Rank<'_> {
 }
 
 /// [`choose`] for one filter when only the best entry is asked for: nothing is kept of the others.
+///
+/// ```
+/// use confext_ddi::vpick::{Accept, Best, EntryKind, Filter};
+///
+/// let filter = Filter::new("app", ".raw", Accept::Raw);
+/// let mut best = Best::new(&filter);
+/// let mut looked_at = 0;
+/// for name in ["app_2.raw", "app_1.raw", "README"] {
+///     best.offer(name.as_bytes(), || {
+///         looked_at += 1;
+///         EntryKind::Regular
+///     });
+/// }
+/// // The others could not win any more: nobody looked what they are.
+/// assert_eq!((best.into_pick().map(|pick| pick.version), looked_at), (Some("2".to_owned()), 1));
+/// ```
 #[derive(Debug)]
 pub struct Best<'a> {
     filter: &'a Filter,

@@ -6,6 +6,15 @@ use crate::version;
 use serde::Serialize;
 
 /// The `+LEFT-DONE` counters of a name.
+///
+/// ```
+/// use confext_ddi::vpick::Tries;
+///
+/// // As a boot loader counts: one attempt more was made.
+/// let tries = Tries { left: 3, done: 0 };
+/// let after = Tries { left: tries.left - 1, done: tries.done + 1 };
+/// assert_eq!(format!("app_2{after}.raw"), "app_2+2-1.raw");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Tries {
     /// How many attempts are left.

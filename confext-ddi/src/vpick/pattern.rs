@@ -5,6 +5,16 @@ use crate::error::{Lookup, Result};
 use crate::release::{Class, is_valid_image_name};
 
 /// What a path asks for.
+///
+/// ```
+/// use confext_ddi::vpick::{Accept, Pattern};
+///
+/// let pattern = Pattern::parse(b"/var/lib/app.raw.v", b".raw", Accept::Raw)?;
+/// let Pattern::Versioned { directory, base, .. } = pattern else { panic!("it ends in .v") };
+/// assert_eq!((directory.as_slice(), base.as_slice()), (&b"/var/lib/app.raw.v"[..], &b"app"[..]));
+/// assert_eq!(Pattern::parse(b"/var/lib/app.raw", b".raw", Accept::Raw)?, Pattern::Literal);
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Pattern {
     /// The file itself.
@@ -63,6 +73,17 @@ impl Pattern {
 }
 
 /// A `NAME[.CLASS][.raw].v` entry of a search directory, taken apart.
+///
+/// ```
+/// use confext_ddi::{release::Class, vpick::{ArchitectureRule, VersionedImage}};
+///
+/// let architecture = ArchitectureRule::Unused;
+/// let image = VersionedImage::parse(b"app.confext.raw.v", Class::Confext, architecture);
+/// let image = image.ok_or("a directory of versions")?;
+/// assert_eq!((image.name.as_str(), image.filter.suffix.as_slice()), ("app", &b".confext.raw"[..]));
+/// assert!(VersionedImage::parse(b"app.raw", Class::Confext, architecture).is_none());
+/// # Ok::<(), &str>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VersionedImage {
     /// The image's name: without version, and the one its release file is looked up by.

@@ -6,6 +6,14 @@ use crate::units::BlockSize;
 /// How many bytes of each codeword of 255 are parity: 2 to 24.
 ///
 /// So many blocks of a round can be mended when it is known which are bad, half as many when it is not.
+///
+/// ```
+/// use confext_ddi::verity::fec::Roots;
+///
+/// // Of 255 blocks two are parity, and so many can be brought back.
+/// assert_eq!((Roots::default().get(), Roots::default().data_rows()), (2, 253));
+/// assert_eq!(Roots::new(25), None);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(transparent)]
 pub struct Roots(u8);
@@ -52,6 +60,17 @@ impl std::fmt::Display for Roots {
 ///
 /// *Shape*: covered blocks are counted from 0, first those of the data, then those of the hash area behind its
 /// superblock. Blocks past the last are zeros.
+///
+/// ```
+/// use confext_ddi::units::BlockSize;
+/// use confext_ddi::verity::fec::{Coverage, Roots};
+///
+/// // 1 GiB of data and its tree: how large is the parity?
+/// let coverage = Coverage::new(BlockSize::B4096, Roots::default(), 262_144, 2_065)?;
+/// assert_eq!(coverage.rounds(), 1045);
+/// assert_eq!(coverage.fec_bytes(), 1045 * 2 * 4096);
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
 pub struct Coverage {
     block_size: BlockSize,

@@ -23,6 +23,27 @@ const MAX_PASSES: u32 = 8;
 const RUN_BYTES: u64 = 1 << 20;
 
 /// What is repaired, and from what.
+///
+/// ```
+/// # use confext_ddi::{Limits, digest::Salt, id::Uuid, units::BlockSize, write::Memory};
+/// # use confext_ddi::verity::{Superblock, build, fec::{Coverage, Roots, encode}};
+/// # let (bytes, roots) = (vec![7_u8; 200 * 4096], Roots::default());
+/// # let superblock = Superblock::new(Uuid::from_bytes([1; 16]), 200, Salt::default());
+/// # let tree = build(&bytes, &superblock)?;
+/// # let hash_bytes = tree.bytes[4096..].to_vec();
+/// # let coverage = Coverage::new(BlockSize::B4096, roots, 200, 3)?;
+/// # let mut fec = Vec::new();
+/// # encode(&bytes, &hash_bytes, &coverage, |part| Ok(fec.extend_from_slice(part)))?;
+/// # let (data, hash) = (Memory::new(bytes), Memory::new(hash_bytes));
+/// use confext_ddi::verity::fec::{Parts, repair};
+///
+/// // `data` and the tree in `hash` are 203 blocks; `fec` is their parity, of two roots.
+/// let parts = Parts { data: &data, hash: &hash, fec: &fec };
+/// let report = repair(&parts, &superblock, &tree.root_hash, roots, &Limits::default())?;
+/// // Nothing is damaged, so nothing was written.
+/// assert!(report.is_whole() && report.repaired.is_empty());
+/// # Ok::<(), confext_ddi::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Parts<'a, D: ?Sized, H: ?Sized, F: ?Sized> {
     /// The data: a copy, damaged blocks of it are overwritten.
