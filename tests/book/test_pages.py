@@ -189,6 +189,8 @@ def test_blocks_are_read_strictly() -> None:
         (False, "a \\\n  b", ("c",)),
         (True, "d", ()),
     ]
+    (third,) = blocks("page", "<!-- run by tests/fresh.sh: it compiles everything -->\n\n```sh\nmake\n```\n")
+    assert third.fresh == "it compiles everything" and third.not_run is None
     for bad in ("```sh\n", " ```sh\n ```\n"):
         with pytest.raises(AssertionError):
             blocks("page", bad)
