@@ -92,14 +92,18 @@ mkdir -p "$WORK/cargo"
 WORK=$(realpath "$WORK")
 [[ -z ${CONFEXT_FRESH_CARGO-} ]] || cp "$CONFEXT_FRESH_CARGO" "$WORK/cargo/config.toml"
 
-# What is committed, and nothing that only lies around here.
+# What is committed, and nothing that only lies around here. In a directory that was kept only the files that are different are
+# written, so that only those are compiled again.
 clone() {
-    local kept=$WORK/target
-    [[ ! -d $WORK/confext/target ]] || mv "$WORK/confext/target" "$kept"
-    rm -rf "$WORK/confext"
-    git clone --quiet --no-local . "$WORK/confext"
-    git -C "$WORK/confext" checkout --quiet "$(git rev-parse HEAD)"
-    [[ ! -d $kept ]] || mv "$kept" "$WORK/confext/target"
+    local there=$WORK/confext
+    if [[ -d $there/.git ]]; then
+        git -C "$there" fetch --quiet "$PWD" HEAD
+        git -C "$there" checkout --quiet --force --detach FETCH_HEAD
+        git -C "$there" clean -qfdx --exclude=/target
+    else
+        git clone --quiet --no-local . "$there"
+    fi
+    [[ $(git -C "$there" rev-parse HEAD) == "$(git rev-parse HEAD)" ]] || die "the clone is of another commit"
     [[ -z $(git status --porcelain --untracked-files=no) ]] || say "what is not committed is not tried"
     say "trying $(git log -1 --format='%h, %s')"
 }
