@@ -170,10 +170,16 @@ inside() {
 
 # ---- outside: set up, and see that nothing changed
 
-# All that could have changed: mounts, loop devices in use, names, owners, times and contents of /etc.
+# All that could have changed: mounts, loop devices on our images, names, owners, times and contents of /etc.
 state() {
+    local image
     cat /proc/self/mountinfo
-    grep -H . /sys/block/loop*/loop/backing_file 2>/dev/null || :
+    # Those of other programs come and go. Ours read a file called like the image, or memory called like its root hash.
+    echo quickstart >"$WORK/devices"
+    for image in "$WORK"/quickstart_*.raw; do
+        [[ ! -e $image ]] || "$PROGRAM" inspect "$image" | sed -n 's/^claims *root hash *//p' >>"$WORK/devices"
+    done
+    grep -HFf "$WORK/devices" /sys/block/loop*/loop/backing_file 2>/dev/null || :
     find /etc -xdev -printf '%p %y %m %U:%G %s %T@ %l\n' | LC_ALL=C sort
     find /etc -xdev -type f -exec cksum {} + | LC_ALL=C sort
     ls -d /run/confexts /var/lib/confexts /run/confext* 2>/dev/null || :
