@@ -135,8 +135,9 @@ python_files() {
     CONFEXT_MATURIN=$VENV/bin/maturin confext-py/build-wheel.sh "$1"
     mkdir "$again"
     tar -xzf "$1/confext-$VERSION.tar.gz" -C "$again"
-    # Away from this tree, and with the dependencies that were compiled for the first wheel.
-    (cd "$again/confext-$VERSION" && CARGO_TARGET_DIR=$TARGET "$VENV/bin/maturin" build --release --locked \
+    # Away from this tree, and with the dependencies that were compiled for the first wheel. Cargo takes out of the lock file what
+    # only members need that are not in the package.
+    (cd "$again/confext-$VERSION" && CARGO_TARGET_DIR=$TARGET "$VENV/bin/maturin" build --release \
         --features vendored-openssl --compatibility pypi --strip --out "$again")
     try_wheel "$1/confext-$VERSION"-*.whl "$again/first"
     try_wheel "$again/confext-$VERSION"-*.whl "$again/second"

@@ -325,7 +325,7 @@ other_pythons() {
 make_wheel() {
     local wheels=$TARGET/wheels
     rm -rf "$wheels" "$TARGET/python"
-    "$VENV/bin/maturin" build --manifest-path confext-py/Cargo.toml --profile dev --out "$wheels"
+    "$VENV/bin/maturin" build --locked --manifest-path confext-py/Cargo.toml --profile dev --out "$wheels"
     "$VENV/bin/python" -m venv --without-pip "$TARGET/python"
     "$VENV/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
         >"$("$TARGET/python/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/tools.pth"

@@ -27,7 +27,7 @@ trap 'rm -rf "$work"' EXIT
 cargo build --quiet --profile "$profile" --workspace --exclude confext-py --features confext-core/cli --example bench-open
 python=${CONFEXT_PYTHON-}
 if [[ -z $python ]]; then
-    "$VENV/bin/maturin" build --quiet --manifest-path confext-py/Cargo.toml --profile "$profile" --out "$work"
+    "$VENV/bin/maturin" build --quiet --locked --manifest-path confext-py/Cargo.toml --profile "$profile" --out "$work"
     "$VENV/bin/python" -m venv --without-pip "$work/python"
     python=$work/python/bin/python
     "$VENV/bin/pip" --python "$python" --disable-pip-version-check install --quiet --no-index --no-deps "$work"/*.whl
