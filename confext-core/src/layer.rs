@@ -23,6 +23,18 @@ use crate::sys::{
 };
 
 /// What a layer is made from.
+///
+/// ```no_run
+/// use std::os::fd::AsFd;
+///
+/// use confext_core::layer::{Layer, Options, Source};
+/// use confext_ddi::release::Class;
+///
+/// let tree = std::fs::File::open("/srv/app")?;
+/// let layer = Layer::from_directory(tree.as_fd(), Options::new("app", Class::Confext, "/srv/app"))?;
+/// assert_eq!(layer.source(), &Source::Directory);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -41,6 +53,14 @@ pub enum Source {
 }
 
 /// What is the same for a layer of either kind.
+///
+/// ```
+/// use confext_core::layer::Options;
+/// use confext_ddi::release::Class;
+///
+/// let options = Options::new("app", Class::Confext, "/run/confexts/app.raw");
+/// assert_eq!(options.name, "app");
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Options {
@@ -63,6 +83,17 @@ impl Options {
 /// An extension as a detached mount: read-only, no device nodes, and for a confext nothing executable or setuid.
 ///
 /// Dropped, it is unmounted unless something else (an overlay) holds it; its devices go with it.
+///
+/// ```no_run
+/// use confext_core::{attach::{Mode, attach}, layer::{Layer, Options}};
+/// use confext_ddi::{image::{self, Image}, policy::Policy, release::Class};
+///
+/// let image = Image::open(std::fs::File::open("/srv/app.raw")?, &image::Options::default())?;
+/// let attached = attach(Policy::verity().judge(image, None)?, Mode::Auto)?;
+/// let layer = Layer::mount(attached, Options::new("app", Class::Confext, "/srv/app.raw"))?;
+/// assert_eq!(layer.read("etc/app.conf", 4096)?.as_deref(), Some(&b"answer = 42\n"[..]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Layer {
     name: String,
@@ -75,6 +106,19 @@ pub struct Layer {
 }
 
 /// A directory of a layer that is merged over a directory of the host.
+///
+/// ```no_run
+/// use std::os::fd::AsFd;
+///
+/// use confext_core::layer::{Layer, Options};
+/// use confext_ddi::release::Class;
+///
+/// let tree = std::fs::File::open("/srv/app")?;
+/// let layer = Layer::from_directory(tree.as_fd(), Options::new("app", Class::Sysext, "/srv/app"))?;
+/// let paths: Vec<_> = layer.hierarchies()?.iter().map(|hierarchy| hierarchy.path).collect();
+/// assert_eq!(paths, ["usr", "opt"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Hierarchy {
     /// Its path below the root: `usr`, `opt` or `etc`.

@@ -27,21 +27,14 @@ use visible::{Floors, Seen};
 /// What a merge would do.
 ///
 /// ```
-/// # let root = tempfile::tempdir()?;
-/// # std::fs::create_dir_all(root.path().join("etc"))?;
-/// # std::fs::create_dir_all(root.path().join("run/confexts/app/etc/extension-release.d"))?;
-/// # std::fs::write(root.path().join("etc/os-release"), "ID=demo\n")?;
-/// # std::fs::write(root.path().join("run/confexts/app/etc/extension-release.d/extension-release.app"), "ID=demo\n")?;
-/// # std::fs::write(root.path().join("run/confexts/app/etc/app.conf"), "answer = 42\n")?;
-/// use confext_core::{Host, Options, plan};
-/// use confext_ddi::{policy::Policy, release::Class};
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::{plan, plan::Plan};
+/// use confext_ddi::release::Class;
 ///
-/// let mut options = Options::default();
-/// options.policy = Policy::unprotected();
-/// let plan = plan(&Host::open(root.path())?, Class::Confext, &options)?;
-/// for hierarchy in &plan.hierarchies {
-///     println!("{}: {} paths", hierarchy.path, hierarchy.changes.len());
-/// }
+/// let plan: Plan = plan(&host, Class::Confext, &options)?;
+/// let names: Vec<_> = plan.layers.iter().map(|layer| layer.name.as_str()).collect();
+/// assert_eq!(names, ["app", "site"]);
+/// assert!(plan.refusal.is_none() && plan.vetoes.is_empty());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -71,6 +64,18 @@ pub struct Plan {
 }
 
 /// What would stop a merge.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::{plan, plan::Refusal};
+/// use confext_ddi::release::Class;
+///
+/// options.required.insert("base".to_owned());
+/// let refusal: Refusal = plan(&host, Class::Confext, &options)?.refusal.ok_or("it would be merged")?;
+/// assert_eq!((refusal.code, refusal.name.as_deref()), ("required-missing", Some("base")));
+/// println!("{}; {}", refusal.message, refusal.hint);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Refusal {
@@ -85,6 +90,17 @@ pub struct Refusal {
 }
 
 /// What a merge would do to one hierarchy.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::{plan, plan::Hierarchy};
+/// use confext_ddi::release::Class;
+///
+/// let etc: Hierarchy = plan(&host, Class::Confext, &options)?.hierarchies.remove(0);
+/// assert_eq!((etc.path, etc.layers.join(" ")), ("etc", "app site".to_owned()));
+/// assert!(etc.changes.iter().any(|change| change.path == b"sysctl.d/50-app.conf"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Hierarchy {
@@ -101,6 +117,19 @@ pub struct Hierarchy {
 }
 
 /// A directory with files of more than one extension, or of an extension and the host.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::{plan, plan::MergedDirectory};
+/// use confext_ddi::release::Class;
+///
+/// std::fs::create_dir(root.path().join("etc/sysctl.d"))?;
+/// std::fs::write(root.path().join("etc/sysctl.d/99-local.conf"), "vm.swappiness = 60\n")?;
+/// let etc = plan(&host, Class::Confext, &options)?.hierarchies.remove(0);
+/// let found: Option<&MergedDirectory> = etc.merged.iter().find(|directory| directory.path == b"sysctl.d");
+/// assert_eq!(found.map(|directory| &directory.layers[..]), Some(&[Some("app".to_owned()), None][..]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct MergedDirectory {
@@ -112,6 +141,18 @@ pub struct MergedDirectory {
 }
 
 /// A path that would be different.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::{plan, plan::{Change, Effect}};
+/// use confext_ddi::release::Class;
+///
+/// let etc = plan(&host, Class::Confext, &options)?.hierarchies.remove(0);
+/// let motd: &Change = etc.changes.iter().find(|change| change.path == b"motd").ok_or("no change")?;
+/// assert_eq!((motd.layer.as_str(), motd.effect), ("site", Effect::Shadowed));
+/// assert_eq!(motd.shadows[0].layer, None);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Change {
@@ -130,6 +171,18 @@ pub struct Change {
 }
 
 /// What happens to a path.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::{plan, plan::Effect};
+/// use confext_ddi::release::Class;
+///
+/// let etc = plan(&host, Class::Confext, &options)?.hierarchies.remove(0);
+/// let effect = |path: &[u8]| etc.changes.iter().find(|change| change.path == path).map(|change| change.effect);
+/// assert_eq!(effect(b"motd"), Some(Effect::Shadowed));
+/// assert_eq!(effect(b"sysctl.d/50-app.conf"), Some(Effect::Added));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(tag = "effect", rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -157,6 +210,25 @@ pub enum Effect {
 }
 
 /// Owner and mode.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// # use std::os::unix::fs::PermissionsExt as _;
+/// use std::fs::Permissions;
+///
+/// use confext_core::{plan, plan::Effect};
+/// use confext_ddi::release::Class;
+///
+/// // A directory that others may not look into, until it is merged.
+/// std::fs::create_dir(root.path().join("etc/sysctl.d"))?;
+/// std::fs::set_permissions(root.path().join("etc/sysctl.d"), Permissions::from_mode(0o700))?;
+/// # std::fs::set_permissions(root.path().join("run/confexts/app/etc/sysctl.d"), Permissions::from_mode(0o755))?;
+/// let etc = plan(&host, Class::Confext, &options)?.hierarchies.remove(0);
+/// let change = etc.changes.iter().find(|change| change.path == b"sysctl.d").ok_or("no change")?;
+/// let Effect::AttributesChanged { found, becomes } = change.effect else { panic!("{change:?}") };
+/// assert_eq!((found.mode, becomes.mode), (0o700, 0o755));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Attributes {
     /// Permission, set-id and sticky bits.
@@ -168,6 +240,18 @@ pub struct Attributes {
 }
 
 /// Something that is no longer seen.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::{plan, plan::Shadowed};
+/// use confext_ddi::{fs::FileType, release::Class};
+///
+/// let etc = plan(&host, Class::Confext, &options)?.hierarchies.remove(0);
+/// let conf = etc.changes.iter().find(|change| change.path == b"app.conf").ok_or("no change")?;
+/// let hidden = Shadowed { layer: Some("app".to_owned()), file_type: FileType::Regular };
+/// assert_eq!((conf.layer.as_str(), &conf.shadows[..]), ("site", &[hidden][..]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Shadowed {
     /// Whose it is: an extension's, or with `None` the host's.
@@ -177,6 +261,20 @@ pub struct Shadowed {
 }
 
 /// An extension's files for one hierarchy.
+///
+/// ```
+/// use confext_core::plan::{Input, LayerFiles, Plan};
+/// use confext_ddi::{Limits, build::{Meta, Tree}, release::Class};
+///
+/// // An extension that is not built yet.
+/// let (mut tree, limits) = (Tree::new(), Limits::default());
+/// tree.add_file("etc/os-release", "ID=other\n", Meta::new(0o644))?;
+/// let files = tree.files(&limits);
+/// let layers = vec![LayerFiles::new("app", &files, b"etc")];
+/// let plan = Plan::new(Class::Confext, &[Input { hierarchy: "etc", layers, base: None }], &limits)?;
+/// assert_eq!(plan.vetoes[0].kind.code(), "replaces-os-release");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct LayerFiles<'a> {
     /// The extension's name.
     pub name: &'a str,
@@ -189,6 +287,21 @@ pub struct LayerFiles<'a> {
 }
 
 /// What one hierarchy would be made of.
+///
+/// ```
+/// use confext_core::plan::{Effect, Input, LayerFiles, Plan};
+/// use confext_ddi::{Limits, build::{Meta, Tree}, release::Class};
+///
+/// let (mut tree, mut below, limits) = (Tree::new(), Tree::new(), Limits::default());
+/// tree.add_file("etc/app.conf", "answer = 42\n", Meta::new(0o644))?;
+/// below.add_file("app.conf", "answer = 41\n", Meta::new(0o644))?;
+/// let (files, base) = (tree.files(&limits), below.files(&limits));
+/// let layers = vec![LayerFiles::new("app", &files, b"etc")];
+/// let input = Input { hierarchy: "etc", layers, base: Some(&base) };
+/// let plan = Plan::new(Class::Confext, &[input], &limits)?;
+/// assert_eq!(plan.hierarchies[0].changes[0].effect, Effect::Shadowed);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Input<'a> {
     /// `usr`, `opt` or `etc`.
     pub hierarchy: &'static str,

@@ -30,6 +30,18 @@ use files::Files;
 use layers::Layers;
 
 /// What a page shows: filled step by step, or by [`report`] in one go.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::report::{Options, report};
+/// use confext_ddi::release::Class;
+///
+/// let report = report(&host, &[(Class::Confext, &options)], &Options::default())?;
+/// let mut page = Vec::new();
+/// report.write_html(&mut page)?;
+/// assert!(page.starts_with(b"<!DOCTYPE html>"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Report {
     subject: Subject,
@@ -46,6 +58,16 @@ pub struct Report {
 }
 
 /// What a report is about.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::report::Subject;
+///
+/// assert_eq!(Subject::of(&host).what, "root directory");
+/// let fleet = Subject { what: "fleet".to_owned(), name: "web servers".to_owned() };
+/// assert_ne!(fleet, Subject::of(&host));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Subject {
     /// What it is: `host`, `root directory`, `service`.
@@ -55,6 +77,20 @@ pub struct Subject {
 }
 
 /// What a report says, and how much of it.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::report::{Options, report};
+/// use confext_ddi::{release::Class, signature::Time};
+///
+/// let mut shown = Options::default();
+/// shown.made_at = Some(Time::from(std::time::SystemTime::now()));
+/// (shown.files, shown.host_files) = (3, 0);
+/// let counts = report(&host, &[(Class::Confext, &options)], &shown)?.counts();
+/// assert_eq!(counts.files, 3);
+/// assert!(counts.files_left_out > 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Options {
@@ -74,6 +110,19 @@ pub struct Options {
 }
 
 /// What a report is about.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::{report::{Choice, Options, report}, trace::View};
+/// use confext_ddi::release::Class;
+///
+/// // What is merged, also where that is nothing; by default it would be what a merge would give.
+/// let mut shown = Options::default();
+/// shown.view = Choice::Live;
+/// let report = report(&host, &[(Class::Confext, &options)], &shown)?;
+/// assert_eq!((report.view(), report.counts().layers), (View::Live, 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Choice {
     /// What is merged; where nothing is, what a merge would give.
@@ -99,6 +148,17 @@ impl Default for Options {
 }
 
 /// What a report came to, in numbers.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::report::{Counts, Options, report};
+/// use confext_ddi::release::Class;
+///
+/// let counts: Counts = report(&host, &[(Class::Confext, &options)], &Options::default())?.counts();
+/// // `site` hides the other one's app.conf and the host's motd.
+/// assert_eq!((counts.layers, counts.shadowing, counts.refused), (2, 2, 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct Counts {

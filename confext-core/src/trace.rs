@@ -13,6 +13,7 @@ mod answer;
 mod filter;
 mod layers;
 mod live;
+mod origin;
 mod parts;
 mod planned;
 mod process;
@@ -23,289 +24,39 @@ mod tree;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use confext_ddi::RootHash;
-use confext_ddi::fs::FileType;
 use confext_ddi::limits::Limits;
 use confext_ddi::release::Class;
 use confext_ddi::unit::Covered;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::admission::{self, Trust};
-use crate::attach::Way;
-use crate::discover::Kind;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::host::Host;
-use crate::state::{Checked, Doubt, Identity, Layer, Partition};
+use crate::state::Doubt;
 
 pub use filter::Filter;
+pub use origin::{Answer, KnownFrom, Origin, Presence, Shadow, Source, Unknown, View};
 pub use tree::Tree;
 
 use layers::Context;
 pub(crate) use process::{Made, Overlay};
 use stack::Stack;
 
-/// Where a path comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct Origin {
-    /// The path inside the root, links on the way resolved; a link at the end is the answer's subject itself.
-    #[serde(serialize_with = "crate::discover::lossy")]
-    pub path: PathBuf,
-    /// Whether it is about what is merged, or about what a merge would give.
-    pub view: View,
-    /// What is there; `None` when there is nothing.
-    pub file_type: Option<FileType>,
-    /// Where it comes from.
-    #[serde(flatten)]
-    pub answer: Answer,
-    /// Of a symbolic link, where what it leads to comes from; only when that was asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub target: Option<Box<Origin>>,
-}
-
-/// What an answer is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum View {
-    /// What is merged.
-    Live,
-    /// What a merge would give. Nothing is changed, and no privilege is needed unless a stack is merged.
-    Planned,
-}
-
-/// The answer to "where does this come from?".
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "answer", rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Answer {
-    /// There is nothing at this path.
-    Absent,
-    /// From the host: nothing is merged over this place.
-    NotMerged,
-    /// From the host: a stack is merged here, and none of its extensions has the path.
-    Base {
-        /// The hierarchy of the stack.
-        hierarchy: &'static str,
-        /// `present` when it was compared with the host's own file; `unknown` when it is from the host because nothing
-        /// else has it: looking under the stack takes a privilege.
-        base: Presence,
-    },
-    /// From an extension.
-    Layer {
-        /// The hierarchy of the stack.
-        hierarchy: &'static str,
-        /// The extension.
-        #[serde(serialize_with = "shared")]
-        source: Arc<Source>,
-        /// What has the path, too, and is not seen; topmost first.
-        shadows: Vec<Shadow>,
-    },
-    /// A directory that several have: what is in it is traced by itself.
-    Directory {
-        /// The hierarchy of the stack.
-        hierarchy: &'static str,
-        /// The extensions that have it, topmost first: the first gives it owner and mode.
-        #[serde(serialize_with = "all_shared")]
-        sources: Vec<Arc<Source>>,
-        /// Whether the host has it, too.
-        base: Presence,
-        /// Whether what was written after the merge has it, too, above all others.
-        written: Presence,
-        /// Extensions of which it cannot be told.
-        unknown: Vec<Unknown>,
-    },
-    /// Written after the merge, over something that is no longer seen: what was changed was copied first.
-    CopiedUp {
-        /// The hierarchy of the stack.
-        hierarchy: &'static str,
-        /// What it was copied from, and what that shadows; topmost first.
-        shadows: Vec<Shadow>,
-    },
-    /// Written after the merge, where nothing was.
-    Written {
-        /// The hierarchy of the stack.
-        hierarchy: &'static str,
-    },
-    /// Deleted after the merge.
-    Deleted {
-        /// The hierarchy of the stack.
-        hierarchy: &'static str,
-        /// What is no longer seen; topmost first.
-        shadows: Vec<Shadow>,
-    },
-    /// An extension takes away what is there.
-    Hidden {
-        /// The hierarchy of the stack.
-        hierarchy: &'static str,
-        /// The extension.
-        #[serde(serialize_with = "shared")]
-        source: Arc<Source>,
-        /// What is no longer seen; topmost first.
-        shadows: Vec<Shadow>,
-    },
-    /// From something mounted on top of the stack.
-    Submount {
-        /// The hierarchy of the stack.
-        hierarchy: &'static str,
-    },
-    /// The stack's own: its metadata, or the place of a mount that no layer has.
-    Metadata {
-        /// The hierarchy of the stack.
-        hierarchy: &'static str,
-    },
-    /// There is no telling.
-    CannotTell {
-        /// The hierarchy of the stack.
-        hierarchy: &'static str,
-        /// The extensions of which it cannot be told, topmost first.
-        unknown: Vec<Unknown>,
-        /// Why, where it is not because of single extensions.
-        because: Option<&'static str>,
-        /// What the kernel says that does not fit the stack's record.
-        doubts: Vec<Doubt>,
-    },
-}
-
-impl Answer {
-    /// The name in documents.
-    #[must_use]
-    pub const fn as_str(&self) -> &'static str {
-        match self {
-            Self::Absent => "absent",
-            Self::NotMerged => "not-merged",
-            Self::Base { .. } => "base",
-            Self::Layer { .. } => "layer",
-            Self::Directory { .. } => "directory",
-            Self::CopiedUp { .. } => "copied-up",
-            Self::Written { .. } => "written",
-            Self::Deleted { .. } => "deleted",
-            Self::Hidden { .. } => "hidden",
-            Self::Submount { .. } => "submount",
-            Self::Metadata { .. } => "metadata",
-            Self::CannotTell { .. } => "cannot-tell",
-        }
-    }
-
-    /// The hierarchy whose stack it is about.
-    #[must_use]
-    pub const fn hierarchy(&self) -> Option<&'static str> {
-        match self {
-            Self::Absent | Self::NotMerged => None,
-            Self::Base { hierarchy, .. }
-            | Self::Layer { hierarchy, .. }
-            | Self::Directory { hierarchy, .. }
-            | Self::CopiedUp { hierarchy, .. }
-            | Self::Written { hierarchy }
-            | Self::Deleted { hierarchy, .. }
-            | Self::Hidden { hierarchy, .. }
-            | Self::Submount { hierarchy }
-            | Self::Metadata { hierarchy }
-            | Self::CannotTell { hierarchy, .. } => Some(hierarchy),
-        }
-    }
-
-    /// What has the path, too, and is not seen; topmost first.
-    #[must_use]
-    pub fn shadows(&self) -> &[Shadow] {
-        match self {
-            Self::Layer { shadows, .. }
-            | Self::CopiedUp { shadows, .. }
-            | Self::Deleted { shadows, .. }
-            | Self::Hidden { shadows, .. } => shadows,
-            _ => &[],
-        }
-    }
-}
-
-/// An extension that has the path.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct Source {
-    /// The extension's name.
-    pub layer: String,
-    /// The image or directory, inside the root.
-    pub image: String,
-    /// What it is.
-    pub kind: Kind,
-    /// The version chosen from a `.v/` directory.
-    pub version: Option<String>,
-    /// The partition it is from.
-    pub partition: Option<Partition>,
-    /// The root hash its content was checked against.
-    pub root_hash: Option<RootHash>,
-    /// What was checked: at the merge, or now. See `known_from`. A signer stands here only if the signature was checked.
-    pub checked: Checked,
-    /// How its image reached the kernel; `None` for a directory that is mounted, in a plan, and where another program merged it.
-    pub attached: Option<Way>,
-    /// Who says that this extension is part of the stack, and when `checked` was checked.
-    pub known_from: KnownFrom,
-    /// How it was made sure that the image opened for this answer is the one that is merged.
-    pub confirmed_by: &'static str,
-}
-
-/// On whose word an extension is part of a stack.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum KnownFrom {
-    /// This library wrote it down, and the overlay is as it says. What was checked was checked at the merge.
-    Record,
-    /// Another program wrote it down. What was checked was checked for this answer, and not at the merge.
-    Origin,
-    /// Nothing is merged: it would be part of the stack. What was checked was checked for this answer.
-    Plan,
-    /// Systemd made the stack of a service, and the unit's settings say which extension a layer is. What was checked was
-    /// checked for this answer, and not when the service started.
-    Settings,
-}
-
-/// Something that has the path, too, and is not seen.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "by", rename_all = "kebab-case")]
-pub enum Shadow {
-    /// An extension below.
-    Layer {
-        /// The extension.
-        #[serde(serialize_with = "shared")]
-        source: Arc<Source>,
-    },
-    /// An extension below of which it cannot be told.
-    Unknown {
-        /// Which one, and why.
-        #[serde(flatten)]
-        unknown: Unknown,
-    },
-    /// What was written in another run of the stack, and is seen only.
-    Imported,
-    /// The host's own file.
-    Base,
-    /// It cannot be told whether the host has it: that takes the privilege to look under the stack.
-    BaseUnknown,
-}
-
-/// An extension of which it cannot be told whether it has a path.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Unknown {
-    /// The extension's name.
-    pub layer: String,
-    /// The stable code.
-    pub code: &'static str,
-    /// Why.
-    pub reason: String,
-}
-
-/// Whether something is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Presence {
-    /// Yes.
-    Present,
-    /// No.
-    Absent,
-    /// It cannot be told without the privilege to look under the stack.
-    Unknown,
-}
-
 /// How to answer.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::trace::{Options, Tracer};
+/// use confext_ddi::release::Class;
+///
+/// // An image may have millions of files: nobody wants to hear of more than these.
+/// let mut how = Options::default();
+/// how.limits.entries = 3;
+/// let tracer = Tracer::planned(&host, &[Class::Confext], &options, &how)?;
+/// let end = tracer.tree().find_map(Result::err).ok_or("there are no more")?;
+/// assert_eq!(end.code(), "limit-count");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Options {
@@ -320,6 +71,18 @@ pub struct Options {
 }
 
 /// What is compared of a file that is seen and the one it is said to be.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::trace::{Compare, Options, Tracer};
+///
+/// // That a file is from an image is said only where every byte of it is the same.
+/// let mut options = Options::default();
+/// options.compare = Compare::Content;
+/// let tracer = Tracer::live(&host, &options)?;
+/// assert_eq!(tracer.trace("/etc/motd")?.answer.as_str(), "not-merged");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Compare {
     /// Type, mode, owner, size, time of change and inode number.
@@ -330,6 +93,20 @@ pub enum Compare {
 }
 
 /// What is asked of a symbolic link.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::trace::{Links, Options, Tracer};
+/// use confext_ddi::release::Class;
+///
+/// std::os::unix::fs::symlink("app.conf", root.path().join("etc/current.conf"))?;
+/// let mut how = Options::default();
+/// how.links = Links::Follow;
+/// let origin = Tracer::planned(&host, &[Class::Confext], &options, &how)?.trace("/etc/current.conf")?;
+/// let target = origin.target.ok_or("no link")?;
+/// assert_eq!((origin.answer.as_str(), target.answer.as_str()), ("base", "layer"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Links {
     /// Where the link comes from.
@@ -367,17 +144,14 @@ pub fn trace_plan(
 /// The stacks of a root directory, to be asked about any number of paths. Each image is opened once.
 ///
 /// ```
-/// # let root = tempfile::tempdir()?;
-/// # std::fs::create_dir_all(root.path().join("etc"))?;
-/// # std::fs::create_dir_all(root.path().join("run/confexts/app/etc/extension-release.d"))?;
-/// # std::fs::write(root.path().join("etc/os-release"), "ID=demo\n")?;
-/// # std::fs::write(root.path().join("run/confexts/app/etc/extension-release.d/extension-release.app"), "ID=demo\n")?;
-/// # std::fs::write(root.path().join("run/confexts/app/etc/app.conf"), "answer = 42\n")?;
-/// use confext_core::{Host, trace::{Options, Tracer}};
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::trace::{Options, Tracer};
+/// use confext_ddi::release::Class;
 ///
-/// let host = Host::open(root.path())?;
-/// let tracer = Tracer::live(&host, &Options::default())?;
-/// assert_eq!(tracer.trace("/etc/os-release")?.answer.as_str(), "not-merged");
+/// let tracer = Tracer::planned(&host, &[Class::Confext], &options, &Options::default())?;
+/// assert_eq!(tracer.trace("/etc/app.conf")?.answer.as_str(), "layer");
+/// assert_eq!(tracer.trace("/etc/os-release")?.answer.as_str(), "base");
+/// assert_eq!(tracer.trace("/etc/nothing")?.answer.as_str(), "absent");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Tracer<'h> {
@@ -504,6 +278,18 @@ impl<'h> Tracer<'h> {
 }
 
 /// A hierarchy with a stack.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::trace::{Options, Traced, Tracer};
+/// use confext_ddi::release::Class;
+///
+/// let tracer = Tracer::planned(&host, &[Class::Confext], &options, &Options::default())?;
+/// let etc: Traced = tracer.stacks().remove(0);
+/// let names: Vec<_> = etc.layers.iter().map(|source| source.layer.as_str()).collect();
+/// assert_eq!((etc.hierarchy, names), ("etc", vec!["app", "site"]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Traced {
@@ -515,7 +301,7 @@ pub struct Traced {
     #[serde(serialize_with = "crate::discover::lossy")]
     pub path: PathBuf,
     /// The extensions with files in it, bottom first; those that could be opened.
-    #[serde(serialize_with = "all_shared")]
+    #[serde(serialize_with = "origin::all_shared")]
     pub layers: Vec<Arc<Source>>,
     /// The other extensions, and why they could not.
     pub unknown: Vec<Unknown>,
@@ -523,43 +309,4 @@ pub struct Traced {
     pub because: Option<&'static str>,
     /// What the kernel says that does not fit the stack's record.
     pub doubts: Vec<Doubt>,
-}
-
-impl Source {
-    pub(crate) fn new(layer: Layer, known_from: KnownFrom) -> Self {
-        Self {
-            root_hash: layer.checked.root_hash().copied(),
-            confirmed_by: match (&layer.identity, known_from) {
-                (_, KnownFrom::Plan) => "plan",
-                (_, KnownFrom::Settings) => "settings",
-                // What another program compares is not all that tells one from another.
-                (Identity::RootHash { .. }, KnownFrom::Origin) | (_, KnownFrom::Record) => {
-                    layer.identity.test()
-                }
-                (_, KnownFrom::Origin) => "path",
-            },
-            layer: layer.name,
-            image: layer.path,
-            kind: layer.kind,
-            version: layer.version,
-            partition: layer.partition,
-            checked: layer.checked,
-            attached: layer.attached,
-            known_from,
-        }
-    }
-}
-
-impl Unknown {
-    fn new(layer: &str, error: &Error) -> Self {
-        Self { layer: layer.to_owned(), code: error.code(), reason: error.explain() }
-    }
-}
-
-fn shared<S: Serializer>(source: &Arc<Source>, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-    source.as_ref().serialize(serializer)
-}
-
-fn all_shared<S: Serializer>(sources: &[Arc<Source>], serializer: S) -> std::result::Result<S::Ok, S::Error> {
-    serializer.collect_seq(sources.iter().map(AsRef::as_ref))
 }

@@ -35,16 +35,12 @@ const MOST_BYTES: u64 = 1 << 20;
 /// The certificates found on a host, and what was found that is none.
 ///
 /// ```
-/// # let root = tempfile::tempdir()?;
-/// # std::fs::create_dir_all(root.path().join("etc"))?;
-/// # std::fs::create_dir_all(root.path().join("run/confexts/app/etc/extension-release.d"))?;
-/// # std::fs::write(root.path().join("etc/os-release"), "ID=demo\n")?;
-/// # std::fs::write(root.path().join("run/confexts/app/etc/extension-release.d/extension-release.app"), "ID=demo\n")?;
-/// # std::fs::write(root.path().join("run/confexts/app/etc/app.conf"), "answer = 42\n")?;
-/// use confext_core::{Host, trust::Trust};
+/// # let (root, host) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/signed.in"));
+/// use confext_core::trust::Trust;
 ///
-/// let trust = Trust::read(&Host::open(root.path())?, std::time::SystemTime::now())?;
-/// assert!(trust.files.is_empty());
+/// let trust = Trust::read(&host, std::time::SystemTime::now())?;
+/// let subjects: Vec<_> = trust.certificates.iter().map(|certificate| certificate.subject()).collect();
+/// assert_eq!(subjects, ["CN=vendor"]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]
@@ -57,6 +53,17 @@ pub struct Trust {
 }
 
 /// A file in a `verity.d` directory, or in the VOA hierarchy.
+///
+/// ```
+/// # let (root, host) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/signed.in"));
+/// use confext_core::trust::{Trust, TrustFile, TrustState};
+///
+/// let trust = Trust::read(&host, std::time::SystemTime::now())?;
+/// let file: &TrustFile = &trust.files[0];
+/// assert_eq!(file.path, std::path::Path::new("/etc/verity.d/vendor.crt"));
+/// assert_eq!(file.state, TrustState::Used);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct TrustFile {
@@ -69,6 +76,19 @@ pub struct TrustFile {
 }
 
 /// What came of a file in a `verity.d` directory.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::trust::{Trust, TrustState};
+///
+/// std::fs::create_dir(root.path().join("etc/verity.d"))?;
+/// std::fs::write(root.path().join("etc/verity.d/vendor.crt"), "no certificate")?;
+/// let trust = Trust::read(&host, std::time::SystemTime::now())?;
+/// let TrustState::Refused { code, message } = &trust.files[0].state else { panic!("it counts") };
+/// println!("[{code}] {message}");
+/// assert!(trust.certificates.is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 pub enum TrustState {

@@ -7,6 +7,17 @@ use serde::Serialize;
 use crate::state::Layer;
 
 /// An extension that is merged now, or would be, or both.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::{plan, plan::{Fate, LayerChange}};
+/// use confext_ddi::release::Class;
+///
+/// let changes: Vec<LayerChange> = plan(&host, Class::Confext, &options)?.layer_changes;
+/// assert!(changes.iter().all(|change| change.fate == Fate::Added));
+/// assert_eq!(changes[0].name, "app");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct LayerChange {
@@ -18,6 +29,18 @@ pub struct LayerChange {
 }
 
 /// What becomes of an extension.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::{plan, plan::Fate};
+/// use confext_ddi::release::Class;
+///
+/// // Whether a refresh would change anything.
+/// let changes = plan(&host, Class::Confext, &options)?.layer_changes;
+/// let stays = changes.iter().all(|change| matches!(change.fate, Fate::Kept { .. }));
+/// assert!(!stays, "nothing is merged yet");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(tag = "change", rename_all = "kebab-case")]
 #[non_exhaustive]

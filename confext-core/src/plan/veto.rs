@@ -7,6 +7,18 @@ use serde::Serialize;
 use super::{Holder, Input};
 
 /// Something that speaks against a merge.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::{plan, plan::Veto};
+/// use confext_ddi::release::Class;
+///
+/// std::fs::write(root.path().join("run/confexts/app/etc/os-release"), "ID=other\n")?;
+/// let veto: Veto = plan(&host, Class::Confext, &options)?.vetoes.remove(0);
+/// assert_eq!((veto.kind.code(), veto.layer.as_str()), ("replaces-os-release", "app"));
+/// assert_eq!((veto.hierarchy, &veto.path[..], veto.allowed), ("etc", &b"os-release"[..], false));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Veto {
@@ -28,6 +40,18 @@ pub struct Veto {
 }
 
 /// The kinds of objection. Each stops a merge unless it is explicitly allowed.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::{plan, plan::VetoKind};
+/// use confext_ddi::release::Class;
+///
+/// // Whoever has the key of that certificate could sign extensions from then on.
+/// std::fs::create_dir(root.path().join("run/confexts/app/etc/verity.d"))?;
+/// std::fs::write(root.path().join("run/confexts/app/etc/verity.d/app.crt"), "a certificate")?;
+/// assert_eq!(plan(&host, Class::Confext, &options)?.vetoes[0].kind, VetoKind::TrustStore);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -91,6 +115,19 @@ impl VetoKind {
 }
 
 /// An objection that does not stop a merge.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::{plan, plan::{Allowance, VetoKind}};
+/// use confext_ddi::release::Class;
+///
+/// std::fs::write(root.path().join("run/confexts/app/etc/os-release"), "ID=other\n")?;
+/// // Of this extension only.
+/// options.allow.extend(Allowance::parse("app:replaces-os-release"));
+/// let plan = plan(&host, Class::Confext, &options)?;
+/// assert!(plan.vetoes[0].allowed && plan.refusal.is_none());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Allowance {
     /// Which.

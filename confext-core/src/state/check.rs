@@ -17,6 +17,20 @@ use crate::discover::Kind;
 use crate::sys::{self, MountAttrFlags, MountInfo};
 
 /// A property of the mount that is not what a merge gives it.
+///
+/// ```no_run
+/// use confext_core::{Host, state::{Doubt, HierarchyState}, status};
+/// use confext_ddi::release::Class;
+///
+/// // Whether anybody has put another stack there, or written over the record.
+/// for one in status(&Host::open("/")?, Class::Confext)? {
+///     let HierarchyState::Merged { doubts, .. } = one.state else { continue };
+///     for Doubt { what, found, expected } in doubts {
+///         println!("/{}: {what}: found {found}, expected {expected}", one.hierarchy);
+///     }
+/// }
+/// # Ok::<(), confext_core::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Doubt {
     /// Which property.

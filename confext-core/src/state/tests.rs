@@ -1,6 +1,10 @@
 use super::*;
-use crate::attach::{BlockChecks, CheckedBy, Mapped, Mode, Reads, Reason};
+use crate::attach::{BlockChecks, CheckedBy, Mapped, Mode, Reads, Reason, Way};
+use crate::consumers::Heard;
+use crate::discover::Kind;
 use crate::loopdev::Io;
+use confext_ddi::RootHash;
+use confext_ddi::settings::Mutability;
 
 fn record() -> Record {
     Record {

@@ -4,6 +4,18 @@ use super::{Answer, Origin, Source};
 use crate::state::Checked;
 
 /// Which paths of a tree are wanted.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::trace::{Filter, Options, Tracer};
+/// use confext_ddi::release::Class;
+///
+/// let tracer = Tracer::planned(&host, &[Class::Confext], &options, &Options::default())?;
+/// let wanted = Filter::Image("site".to_owned());
+/// let mut paths = tracer.tree().filter_map(Result::ok).filter(|origin| wanted.wants(origin));
+/// assert!(paths.any(|origin| origin.path.ends_with("etc/motd")));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Filter {

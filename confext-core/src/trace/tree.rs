@@ -26,6 +26,24 @@ use crate::sys::{self, OFlags, ResolveFlags};
 ///
 /// [`Limits::entries`]: confext_ddi::limits::Limits::entries
 /// [`Limits::depth`]: confext_ddi::limits::Limits::depth
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::trace::{Answer, Options, Tracer};
+/// use confext_ddi::release::Class;
+///
+/// let tracer = Tracer::planned(&host, &[Class::Confext], &options, &Options::default())?;
+/// let mut from_site = Vec::new();
+/// for origin in tracer.tree() {
+///     let origin = origin?;
+///     match &origin.answer {
+///         Answer::Layer { source, .. } if source.layer == "site" => from_site.push(origin.path),
+///         _ => {}
+///     }
+/// }
+/// assert!(from_site.contains(&"/etc/motd".into()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Tree<'a> {
     tracer: &'a Tracer<'a>,
     stacks: std::slice::Iter<'a, Stack>,

@@ -19,6 +19,16 @@ mod kernel;
 pub use kernel::{Kernel, Parameter, Presence};
 
 /// Whose signatures count, and why.
+///
+/// ```
+/// # let (root, host) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/signed.in"));
+/// use confext_core::trust::{Report, Sources, TrustState, report};
+///
+/// let report: Report = report(&host, &Sources::default(), None, std::time::SystemTime::now())?;
+/// assert_eq!(report.files[0].state, TrustState::Used);
+/// println!("next: {}", report.next_step);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Report {
@@ -35,6 +45,16 @@ pub struct Report {
 }
 
 /// A keyring.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::trust::{KeyringReport, Sources, report};
+///
+/// let report = report(&host, &Sources::default(), None, std::time::SystemTime::now())?;
+/// let names: Vec<_> = report.keyrings.iter().map(|one: &KeyringReport| one.name.as_str()).collect();
+/// assert!(names.contains(&".dm-verity"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct KeyringReport {
@@ -46,6 +66,17 @@ pub struct KeyringReport {
 }
 
 /// What came of looking for a keyring.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::trust::{KeyringState, Source, Sources, report};
+///
+/// let sources = Sources::new([Source::Keyring { name: "no-such-keyring".to_owned() }]);
+/// let mut report = report(&host, &sources, None, std::time::SystemTime::now())?;
+/// let keyring = report.keyrings.pop().ok_or("it was named")?;
+/// assert!(!matches!(keyring.state, KeyringState::Seen { .. }));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 pub enum KeyringState {
@@ -70,6 +101,18 @@ pub enum KeyringState {
 }
 
 /// An image, and who would accept it.
+///
+/// ```
+/// # let (root, host) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/signed.in"));
+/// use confext_core::trust::{Sources, report};
+///
+/// let path = root.path().join("run/confexts/app.raw");
+/// let report = report(&host, &Sources::default(), Some(&path), std::time::SystemTime::now())?;
+/// let image = report.image.ok_or("one was asked about")?;
+/// assert_eq!(image.signatures.len(), 1);
+/// assert!(image.root_hash.is_some());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ImageReport {
@@ -80,6 +123,18 @@ pub struct ImageReport {
 }
 
 /// A signature, and who would accept it.
+///
+/// ```
+/// # let (root, host) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/signed.in"));
+/// use confext_core::trust::{Sources, Verdict, report};
+///
+/// let path = root.path().join("run/confexts/app.raw");
+/// let report = report(&host, &Sources::default(), Some(&path), std::time::SystemTime::now())?;
+/// let image = report.image.ok_or("one was asked about")?;
+/// let accepts = image.signatures[0].answers.iter().filter(|one| matches!(one.verdict, Verdict::Accepted { .. }));
+/// assert_eq!(accepts.map(|answer| answer.source.as_str()).collect::<Vec<_>>(), ["certificates"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct SignatureReport {
@@ -90,6 +145,18 @@ pub struct SignatureReport {
 }
 
 /// What a source says of a signature.
+///
+/// ```
+/// # let (root, host) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/signed.in"));
+/// use confext_core::trust::{Answer, Sources, report};
+///
+/// let path = root.path().join("run/confexts/app.raw");
+/// // What the certificates would say is in the answer, also where they do not count.
+/// let report = report(&host, &Sources::new([]), Some(&path), std::time::SystemTime::now())?;
+/// let answer: &Answer = &report.image.ok_or("one was asked about")?.signatures[0].answers[0];
+/// assert_eq!((answer.source.as_str(), answer.chosen), ("certificates", false));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Answer {
@@ -103,6 +170,18 @@ pub struct Answer {
 }
 
 /// Yes or no.
+///
+/// ```
+/// # let (root, host) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/signed.in"));
+/// use confext_core::trust::{Sources, Verdict, report};
+///
+/// let path = root.path().join("run/confexts/app.raw");
+/// let report = report(&host, &Sources::default(), Some(&path), std::time::SystemTime::now())?;
+/// let image = report.image.ok_or("one was asked about")?;
+/// let Verdict::Accepted { signer } = &image.signatures[0].answers[0].verdict else { panic!("{image:?}") };
+/// assert_eq!(signer.subject, "CN=vendor");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "verdict", rename_all = "kebab-case")]
 pub enum Verdict {

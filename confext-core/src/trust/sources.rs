@@ -20,6 +20,13 @@ const OF_KERNEL: [&str; 3] = [".secondary_trusted_keys", ".builtin_trusted_keys"
 const FINAL: [&str; 2] = ["key-revoked", "key-blacklisted"];
 
 /// A place where it is looked up whose signatures count.
+///
+/// ```
+/// use confext_core::trust::{Source, Sources};
+///
+/// let sources = Sources::new([Source::Certificates]).source(Source::Keyring { name: ".platform".to_owned() });
+/// assert_eq!(sources.keyrings().collect::<Vec<_>>(), [".platform"]);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -45,6 +52,19 @@ pub enum Source {
 ///
 /// One that accepts a signature is enough. What a source refuses another one may accept, except that a key that was revoked or
 /// is in the kernel's `.blacklist` is refused whatever the others say.
+///
+/// ```
+/// # let (root, host) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/signed.in"));
+/// use confext_core::admission::Trust;
+/// use confext_core::trust::{Source, Sources};
+/// use confext_core::{Options, plan};
+/// use confext_ddi::release::Class;
+///
+/// let mut options = Options::default();
+/// options.trust = Trust::Sources(Sources::new([Source::Certificates]));
+/// assert_eq!(plan(&host, Class::Confext, &options)?.layers.len(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Sources {
     passed: Certificates,
@@ -206,6 +226,19 @@ fn of_kernel() -> Result<Vec<Keyring>> {
 }
 
 /// Sources as they were at one moment: they say whose signature it is, and which of them says so.
+///
+/// ```
+/// # let (root, host) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/signed.in"));
+/// use confext_core::trust::Sources;
+/// use confext_ddi::{image::{self, Image}, policy::Policy};
+///
+/// let opened = Sources::default().open(&host, std::time::SystemTime::now())?;
+/// let file = std::fs::File::open(root.path().join("run/confexts/app.raw"))?;
+/// let image = Image::open(file, &image::Options::default())?;
+/// let admitted = Policy::signed().judge(image, Some(&opened))?;
+/// assert_eq!(admitted.signers()[0].subject, "CN=vendor");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Opened {
     members: Vec<Member>,

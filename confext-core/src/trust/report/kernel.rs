@@ -6,6 +6,16 @@ use std::path::Path;
 use serde::Serialize;
 
 /// What the running kernel has.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::trust::{Kernel, Sources, report};
+///
+/// let kernel: Kernel = report(&host, &Sources::default(), None, std::time::SystemTime::now())?.kernel;
+/// assert!(kernel.release.is_some());
+/// println!("dm-verity: {:?}", kernel.verity);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Kernel {
@@ -20,6 +30,19 @@ pub struct Kernel {
 }
 
 /// Whether something is there now. What is a module may be loaded later; nothing is loaded to find out.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::trust::{Presence, Sources, report};
+///
+/// let kernel = report(&host, &Sources::default(), None, std::time::SystemTime::now())?.kernel;
+/// if std::path::Path::new("/sys/module/dm_verity").exists() {
+///     assert_eq!(kernel.verity, Presence::Present);
+/// } else {
+///     assert_ne!(kernel.verity, Presence::Present);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Presence {
@@ -38,6 +61,17 @@ impl Presence {
 }
 
 /// A parameter of the kernel.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::trust::{Parameter, Sources, report};
+///
+/// let kernel = report(&host, &Sources::default(), None, std::time::SystemTime::now())?.kernel;
+/// let Parameter { name, value, .. } = &kernel.parameters[0];
+/// assert_eq!(name, "dm_verity.require_signatures");
+/// println!("only what is signed is activated: {}", value.as_deref() == Some("Y"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Parameter {
