@@ -45,6 +45,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches as _, Parser, Subcommand};
 use confext_ddi::release::Class;
 
@@ -53,6 +54,9 @@ use output::Output;
 
 /// The name of the program.
 const NAME: &str = "confext";
+
+/// What is no error of the caller but a wish for help.
+const HELP: [ErrorKind; 2] = [ErrorKind::DisplayHelp, ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand];
 
 /// Build, verify, attach, stack and trace Discoverable Disk Images used as extension images.
 #[derive(Debug, Parser)]
@@ -68,7 +72,9 @@ struct Command {
     verb: Verb,
 }
 
+/// The arguments of a verb are made when it is called: to make all of them takes longer than to read a small image.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 enum Verb {
     Build(Box<build::Arguments>),
     Lint(lint::Arguments),
@@ -115,8 +121,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// As [`main`], for callers that end the process themselves.
 pub fn exit_status(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    let parsed = command().try_get_matches_from(&arguments);
-    let command = match parsed.and_then(|matches| Command::from_arg_matches(&matches)) {
+    let command = match parse(&arguments) {
         Ok(command) => command,
         Err(error) => return failure::syntax(&error, &arguments),
     };
@@ -128,6 +133,15 @@ pub fn exit_status(arguments: impl IntoIterator<Item = OsString>) -> u8 {
             if let Verb::Run(_) = command.verb { run::failed(&failure) } else { status }
         }
     }
+}
+
+fn parse(arguments: &[OsString]) -> Result<Command, clap::Error> {
+    let matches = match <Command as CommandFactory>::command().try_get_matches_from(arguments) {
+        // Help is about all verbs, and has examples.
+        Err(error) if HELP.contains(&error.kind()) => command().try_get_matches_from(arguments),
+        parsed => parsed,
+    };
+    matches.and_then(|matches| Command::from_arg_matches(&matches))
 }
 
 impl Verb {
@@ -171,7 +185,7 @@ impl Verb {
     }
 }
 
-/// The arguments of the command, with its examples and exit statuses.
+/// The arguments of the command, all of them, with its examples and exit statuses.
 fn command() -> clap::Command {
     let after = format!(
         "Exit status:\n{}\nWith --json every verb prints one JSON document, also for an error; rollout one a line. See confext schema.",

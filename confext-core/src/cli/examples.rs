@@ -253,7 +253,9 @@ fn text(examples: &[Example]) -> String {
 }
 
 /// Adds its examples to the help of each verb.
-pub(super) fn add(command: clap::Command) -> clap::Command {
+pub(super) fn add(mut command: clap::Command) -> clap::Command {
+    // What is made only when it is needed is needed now.
+    command.build();
     let own = command.get_after_help().map(ToString::to_string);
     below(command, &[], own.as_deref())
 }
