@@ -4,6 +4,9 @@ use std::error::Error as _;
 use std::sync::OnceLock;
 
 use rayon::ThreadPoolBuilder;
+use rayon::prelude::*;
+
+use crate::error::Result;
 
 /// Makes sure that rayon has threads, before it is used: where none can be started (a limit on them, no memory) it would
 /// panic. There this thread does all of the work, now and later.
@@ -20,6 +23,26 @@ pub(crate) fn ready() {
     }
 }
 
+/// Does `work` on each of the tasks, with something of its own for each thread; the results are in the order of the tasks.
+///
+/// One task is done by this thread: to start others would take longer.
+///
+/// # Errors
+///
+/// One that `work` returned.
+pub(crate) fn map_init<T: Send, S, U: Send>(
+    tasks: Vec<T>,
+    init: impl Fn() -> S + Sync + Send,
+    work: impl Fn(&mut S, T) -> Result<U> + Sync + Send,
+) -> Result<Vec<U>> {
+    if tasks.len() <= 1 {
+        let mut own = init();
+        return tasks.into_iter().map(|task| work(&mut own, task)).collect();
+    }
+    ready();
+    tasks.into_par_iter().map_init(init, work).collect()
+}
+
 /// Makes a pool of this thread, which is in it from then on. It starts no thread, so that it can be made.
 fn this_thread_alone() {
     if let Ok(pool) = ThreadPoolBuilder::new().num_threads(1).use_current_thread().build() {
@@ -30,7 +53,6 @@ fn this_thread_alone() {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rayon::prelude::*;
 
     #[test]
     fn one_thread_alone_does_everything() {

@@ -10,6 +10,8 @@ use std::io::{self, Seek, SeekFrom, Write};
 /// How much is written and hashed at the same time: a multiple of what a leaf covers, and short enough to stay in the
 /// processor's caches in between.
 const PART_BYTES: usize = 4 << 20;
+/// What is written and hashed sooner than a thread is started.
+const FEW_BYTES: usize = 256 << 10;
 
 /// Writes to `out` what is written to it, and behind it the hash tree.
 pub(super) struct Hashed<'o, W> {
@@ -55,11 +57,13 @@ impl<'o, W: Write + Seek + Send> Hashed<'o, W> {
         }
         let Self { out, data, hash, tree, part, written, .. } = self;
         let start = data.start().saturating_add(*written);
-        crate::threads::ready();
-        let (wrote, leaves) = rayon::join(
-            || out.write_all(part).map_err(|error| Error::from(error).at_offset(start)),
-            || tree.leaves_of(part),
-        );
+        let mut write = || out.write_all(part).map_err(|error| Error::from(error).at_offset(start));
+        let (wrote, leaves) = if part.len() <= FEW_BYTES {
+            (write(), tree.leaves_of(part))
+        } else {
+            crate::threads::ready();
+            rayon::join(write, || tree.leaves_of(part))
+        };
         wrote?;
         let len = u64::try_from(part.len()).unwrap_or(u64::MAX);
         tree.add(len, &leaves?, &mut |offset, bytes| put(*out, *hash, offset, bytes))?;

@@ -7,8 +7,8 @@ use super::tree::{TASK_BYTES, u64_of};
 use crate::digest::Digest;
 use crate::error::{Error, Refused, Result, ResultExt as _, Unverified};
 use crate::read::ReadAt;
+use crate::threads;
 use crate::units::ByteRange;
-use rayon::prelude::*;
 use serde::Serialize;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -310,11 +310,8 @@ impl<D: ReadAt, H: ReadAt> Check<'_, D, H> {
             return self.data(vec![Task { first: 0, count: 1, leaf: None }], &[]);
         };
         let end = first.saturating_add(count).min(level.blocks);
-        crate::threads::ready();
-        let hashes: Vec<Hash> = (first..end)
-            .into_par_iter()
-            .map(|block| self.hash_block(Key { level: 0, block }))
-            .collect::<Result<_>>()?;
+        let hash = |(): &mut (), block| self.hash_block(Key { level: 0, block });
+        let hashes = threads::map_init((first..end).collect(), || (), hash)?;
         let per_leaf = geometry.digests_per_block();
         let per_task = u64_of(TASK_BYTES.checked_div(geometry.data_block_bytes()).unwrap_or(0)).max(1);
         let blocks = geometry.superblock().data_blocks;
@@ -340,10 +337,8 @@ impl<D: ReadAt, H: ReadAt> Check<'_, D, H> {
 
     /// Checks data, and notes it in order with what cannot be checked.
     fn data(&mut self, tasks: Vec<Task>, unchecked: &[(u64, u64)]) -> Result<()> {
-        let wrong = |(buf, slots): &mut (Vec<u8>, Vec<u8>), task: &Task| self.wrong(task, buf, slots);
-        crate::threads::ready();
-        let lists: Vec<Vec<Wrong>> =
-            tasks.par_iter().map_init(|| (Vec::new(), Vec::new()), wrong).collect::<Result<_>>()?;
+        let wrong = |(buf, slots): &mut (Vec<u8>, Vec<u8>), task: Task| self.wrong(&task, buf, slots);
+        let lists = threads::map_init(tasks, || (Vec::new(), Vec::new()), wrong)?;
         let block_bytes = u64_of(self.reader.geometry().data_block_bytes());
         let damage = |fault, first: u64, end: u64| {
             let range = first.checked_mul(block_bytes).zip(end.checked_mul(block_bytes));

@@ -5,7 +5,7 @@ use super::{Geometry, HashArea, Superblock};
 use crate::digest::{Digest, RootHash};
 use crate::error::{Corrupt, LimitExceeded, Result};
 use crate::read::ReadAt;
-use rayon::prelude::*;
+use crate::threads;
 
 /// Leaves that are worked out before they are handed on, in bytes: those of 512 MiB of data in blocks of 4096 bytes. All
 /// processors wait for the last one at the end of each batch, so that there should be few.
@@ -206,10 +206,13 @@ impl<'g> Growing<'g> {
         }
         let mut digests = vec![0; count.saturating_mul(slot_bytes)];
         let run = TASK_BYTES.checked_div(block_bytes).unwrap_or(0).max(1);
-        crate::threads::ready();
-        let (hasher, runs) = (&self.hasher, blocks.par_chunks(run.saturating_mul(block_bytes)));
-        runs.zip(digests.par_chunks_mut(run.saturating_mul(slot_bytes)))
-            .for_each(|(blocks, slots)| hasher.digest_all(blocks, block_bytes, slots, slot_bytes));
+        let runs = blocks.chunks(run.saturating_mul(block_bytes));
+        let runs: Vec<_> = runs.zip(digests.chunks_mut(run.saturating_mul(slot_bytes))).collect();
+        let hash = |(): &mut (), (blocks, slots): (&[u8], &mut [u8])| {
+            self.hasher.digest_all(blocks, block_bytes, slots, slot_bytes);
+            Ok(())
+        };
+        threads::map_init(runs, || (), hash)?;
         digests.chunks_exact(slot_bytes).try_for_each(|digest| self.add_digest(above, digest, sink))
     }
 
@@ -304,23 +307,20 @@ fn hash_leaves(
         let block = first.saturating_add(u64_of(leaf)).saturating_mul(geometry.digests_per_block());
         let (slots, _) = bytes.split_at_mut(per_leaf.saturating_mul(slot_bytes).min(bytes.len()));
         let slots = slots.chunks_mut(per_task.saturating_mul(slot_bytes)).enumerate();
-        tasks.extend(
-            slots.map(|(task, slots)| (block.saturating_add(u64_of(task.saturating_mul(per_task))), slots)),
-        );
+        let slots =
+            slots.map(|(task, slots)| (block.saturating_add(u64_of(task.saturating_mul(per_task))), slots));
+        tasks.extend(slots.filter(|(block, _)| *block < data_blocks));
     }
-    crate::threads::ready();
     // One list, not lists in a list: of those each would begin with a buffer of its own.
-    tasks.into_par_iter().try_for_each_init(Vec::new, |buf, (block, slots)| {
+    threads::map_init(tasks, Vec::new, |buf, (block, slots)| {
         let room = slots.len().checked_div(slot_bytes).unwrap_or(0);
         let count = usize::try_from(data_blocks.saturating_sub(block)).unwrap_or(usize::MAX).min(room);
-        if count == 0 {
-            return Ok(());
-        }
         let offset = block.saturating_mul(u64_of(block_bytes));
         let blocks = data.part(offset, count.saturating_mul(block_bytes), buf)?;
         hasher.digest_all(blocks, block_bytes, slots, slot_bytes);
         Ok(())
     })
+    .map(drop)
 }
 
 /// A number of bytes or blocks in memory as one on disk.
