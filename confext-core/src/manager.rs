@@ -93,7 +93,9 @@ pub struct Told {
 ///
 /// let mut work = Work::default();
 /// work.stop.push("old.service".to_owned());
-/// for done in manager::act(&work, Duration::from_secs(90)).actions {
+/// let told = manager::act(&work, Duration::from_secs(90));
+/// assert_eq!(told.failure, None);
+/// for done in &told.actions {
 ///     let unit = done.unit.as_deref().unwrap_or("the manager");
 ///     assert_eq!(done.result, "done", "{} {unit}: {:?}", done.action.as_str(), done.message);
 /// }

@@ -26,7 +26,8 @@ const SAID: u64 = 600;
 /// # use confext_ddi::release::Class;
 /// # let store = Store::open("/var/lib/confexts/nginx.raw.v", Class::Confext)?;
 /// # let image = File::open("nginx_2.raw")?;
-/// # let options = Options::new("2");
+/// # let mut options = Options::new("2");
+/// # options.policy = confext_ddi::policy::Policy::verity();
 /// use confext_core::rollout::{Check, Inside, Rollout, Runs, Unit, rollout};
 ///
 /// let mut test = Command::new("nginx");

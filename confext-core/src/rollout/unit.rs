@@ -58,7 +58,8 @@ pub enum Refresh<'a> {
 /// # use confext_ddi::release::Class;
 /// # let store = Store::open("/var/lib/confexts/nginx.raw.v", Class::Confext)?;
 /// # let image = File::open("nginx_2.raw")?;
-/// # let options = Options::new("2");
+/// # let mut options = Options::new("2");
+/// # options.policy = confext_ddi::policy::Policy::verity();
 /// use confext_core::rollout::{Check, Inside, Rollout, Runs, Unit, rollout};
 ///
 /// use confext_core::rollout::{Direct, Refresh, Reload, Signal};
@@ -124,7 +125,8 @@ pub enum Reload<'a> {
 /// # use confext_ddi::release::Class;
 /// # let store = Store::open("/var/lib/confexts/nginx.raw.v", Class::Confext)?;
 /// # let image = File::open("nginx_2.raw")?;
-/// # let options = Options::new("2");
+/// # let mut options = Options::new("2");
+/// # options.policy = confext_ddi::policy::Policy::verity();
 /// use confext_core::rollout::{Check, Inside, Rollout, Runs, Unit, rollout};
 ///
 /// use confext_core::rollout::{Refresh, Reload, Signal};
@@ -157,7 +159,8 @@ pub enum Signal {
 /// # use confext_ddi::release::Class;
 /// # let store = Store::open("/var/lib/confexts/nginx.raw.v", Class::Confext)?;
 /// # let image = File::open("nginx_2.raw")?;
-/// # let options = Options::new("2");
+/// # let mut options = Options::new("2");
+/// # options.policy = confext_ddi::policy::Policy::verity();
 /// use confext_core::rollout::{Check, Inside, Rollout, Runs, Unit, rollout};
 ///
 /// # use confext_core::Error;
@@ -189,13 +192,15 @@ pub enum Check<'a> {
 /// # use confext_ddi::release::Class;
 /// # let store = Store::open("/var/lib/confexts/nginx.raw.v", Class::Confext)?;
 /// # let image = File::open("nginx_2.raw")?;
-/// # let options = Options::new("2");
+/// # let mut options = Options::new("2");
+/// # options.policy = confext_ddi::policy::Policy::verity();
 /// use confext_core::rollout::{Check, Inside, Rollout, Runs, Unit, rollout};
 ///
-/// use confext_core::{Error, rollout::{MainProcess, Reload}};
+/// use confext_core::{Error, rollout::{MainProcess, Refresh, Reload}};
 ///
 /// let mut app = Unit::new("app");
-/// // It knows no reload: it is started again.
+/// // It knows no reload: it is started again, and sees the version from its start on.
+/// app.refresh = Refresh::Call(Box::new(|_limit| Ok(())));
 /// app.reload = Reload::Call(Box::new(|_limit| {
 ///     let failed = |source| Error::Os { operation: "run", target: "systemctl".to_owned(), source };
 ///     Command::new("systemctl").args(["restart", "app"]).status().map(drop).map_err(failed)
@@ -222,7 +227,8 @@ pub enum MainProcess {
 /// # use confext_ddi::release::Class;
 /// # let store = Store::open("/var/lib/confexts/nginx.raw.v", Class::Confext)?;
 /// # let image = File::open("nginx_2.raw")?;
-/// # let options = Options::new("2");
+/// # let mut options = Options::new("2");
+/// # options.policy = confext_ddi::policy::Policy::verity();
 /// use confext_core::rollout::{Check, Inside, Rollout, Runs, Unit, rollout};
 ///
 /// let mut nginx = Unit::new("nginx");
