@@ -13,6 +13,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source-path=SCRIPTDIR
 . tests/cache.sh
+# shellcheck source-path=SCRIPTDIR
+. tests/wheel.sh
 
 # In the order of publishing: each needs those before it.
 CRATES=(confext-sha256 confext-ddi confext-core)
@@ -139,23 +141,9 @@ python_files() {
     # only members need that are not in the package.
     (cd "$again/confext-$VERSION" && CARGO_TARGET_DIR=$TARGET "$VENV/bin/maturin" build --release \
         --features vendored-openssl --compatibility pypi --strip --out "$again")
-    try_wheel "$1/confext-$VERSION"-*.whl "$again/first"
-    try_wheel "$again/confext-$VERSION"-*.whl "$again/second"
+    try_wheel "$1/confext-$VERSION"-*.whl "$again/first" "$VENV/bin/python"
+    try_wheel "$again/confext-$VERSION"-*.whl "$again/second" "$VENV/bin/python"
     rm -r "$again"
-}
-
-# try_wheel WHEEL DIRECTORY: the wheel, unpacked there, under each Python.
-try_wheel() {
-    local python version seen=' '
-    "$VENV/bin/python" -m zipfile -e "$1" "$2"
-    for python in "$VENV/bin/python" "$HOME"/.pyenv/versions/*/bin/python3 /usr/bin/python3.1[0-9] /usr/local/bin/python3.1[0-9]; do
-        version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2] * (sys.version_info >= (3, 10)))' \
-            2>/dev/null) || continue
-        [[ -n $version && $seen != *" $version "* ]] || continue
-        seen+="$version "
-        PYTHONPATH=$2 "$python" -B tests/python/plain.py
-    done
-    echo "release: ${1##*/} works with Python$seen"
 }
 
 check() {

@@ -34,6 +34,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source-path=SCRIPTDIR
 . tests/cache.sh
+# shellcheck source-path=SCRIPTDIR
+. tests/wheel.sh
 
 TIERS=(fmt shell clippy docs structure unit oracle privileged vm python browser book fleet fuzz release examples)
 # A tier with a target directory of its own, that touches nothing of the kernel, and the first of those that leave a processor
@@ -116,7 +118,7 @@ tier_python() {
     python=$TARGET/python/bin/python
     contained "$python" -m pytest -p no:cacheprovider tests/python || status=1
     "$python" -m mypy.stubtest confext || status=1
-    other_pythons || status=1
+    try_wheel "$TARGET"/wheels/*.whl "$TARGET/unpacked" "$python" || status=1
     return $status
 }
 
@@ -302,23 +304,6 @@ left_behind() {
     printf 'left behind:\n%s\n' "$more"
     # Another run on the same machine has loop devices too; in CI there is none.
     ! required && ! grep -qv '^/sys/block/' <<<"$more"
-}
-
-# Run what needs no package under each other Python of this machine that the wheel is for, with the one wheel.
-other_pythons() {
-    local python version seen=' ' status=0
-    rm -rf "$TARGET/unpacked"
-    "$TARGET/python/bin/python" -m zipfile -e "$TARGET"/wheels/*.whl "$TARGET/unpacked"
-    for python in "$HOME"/.pyenv/versions/*/bin/python3 /usr/bin/python3.1[0-9] /usr/local/bin/python3.1[0-9]; do
-        version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2] * (sys.version_info >= (3, 10)))' \
-            2>/dev/null) || continue
-        [[ -n $version && $seen != *" $version "* ]] || continue
-        seen+="$version "
-        PYTHONPATH=$TARGET/unpacked "$python" -B tests/python/plain.py || status=1
-    done
-    # One was there in any case: the one that the environment is made of.
-    echo "python: other versions:$seen"
-    return $status
 }
 
 # Build the wheel and install it as a user would, beside the tools of the cached environment, which stays as it is.
