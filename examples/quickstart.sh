@@ -172,12 +172,15 @@ inside() {
 
 # All that could have changed: mounts, loop devices on our images, names, owners, times and contents of /etc.
 state() {
-    local image
+    local image hash
     cat /proc/self/mountinfo
     # Those of other programs come and go. Ours read a file called like the image, or memory called like its root hash.
     echo quickstart >"$WORK/devices"
     for image in "$WORK"/quickstart_*.raw; do
-        [[ ! -e $image ]] || "$PROGRAM" inspect "$image" | sed -n 's/^claims *root hash *//p' >>"$WORK/devices"
+        [[ -e $image ]] || continue
+        hash=$("$PROGRAM" inspect "$image" | sed -n 's/^claims *root hash *//p')
+        [[ -n $hash ]] || die "$image: no root hash to look for loop devices by"
+        echo "$hash" >>"$WORK/devices"
     done
     grep -HFf "$WORK/devices" /sys/block/loop*/loop/backing_file 2>/dev/null || :
     find /etc -xdev -printf '%p %y %m %U:%G %s %T@ %l\n' | LC_ALL=C sort
