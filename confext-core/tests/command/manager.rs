@@ -179,6 +179,17 @@ fn machine_with_an_image_beside_a_unit() -> Machine {
     machine
 }
 
+/// The generator is installed, the service started with the first version, and a second one dropped.
+const DROPPED: &str = r#"
+    cp confext /usr/local/bin/confext
+    call installed 0 service install-generator --program /usr/local/bin/confext
+    systemctl daemon-reload
+    systemctl start app.service
+    expect started "$(seen)" 1
+    before=$(systemctl show -P MainPID app.service)
+    cp app_2.raw /etc/systemd/system/app.service.confext.d/app.raw.v/
+"#;
+
 const SEEN: &str = r#"
     seen() { nsenter --target "$(systemctl show -P MainPID app.service)" --mount cat /etc/app/version || :; }
 "#;
@@ -188,18 +199,13 @@ const SEEN: &str = r#"
 fn extensions_beside_a_unit_are_there_at_its_start_and_new_ones_at_its_reload() {
     let machine = machine_with_an_image_beside_a_unit();
     machine.run(&format!(
-        "{SEEN}{}",
+        "{SEEN}{}{DROPPED}{}",
         r#"
         systemctl start app.service
         expect "nobody knows of it" "$(seen 2>/dev/null)" ""
         systemctl stop app.service
-        cp confext /usr/local/bin/confext
-        call installed 0 service install-generator --program /usr/local/bin/confext
-        systemctl daemon-reload
-        systemctl start app.service
-        expect started "$(seen)" 1
-        before=$(systemctl show -P MainPID app.service)
-        cp app_2.raw /etc/systemd/system/app.service.confext.d/app.raw.v/
+        "#,
+        r#"
         systemctl reload app.service
         expect reloaded "$(seen)" 2
         expect "the same process" "$(systemctl show -P MainPID app.service)" "$before"
@@ -226,15 +232,8 @@ fn extensions_beside_a_unit_of_systemd_257() {
     machine.run_on(
         &["--stable"],
         &format!(
-            "{SEEN}{}",
+            "{SEEN}{DROPPED}{}",
             r#"
-            cp confext /usr/local/bin/confext
-            call installed 0 service install-generator --program /usr/local/bin/confext
-            systemctl daemon-reload
-            systemctl start app.service
-            expect started "$(seen)" 1
-            before=$(systemctl show -P MainPID app.service)
-            cp app_2.raw /etc/systemd/system/app.service.confext.d/app.raw.v/
             call plan 0 service plan app
             call refreshed 0 service refresh app
             expect refreshed "$(seen)" 2
