@@ -4,6 +4,11 @@
 //! used, encrypted, or used with some protection, attributes and file system. A signed partition counts as two states:
 //! with a signature that checks, and with one that does not, because only a rule without the word `signed` does with
 //! the hash tree of the latter. The sets of all rules form a lattice; [`meet`] and [`join`] are its operations.
+//!
+//! A policy is a set for each partition. One thing of that cannot be written: a signature with certain attributes whose hash
+//! tree is to be left alone, because what is left alone has no attributes in systemd. [`Policy::insert`] then takes the
+//! largest set that can be written, which is without that signature. There is always one largest, and a smaller set never
+//! leads to a larger one; so intersections stay associative.
 
 use super::flags::{Flags, GROUPS};
 use super::text::{DESIGNATORS, print_flags};
@@ -15,18 +20,39 @@ use std::collections::BTreeMap;
 impl Policy {
     /// The policy that admits what both admit.
     ///
+    /// In whatever order policies are intersected, the results are as strict as each other, or it is an error in each order;
+    /// [`Policy::union`] likewise. Their texts can differ: for an image that has its hash tree in it, `root=absent` and
+    /// `root=absent:root-verity=open` are the same, and neither is the shorter form of the other, because systemd tells them
+    /// apart.
+    ///
+    /// Of images with a root hash beside them the intersection admits more than both at times, but none with less
+    /// protection than each asks for: `verity` is what `verity` and `unprotected` have in common, and only the former
+    /// admits a bare file system with a hash tree beside it.
+    ///
     /// # Errors
     ///
-    /// `policy-disjoint` when there is a partition of which the two have nothing in common.
+    /// `policy-disjoint` when there is a partition of which the two have nothing in common, or one of them alone admits
+    /// nothing.
     pub fn intersect(&self, other: &Self) -> Result<Self> {
-        for designator in DESIGNATORS {
-            let [first, second] = [self, other].map(|policy| policy.judged(designator));
-            if !meet(first, second, designator).intersects(Flags::OPEN) {
-                let [first, second] = [first, second].map(|flags| print_flags(shortest(flags, designator)));
-                return Err(Refused::PolicyDisjoint { designator: designator.as_str(), first, second }.into());
+        self.check_common(other, |designator| {
+            meet(self.judged(designator), other.judged(designator), designator)
+        })?;
+        let both = self.combine(other, meet);
+        // There may be no way to write what they have in common.
+        self.check_common(other, |designator| both.judged(designator))?;
+        Ok(both)
+    }
+
+    /// Whether there is a use of each partition that both allow.
+    fn check_common(&self, other: &Self, common: impl Fn(Designator) -> Flags) -> Result<()> {
+        match DESIGNATORS.into_iter().find(|designator| !common(*designator).intersects(Flags::OPEN)) {
+            Some(designator) => {
+                let words = |policy: &Self| print_flags(shortest(policy.judged(designator), designator));
+                let (first, second) = (words(self), words(other));
+                Err(Refused::PolicyDisjoint { designator: designator.as_str(), first, second }.into())
             }
+            None => Ok(()),
         }
-        Ok(self.combine(other, meet))
     }
 
     /// The strictest policy that admits what either of them admits.
@@ -55,7 +81,7 @@ impl Policy {
     }
 
     /// Adds a rule that lets in `flags` and no more. By which word a signature may be there depends on its hash tree; where
-    /// that has to be left alone, none can be there.
+    /// that has to be left alone, none of certain attributes can be there.
     fn insert(&mut self, designator: Designator, flags: Flags) {
         if self.insert_as(designator, flags) {
             return;
@@ -82,7 +108,8 @@ impl Policy {
 
     /// Whether every image that this policy admits is admitted by the other one, too.
     ///
-    /// An order like that of sets: of two policies it can be that neither is as strict as the other, and that each is.
+    /// An order like that of sets: of two policies it can be that neither is as strict as the other, and that each is. It is
+    /// about images that have what protects them in them: what lies beside an image has to be named by its word.
     #[must_use]
     pub fn is_as_strict_as(&self, other: &Self) -> bool {
         DESIGNATORS

@@ -149,6 +149,20 @@ pub(in crate::policy) fn any_policy() -> impl Strategy<Value = String> {
         1 => prop::sample::select(vec![vec!["open"], vec!["ignore"], vec![""], vec!["-"]]),
     ];
     let names = [DESIGNATORS.map(Designator::as_str).to_vec(), vec!["", "root", "root", "usr"]].concat();
+    policy_of(names, words)
+}
+
+/// Policies about what only protects another partition, and its attributes.
+fn policy_of_protections() -> impl Strategy<Value = String> {
+    let words = ["verity", "signed", "unprotected", "unused", "absent", "growfs-on", "growfs-off"];
+    let names = vec!["root", "root-verity", "root-verity-sig", "usr", "usr-verity", ""];
+    policy_of(names, prop::sample::subsequence(words.to_vec(), 1..5))
+}
+
+fn policy_of(
+    names: Vec<&'static str>,
+    words: impl Strategy<Value = Vec<&'static str>> + Clone + 'static,
+) -> impl Strategy<Value = String> {
     let rules = prop_oneof![3 => 0..5_usize, 1 => 0..14_usize];
     let rules = rules.prop_flat_map(move |count| {
         prop::collection::vec((prop::sample::select(names.clone()), words.clone()), count)
@@ -222,6 +236,56 @@ proptest! {
     }
 
     #[test]
+    fn the_order_of_combining_is_free(
+        a in prop_oneof![any_policy(), policy_of_protections()],
+        b in policy_of_protections(),
+        c in policy_of_protections(),
+    ) {
+        let [a, b, c] = [a, b, c].map(|text| parse(&text));
+        let all = [[&a, &b, &c], [&a, &c, &b], [&b, &c, &a]].map(|[a, b, c]| a.intersect(b).and_then(|both| both.intersect(c)).ok());
+        for pair in all.windows(2) {
+            prop_assert!(is_same(pair[0].as_ref(), pair[1].as_ref()), "{} and {} and {}: {:?}", a, b, c, pair);
+        }
+        let all = [a.union(&b).union(&c), a.union(&c).union(&b), b.union(&c).union(&a)];
+        for pair in all.windows(2) {
+            prop_assert!(is_same(Some(&pair[0]), Some(&pair[1])), "{} or {} or {}: {:?}", a, b, c, pair);
+        }
+    }
+
+    #[test]
+    fn what_is_said_twice_says_nothing_new(a in policy_of_protections(), b in policy_of_protections()) {
+        let [a, b] = [a, b].map(|text| parse(&text));
+        prop_assert!(is_same(Some(&a.union(&a)), Some(&a)), "{}", a);
+        let admits_nothing = DESIGNATORS.into_iter().any(|designator| states(a.judged(designator), designator).is_empty());
+        let itself = Some(&a).filter(|_| !admits_nothing);
+        prop_assert!(is_same(a.intersect(&a).ok().as_ref(), itself), "{}", a);
+        prop_assert!(is_same(a.intersect(&a.union(&b)).ok().as_ref(), itself), "{} and what {} adds", a, b);
+    }
+
+    #[test]
+    fn an_intersection_lets_in_what_both_let_in(a in policy_of_protections(), b in policy_of_protections()) {
+        let [a, b] = [a, b].map(|text| parse(&text));
+        let Ok(both) = a.intersect(&b) else { return Ok(()) };
+        for designator in DESIGNATORS {
+            let [of_both, of_a, of_b] = [&both, &a, &b].map(|policy| states(policy.judged(designator), designator));
+            let mut expected: Vec<_> = of_a.into_iter().filter(|state| of_b.contains(state)).collect();
+            // What cannot be written: a signature of certain attributes beside a hash tree that is left alone.
+            let tree = designator.protects().and_then(Designator::verity);
+            let tree_is_used = tree.is_none_or(|tree| both.judged(tree).contains(Flags::UNPROTECTED));
+            let has_any_attributes = expected.iter().filter(|(state, ..)| *state != "absent").count() == 32;
+            if is_signature(designator) && !tree_is_used && !has_any_attributes {
+                expected.retain(|(state, ..)| *state == "absent");
+            }
+            prop_assert_eq!(&of_both, &expected, "{}: {} and {} make {}", designator, a, b, both);
+            let kinds = [(Protection::None, "plain"), (Protection::Verity, "tree"), (Protection::Signed, "signed")];
+            for (protection, kind) in kinds.into_iter().filter(|_| designator.verity().is_some()) {
+                let lets_in = expected.iter().any(|(state, ..)| *state == kind);
+                prop_assert_eq!(both.admits(designator, protection), lets_in, "{} of {}: {}", kind, designator, both);
+            }
+        }
+    }
+
+    #[test]
     fn rules_of_one_partition_are_compared_state_by_state(a in any_policy(), b in any_policy()) {
         let [a, b] = [a, b].map(|text| parse(&text));
         for designator in DESIGNATORS {
@@ -235,8 +299,19 @@ proptest! {
     }
 }
 
+/// Whether two ways of combining policies come to the same, or both to nothing.
+fn is_same(first: Option<&Policy>, second: Option<&Policy>) -> bool {
+    match (first, second) {
+        (Some(first), Some(second)) => first.is_as_strict_as(second) && second.is_as_strict_as(first),
+        (first, second) => first.is_none() && second.is_none(),
+    }
+}
+
+/// What a partition is found to be: how it is used, with which attributes and file system.
+type State = (&'static str, Flags, Flags);
+
 /// Every state that a rule lets in at a partition, one by one and without the shortcuts of the code.
-fn states(flags: Flags, designator: Designator) -> Vec<String> {
+fn states(flags: Flags, designator: Designator) -> Vec<State> {
     let has = |flag| flags.contains(flag);
     let there = is_signature(designator) && flags.intersects(Flags::UNPROTECTED | Flags::UNUSED);
     // A signature that is there has its attributes looked at in any case: for it, to be used is the one state.
@@ -251,17 +326,17 @@ fn states(flags: Flags, designator: Designator) -> Vec<String> {
         ("encrypted", has(Flags::ENCRYPTED)),
         ("authenticated", has(Flags::ENCRYPTED_WITH_INTEGRITY)),
     ];
-    let mut all: Vec<String> =
-        idle.into_iter().filter(|(_, admitted)| *admitted).map(|(state, _)| state.to_owned()).collect();
+    let idle = idle.into_iter().filter(|(_, admitted)| *admitted);
+    let mut all: Vec<State> = idle.map(|(state, _)| (state, Flags::empty(), Flags::empty())).collect();
     for (state, _) in used.into_iter().filter(|(_, admitted)| *admitted) {
         for read_only in [Flags::READ_ONLY_OFF, Flags::READ_ONLY_ON] {
             for growfs in [Flags::GROWFS_OFF, Flags::GROWFS_ON] {
-                let attributes = flags.contains(read_only | growfs);
+                let attributes = read_only | growfs;
                 let systems = (11..18).map(|bit| Flags::from_bits_retain(1 << bit));
-                let fits = systems.filter(|system| flags.contains(*system)).map(|system| system.words());
-                let other = flags.contains(Flags::FILE_SYSTEMS).then(|| "another".to_owned());
-                let fits = fits.chain(other).filter(|_| attributes);
-                all.extend(fits.map(|system| format!("{state} {} {system}", (read_only | growfs).words())));
+                let fits = systems.filter(|system| flags.contains(*system));
+                let other = flags.contains(Flags::FILE_SYSTEMS).then_some(Flags::empty());
+                let fits = fits.chain(other).filter(|_| flags.contains(attributes));
+                all.extend(fits.map(|system| (state, attributes, system)));
             }
         }
     }

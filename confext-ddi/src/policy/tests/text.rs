@@ -136,6 +136,10 @@ fn intersections() {
         ("root=signed+growfs-on", "root=signed+growfs-off"),
         ("=unprotected", "=absent"),
         ("root-verity-sig=unprotected+unused+growfs-on", "root-verity-sig=unprotected+growfs-off"),
+        // A signature of certain attributes has to be there, and its hash tree is to be left alone: no words say that.
+        ("root=signed+unused+growfs-on", "root-verity=unused"),
+        // What admits nothing has nothing in common with itself.
+        ("home=verity", "home=verity"),
     ] {
         let [first, second] = [first, second].map(|text| Policy::parse(text).unwrap());
         assert_eq!(first.intersect(&second).unwrap_err().code(), "policy-disjoint");
