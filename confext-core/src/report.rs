@@ -14,17 +14,19 @@ mod seal;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 
+use confext_ddi::error::Refused;
 use confext_ddi::release::Class;
 use confext_ddi::signature::Time;
 
 use crate::admission;
 use crate::discover::Rejection;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::plan::{Fate, LayerChange, Plan, Refusal, Veto};
 use crate::stack;
-use crate::trace::{self, Traced, Tracer, View};
+use crate::trace::{self, Progress, Traced, Tracer, View};
 
 use files::Files;
 use layers::Layers;
@@ -219,22 +221,53 @@ impl<T> Capped<T> {
 ///
 /// What keeps all extensions from being found, or the host from being looked at.
 pub fn report(host: &Host, classes: &[(Class, &admission::Options)], options: &Options) -> Result<Report> {
+    report_watched(host, classes, options, |_| ControlFlow::Continue(()))
+}
+
+/// The same, and `progress` is called from time to time and may stop it: with nothing first, at last with all. What a merge would
+/// do, and where the files are from, are of the same weight.
+///
+/// # Errors
+///
+/// As [`report`]; `cancelled` when `progress` said so.
+pub fn report_watched(
+    host: &Host,
+    classes: &[(Class, &admission::Options)],
+    options: &Options,
+    mut progress: impl FnMut(Progress) -> ControlFlow<()>,
+) -> Result<Report> {
+    go_on(Progress::NONE, &mut progress)?;
     let wanted: Vec<Class> = classes.iter().map(|(class, _)| *class).collect();
     let live = (options.view != Choice::Planned).then(|| Tracer::live(host, &options.trace)).transpose()?;
     let merged = live
         .filter(|live| options.view == Choice::Live || live.classes().any(|class| wanted.contains(&class)));
     let view = if merged.is_some() { View::Live } else { View::Planned };
+    let parts = classes.len().saturating_add(if merged.is_some() { 1 } else { classes.len() });
+    let mut part = 0_usize;
     let mut report = Report::new(Subject::of(host), view, options);
     for (class, admission) in classes {
         report.add_plan(&stack::plan(host, *class, admission)?);
+        part = part.saturating_add(1);
+        go_on(Progress::NONE.after(part, parts), &mut progress)?;
         if merged.is_none() {
-            report.add_files(&Tracer::planned(host, &[*class], admission, &options.trace)?, &wanted);
+            let tracer = Tracer::planned(host, &[*class], admission, &options.trace)?;
+            report.add_files_watched(&tracer, &wanted, |at| progress(at.after(part, parts)))?;
+            part = part.saturating_add(1);
         }
     }
     if let Some(tracer) = merged {
-        report.add_files(&tracer, &wanted);
+        report.add_files_watched(&tracer, &wanted, |at| progress(at.after(part, parts)))?;
     }
     Ok(report)
+}
+
+fn go_on(at: Progress, progress: &mut impl FnMut(Progress) -> ControlFlow<()>) -> Result<()> {
+    match progress(at) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => {
+            Err(Error::Ddi(Refused::Cancelled { done: at.done, total: at.total }.into()))
+        }
+    }
 }
 
 impl Subject {
@@ -286,6 +319,21 @@ impl Report {
     /// The stacks of these classes that a tracer knows, and where every path in them is from. What cannot be looked up is
     /// noted.
     pub fn add_files(&mut self, tracer: &Tracer<'_>, classes: &[Class]) {
+        // Nobody ends it.
+        _ = self.add_files_watched(tracer, classes, |_| ControlFlow::Continue(()));
+    }
+
+    /// The same, and `progress` is called for each path and may stop it: at last with all. What was added until then stays.
+    ///
+    /// # Errors
+    ///
+    /// `cancelled` when `progress` said so.
+    pub fn add_files_watched(
+        &mut self,
+        tracer: &Tracer<'_>,
+        classes: &[Class],
+        mut progress: impl FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<()> {
         let stacks = tracer.stacks();
         let stacks: Vec<&Traced> = stacks.iter().filter(|stack| classes.contains(&stack.class)).collect();
         for stack in &stacks {
@@ -293,7 +341,8 @@ impl Report {
         }
         let places: BTreeMap<&str, &Traced> = stacks.iter().map(|stack| (stack.hierarchy, *stack)).collect();
         let class = classes.first().copied().unwrap_or(Class::Confext);
-        for origin in tracer.tree() {
+        let mut tree = tracer.tree();
+        while let Some(origin) = tree.next() {
             match origin {
                 Ok(origin) => {
                     if let Some(stack) = origin.answer.hierarchy().and_then(|name| places.get(name)) {
@@ -302,7 +351,10 @@ impl Report {
                 }
                 Err(error) => self.notes.push(class, format!("[{}] {}", error.code(), error.explain())),
             }
+            go_on(tree.progress(), &mut progress)?;
         }
+        // Where there is no path, and where what came last is none.
+        go_on(tree.progress(), &mut progress)
     }
 
     /// The same from a plan alone, with [`add_plan`](Self::add_plan) in it: the layers that would be stacked, and every path

@@ -36,7 +36,7 @@ use crate::state::Doubt;
 
 pub use filter::Filter;
 pub use origin::{Answer, KnownFrom, Origin, Presence, Shadow, Source, Unknown, View};
-pub use tree::Tree;
+pub use tree::{Progress, Tree};
 
 use layers::Context;
 pub(crate) use process::{Made, Overlay};

@@ -4,11 +4,12 @@
 //! the end of the data, and the hash partition behind its superblock, to its end: what `veritysetup format
 //! --fec-device` covers when it is given the two partitions.
 
+mod course;
 #[cfg(feature = "directory")]
 mod file;
 
 #[cfg(feature = "directory")]
-pub use file::{encode_file, repair_file};
+pub use file::{encode_file, encode_file_watched, repair_file, repair_file_watched};
 
 use crate::digest::RootHash;
 use crate::error::{Lookup, Result, ResultExt as _, Unsupported};
@@ -16,8 +17,10 @@ use crate::image::Image;
 use crate::read::{ReadAt, Window, read_vec};
 use crate::units::ByteRange;
 use crate::verity::fec::{self, Area, Coverage, Parts, Report, Roots};
-use crate::verity::{Reader, Superblock, verify};
+use crate::verity::{Progress, Reader, Superblock, check};
 use crate::write::WriteAt;
+use course::Course;
+use std::ops::ControlFlow;
 
 /// How much is copied at a time.
 const COPY_BYTES: u64 = 1 << 20;
@@ -158,9 +161,13 @@ impl Places {
     }
 
     /// Reads all blocks through the tree.
-    fn verify<R: ReadAt>(&self, source: &R, limits: &crate::Limits) -> Result<()> {
+    fn verify<R: ReadAt>(&self, source: &R, limits: &crate::Limits, course: &mut Course<'_>) -> Result<()> {
         let (data, hash) = (Window::new(source, self.data)?, Window::new(source, self.hash)?);
-        verify(&Reader::new(data, hash, self.root_hash, limits)?)
+        let reader = Reader::new(data, hash, self.root_hash, limits)?;
+        let before = course.done();
+        let checked = check(&reader, 0, |at| course.reach(before.saturating_add(at.done_bytes)));
+        course.go_on()?;
+        checked?.to_error().map_or(Ok(()), Err)
     }
 }
 
@@ -171,14 +178,33 @@ impl Places {
 ///
 /// # Errors
 ///
-/// `no-hash-tree`, `fec-block-sizes`; as [`Superblock::parse`], [`Reader::new`], [`verify`] and [`fec::encode`].
+/// `no-hash-tree`, `fec-block-sizes`; as [`Superblock::parse`], [`Reader::new`], [`verify`](crate::verity::verify) and
+/// [`fec::encode`].
 pub fn encode<R: ReadAt>(
     image: &Image<R>,
     roots: Roots,
     sink: impl FnMut(&[u8]) -> std::io::Result<()>,
 ) -> Result<Coverage> {
+    encode_watched(image, roots, sink, |_| ControlFlow::Continue(()))
+}
+
+/// The same, and `progress` is called from time to time and may stop it: with 0 first, then with how many of the bytes that are
+/// to be checked and to be covered are done, at last with all.
+///
+/// # Errors
+///
+/// As [`encode`]; `cancelled` when `progress` said so.
+pub fn encode_watched<R: ReadAt>(
+    image: &Image<R>,
+    roots: Roots,
+    sink: impl FnMut(&[u8]) -> std::io::Result<()>,
+    mut progress: impl FnMut(Progress) -> ControlFlow<()>,
+) -> Result<Coverage> {
     let (places, source) = (Places::of(image, None)?, image.reader());
-    places.verify(source, image.limits())?;
+    let data_bytes = places.data.len_bytes();
+    let total_bytes = data_bytes.saturating_mul(2).saturating_add(places.hash.len_bytes());
+    let mut course = Course::start(total_bytes, &mut progress)?;
+    places.verify(source, image.limits(), &mut course)?;
     let superblock = places.superblock(source, image.limits())?;
     let (data, hash) = (superblock.data_block_size, superblock.hash_block_size);
     if data != hash {
@@ -187,7 +213,9 @@ pub fn encode<R: ReadAt>(
     let tree = Window::new(source, places.tree(&superblock)?)?;
     let hash_blocks = tree.range().len_bytes().checked_div(u64::from(hash.bytes())).unwrap_or(0);
     let coverage = Coverage::new(data, roots, superblock.data_blocks, hash_blocks)?;
-    fec::encode(&Window::new(source, places.data)?, &tree, &coverage, sink)?;
+    let covered = (&Window::new(source, places.data)?, &tree);
+    fec::encode_told(covered, &coverage, sink, &mut |bytes| course.add(bytes))?;
+    course.finish()?;
     Ok(coverage)
 }
 
@@ -200,15 +228,38 @@ pub fn encode<R: ReadAt>(
 ///
 /// # Errors
 ///
-/// `no-hash-tree`, `out-of-bounds`; as [`Superblock::parse`], [`fec::repair`], [`Reader::new`] and [`verify`].
+/// `no-hash-tree`, `out-of-bounds`; as [`Superblock::parse`], [`fec::repair`], [`Reader::new`] and
+/// [`verify`](crate::verity::verify).
 pub fn repair<R: ReadAt, F: ReadAt, W: WriteAt>(
     image: &Image<R>,
     fec: &F,
     output: &W,
     options: &Options,
 ) -> Result<Repaired> {
+    repair_watched(image, fec, output, options, |_| ControlFlow::Continue(()))
+}
+
+/// The same, and `progress` is called from time to time and may stop it: with 0 first, then with how many of the bytes that are
+/// copied, looked through and read once more are done, at last with all. Where blocks are mended it is called, too, with what it
+/// was called with before.
+///
+/// When it is stopped, `output` is not to be used.
+///
+/// # Errors
+///
+/// As [`repair`]; `cancelled` when `progress` said so.
+pub fn repair_watched<R: ReadAt, F: ReadAt, W: WriteAt>(
+    image: &Image<R>,
+    fec: &F,
+    output: &W,
+    options: &Options,
+    mut progress: impl FnMut(Progress) -> ControlFlow<()>,
+) -> Result<Repaired> {
     let places = Places::of(image, options.root_hash)?;
-    copy(image.reader(), output)?;
+    let copied = image.reader().size_bytes()?;
+    let total_bytes = copied.saturating_add(places.data.len_bytes().saturating_mul(2));
+    let mut course = Course::start(total_bytes, &mut progress)?;
+    copy(image.reader(), output, &mut course)?;
     let superblock = places.superblock(output, image.limits())?;
     let tree = places.tree(&superblock)?;
     let fec_bytes = fec.size_bytes()?;
@@ -216,7 +267,9 @@ pub fn repair<R: ReadAt, F: ReadAt, W: WriteAt>(
     let fec = Window::new(fec, parity)?;
     let parts =
         Parts { data: &Window::new(output, places.data)?, hash: &Window::new(output, tree)?, fec: &fec };
-    let mut report = fec::repair(&parts, &superblock, &places.root_hash, options.roots, image.limits())?;
+    let wanted = (&superblock, &places.root_hash);
+    let tell: &mut fec::Tell<'_> = &mut |bytes| course.add(bytes);
+    let mut report = fec::repair_told(&parts, wanted, options.roots, image.limits(), tell)?;
     for block in report.repaired.iter_mut().chain(&mut report.unrepairable) {
         let start = match block.area {
             Area::Data => places.data.start(),
@@ -225,13 +278,18 @@ pub fn repair<R: ReadAt, F: ReadAt, W: WriteAt>(
         block.offset = block.offset.saturating_add(start);
     }
     if report.is_whole() {
-        places.verify(output, image.limits())?;
+        places.verify(output, image.limits(), &mut course)?;
     }
+    course.finish()?;
     Ok(Repaired { root_hash: places.root_hash, report })
 }
 
 /// Copies all of `source`.
-fn copy<R: ReadAt + ?Sized, W: WriteAt + ?Sized>(source: &R, output: &W) -> Result<()> {
+fn copy<R: ReadAt + ?Sized, W: WriteAt + ?Sized>(
+    source: &R,
+    output: &W,
+    course: &mut Course<'_>,
+) -> Result<()> {
     let size = source.size_bytes()?;
     let mut buffer = Vec::new();
     let mut done = 0_u64;
@@ -241,6 +299,7 @@ fn copy<R: ReadAt + ?Sized, W: WriteAt + ?Sized>(source: &R, output: &W) -> Resu
         source.read_exact_at(done, &mut buffer)?;
         output.write_all_at(done, &buffer)?;
         done = done.saturating_add(count);
+        course.add(count)?;
     }
     Ok(())
 }

@@ -324,8 +324,10 @@ impl Host {
     /// - `image`: those of one image, by the extension's name or the path of the image.
     /// - `signer`: those of one signer, by the fingerprint of the certificate or its subject.
     /// - `unverified`: those that nothing vouches for.
+    ///
+    /// `progress` is called, while the next one is asked for, with how much of all is done.
     #[pyo3(signature = (
-        *, planned=false, class_="confext", content=false, image=None, signer=None, unverified=false
+        *, planned=false, class_="confext", content=false, image=None, signer=None, unverified=false, progress=None
     ))]
     #[expect(clippy::too_many_arguments, reason = "Python calls it with names")]
     fn trace_all(
@@ -336,6 +338,7 @@ impl Host {
         image: Option<String>,
         signer: Option<String>,
         unverified: bool,
+        progress: Option<Py<PyAny>>,
     ) -> PyResult<Origins> {
         let question = Question::new(planned, class_, content)?;
         let filter = match (image, signer, unverified) {
@@ -346,15 +349,20 @@ impl Host {
             _ => return Err(PyValueError::new_err("image, signer and unverified: one of them at most")),
         };
         let (host, conditions) = (Arc::clone(&self.host), self.conditions.clone());
-        Ok(Origins::start(move |send| {
+        Ok(Origins::start(progress, move |sender| {
             question.with(&host, &conditions, trace::Links::Stay, |tracer| {
-                for origin in tracer.tree() {
-                    let wanted = origin.as_ref().map_or(true, |origin| filter.wants(origin));
+                let mut tree = tracer.tree();
+                while let Some(origin) = tree.next() {
                     // Nobody wants the rest when nobody receives it.
-                    if wanted && send(origin.map(|origin| Origin::from(&origin))).is_break() {
-                        break;
+                    if sender.tell(tree.progress()).is_break() {
+                        return Ok(());
+                    }
+                    let wanted = origin.as_ref().map_or(true, |origin| filter.wants(origin));
+                    if wanted && sender.answer(origin.map(|origin| Origin::from(&origin))).is_break() {
+                        return Ok(());
                     }
                 }
+                _ = sender.tell(tree.progress());
                 Ok(())
             })
         }))

@@ -5,13 +5,15 @@ use std::path::PathBuf;
 use confext_core::image_file;
 use confext_ddi::RootHash;
 use confext_ddi::parity;
+use confext_ddi::verity;
 use confext_ddi::verity::fec::{Area, Block, Roots};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use crate::error::{detached, in_image, raise};
+use crate::error::{in_image, raise};
 use crate::filter::FilterArgument;
 use crate::open::{Opening, open};
+use crate::progress::Progress;
 use crate::record::{Tuple, record};
 
 record! {
@@ -69,11 +71,13 @@ impl From<Block> for DamagedBlock {
 /// Make parity for an image, as `veritysetup` does, after checking every block of it.
 ///
 /// `roots` bytes of parity, 2 to 24, protect up to 255 minus so many bytes of the image. `output` is a
-/// new file (`output-exists`).
+/// new file (`output-exists`). `progress` is called as by `Admitted.check`.
 #[pyfunction]
 #[pyo3(
-    signature = (path, *, output, roots=2, select=None, copies="any", image_filter=FilterArgument::default()),
-    text_signature = "(path, *, output, roots=2, select=None, copies='any', image_filter='')"
+    signature = (
+        path, *, output, roots=2, select=None, copies="any", image_filter=FilterArgument::default(), progress=None,
+    ),
+    text_signature = "(path, *, output, roots=2, select=None, copies='any', image_filter='', progress=None)"
 )]
 #[expect(clippy::too_many_arguments, reason = "Python calls it with names")]
 pub(crate) fn fec(
@@ -84,12 +88,14 @@ pub(crate) fn fec(
     select: Option<&str>,
     copies: &str,
     image_filter: FilterArgument,
+    progress: Option<Py<PyAny>>,
 ) -> PyResult<Parity> {
     let roots = self::roots(roots)?;
     let options = Opening { select, copies, image_filter }.any(py)?;
-    detached(py, move || {
+    Progress::watch(py, progress, move |progress| {
         let image = open(&path, &options)?;
-        let coverage = parity::encode_file(&image, roots, output).map_err(in_image(&path))?;
+        let tell = |at: verity::Progress| progress.tell(at.done_bytes, at.total_bytes);
+        let coverage = parity::encode_file_watched(&image, roots, output, tell).map_err(in_image(&path))?;
         Ok(Parity {
             roots: coverage.roots().get(),
             size: coverage.fec_bytes(),
@@ -103,14 +109,15 @@ pub(crate) fn fec(
 ///
 /// `output` is written when every block could be repaired, and nothing may be there before. `roots` and `fec_offset`, in
 /// bytes, are those that the parity was made with. Without `root_hash` the one that the image claims is repaired towards.
+/// `progress` is called as by `Admitted.check`.
 #[pyfunction]
 #[pyo3(
     signature = (
         path, *, fec, output, roots=2, fec_offset=0, root_hash=None, select=None, copies="any",
-        image_filter=FilterArgument::default(),
+        image_filter=FilterArgument::default(), progress=None,
     ),
     text_signature = "(path, *, fec, output, roots=2, fec_offset=0, root_hash=None, select=None, copies='any', \
-        image_filter='')"
+        image_filter='', progress=None)"
 )]
 #[expect(clippy::too_many_arguments, reason = "Python calls it with names")]
 pub(crate) fn repair(
@@ -124,14 +131,17 @@ pub(crate) fn repair(
     select: Option<&str>,
     copies: &str,
     image_filter: FilterArgument,
+    progress: Option<Py<PyAny>>,
 ) -> PyResult<Repair> {
     let opening = Opening { select, copies, image_filter }.any(py)?;
     let mut options = parity::Options::default().roots(self::roots(roots)?).fec_offset(fec_offset);
     options.root_hash =
         root_hash.map(RootHash::parse).transpose().map_err(|error| raise(py, &error.into()))?;
-    detached(py, move || {
+    Progress::watch(py, progress, move |progress| {
         let (image, fec) = (open(&path, &opening)?, image_file::open(fec)?);
-        let repaired = parity::repair_file(&image, &fec, output, &options).map_err(in_image(&path))?;
+        let tell = |at: verity::Progress| progress.tell(at.done_bytes, at.total_bytes);
+        let repaired = parity::repair_file_watched(&image, &fec, output, &options, tell);
+        let repaired = repaired.map_err(in_image(&path))?;
         Ok(Repair {
             whole: repaired.report.is_whole(),
             root_hash: repaired.root_hash.to_hex(),

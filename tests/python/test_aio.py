@@ -94,7 +94,14 @@ def cancelled_works(image: Path, vendor: confext.KeyPair, place: Path) -> dict[s
     (place / "app.raw.v").mkdir()
     store = confext.Store(place / "app.raw.v")
     source = {f"etc/{number}": bytes([number]) * (1 << 20) for number in range(16)}
+    root, fec = place.parent / "root", place.parent / "fec"
+    (root / "etc").mkdir(parents=True)
+    (root / "etc/os-release").write_text("ID=demo\n")
+    confext.fec(image, output=fec)
     return {
+        "fec": lambda tell: confext.aio.fec(image, output=place / "out", progress=tell),
+        "repair": lambda tell: confext.aio.repair(image, fec=fec, output=place / "out", progress=tell),
+        "report": lambda tell: confext.aio.report(confext.Host(root, certificates=()), progress=tell),
         "verify": lambda tell: confext.aio.verify(image, certificates=vendor.certificate, progress=tell),
         "check": lambda tell: confext.aio.check(admitted, progress=tell),
         "damage": lambda tell: confext.aio.damage(admitted, progress=tell),
@@ -113,7 +120,9 @@ def cancelled_works(image: Path, vendor: confext.KeyPair, place: Path) -> dict[s
     }
 
 
-WORKS = ["build", "check", "damage", "diff", "extract", "manifest", "publish", "sign", "verify"]
+WORKS = [
+    "build", "check", "damage", "diff", "extract", "fec", "manifest", "publish", "repair", "report", "sign", "verify",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", WORKS)

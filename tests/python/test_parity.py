@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import confext
@@ -54,3 +55,41 @@ def test_what_is_lost_is_told(make: Make, tmp_path: Path) -> None:
         confext.fec(image, output=fec, roots=25)
     with pytest.raises(confext.UnverifiedError):
         confext.fec(damaged, output=fec.with_name("other.fec"))
+
+
+def test_both_tell_how_far_they_are(make: Make, tmp_path: Path) -> None:
+    image = make({"etc/app.data": bytes(range(256)) * 5000})
+    fec, damaged = tmp_path / "app.fec", tmp_path / "damaged.raw"
+    place = tmp_path / "place"
+    place.mkdir()
+    confext.fec(image, output=fec)
+    spoil(image, damaged, range(2, 4))
+    works: list[Callable[[Callable[[int, int], object]], object]] = [
+        lambda tell: confext.fec(image, output=place / "out", progress=tell),
+        lambda tell: confext.repair(damaged, fec=fec, output=place / "out", progress=tell),
+    ]
+    for work in works:
+        told: list[tuple[int, int]] = []
+        work(lambda done, total, told=told: told.append((done, total)))  # type: ignore[misc]
+        total = told[0][1]
+        assert total > image.stat().st_size // 2 and {total} == {total for _, total in told}
+        done = [done for done, _ in told]
+        assert done == sorted(done) and (done[0], done[-1]) == (0, total) and len(set(done)) > 2
+        (place / "out").unlink()
+        for last in range(len(told)):
+
+            calls: list[int] = []
+
+            def enough(done: int, _: int, last: int = last, calls: list[int] = calls) -> None:
+                calls.append(done)
+                if len(calls) > last:
+                    raise Enough(done)
+
+            with pytest.raises(Enough) as ended:
+                work(enough)
+            assert ended.value.args == (told[last][0],)
+            assert list(place.iterdir()) == []
+
+
+class Enough(Exception):
+    """Raised by a callback."""

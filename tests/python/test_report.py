@@ -57,3 +57,40 @@ def test_what_is_merged_is_shown_with_what_a_refresh_would_change(root: Path, ma
     assert "What a merge would give" in confext.report(host, planned=True)
     host.unmerge()
     assert "What a merge would give" in confext.report(host)
+
+
+class Enough(Exception):
+    """Raised by a callback."""
+
+
+def test_a_report_tells_how_far_it_is(host: confext.Host) -> None:
+    told: list[tuple[int, int]] = []
+    page = confext.report(host, time=0, progress=lambda done, total: told.append((done, total)))
+    assert page == confext.report(host, time=0)
+    total = told[0][1]
+    assert told == sorted(told) and told[-1] == (total, total) and {total} == {total for _, total in told}
+
+    def enough(done: int, total: int) -> None:
+        raise Enough
+
+    with pytest.raises(Enough):
+        confext.report(host, progress=enough)
+
+
+def test_a_walk_tells_how_far_it_is(host: confext.Host) -> None:
+    told: list[tuple[int, int]] = []
+    plain = list(host.trace_all(planned=True))
+    seen = list(host.trace_all(planned=True, progress=lambda done, total: told.append((done, total))))
+    assert seen == plain
+    total = told[0][1]
+    assert told == sorted(set(told)) and told[-1] == (total, total) and len(told) > 3
+    # Also where nothing is wanted of all that is looked at.
+    told.clear()
+    progress = lambda done, total: told.append((done, total))  # noqa: E731
+    assert list(host.trace_all(planned=True, unverified=True, progress=progress)) == [] and told[-1] == (total, total)
+
+    def enough(done: int, total: int) -> None:
+        raise Enough
+
+    with pytest.raises(Enough):
+        list(host.trace_all(planned=True, progress=enough))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
+import struct
 import subprocess
 import sys
+import termios
 import threading
 import tty
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import confext
@@ -21,9 +25,10 @@ COLOUR = re.compile("\x1b\\[[0-9;]*m")
 class Reader:
     """What a process writes, to a pipe or to a terminal."""
 
-    def __init__(self, terminal: bool) -> None:
+    def __init__(self, terminal: bool, columns: int = 0) -> None:
         self.ours, self.theirs = os.openpty() if terminal else os.pipe()
         if terminal:
+            fcntl.ioctl(self.theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
             # As it was written: without carriage returns of the terminal's own.
             tty.setraw(self.theirs)
         self._parts: list[bytes] = []
@@ -49,19 +54,31 @@ class Reader:
 
 
 def run(*arguments: object, terminal: str = "", **environment: str) -> tuple[int, str, str]:
-    """Run the command. `terminal` names those of `out` and `err` that are one."""
-    out, err = Reader("out" in terminal), Reader("err" in terminal)
+    """Run the command. `terminal` names those of `out` and `err` that are one, `both` that they are the same."""
+    return run_on(arguments, terminal, environment=environment)
+
+
+def run_on(
+    arguments: Sequence[object],
+    terminal: str,
+    columns: int = 0,
+    out: int | None = None,
+    environment: Mapping[str, str] = {},
+) -> tuple[int, str, str]:
+    """The same on a terminal that is so wide, or with its answer to a file."""
+    both = terminal == "both"
+    answer, err = Reader(both or "out" in terminal, columns), Reader("err" in terminal, columns)
     kept = {name: value for name, value in os.environ.items() if "COLOR" not in name and name != "CI"}
     try:
         done = subprocess.run(
             [Path(sys.executable).with_name("confext"), *map(str, arguments)],
             stdin=subprocess.DEVNULL,
-            stdout=out.theirs,
-            stderr=err.theirs,
+            stdout=answer.theirs if out is None else out,
+            stderr=answer.theirs if both else err.theirs,
             env={**kept, "TERM": "xterm", **environment},
         )
     finally:
-        said = (out.end(), err.end())
+        said = (answer.end(), err.end())
     return (done.returncode, *said)
 
 
@@ -152,6 +169,13 @@ def long_work(place: Path, vendor: confext.KeyPair, make: Make) -> dict[str, tup
     gate = ["--root", place / "root", "--certificate", certificate]
     pair = ["--key", key, "--certificate", certificate]
     new = ["build", "--class", "confext", "--name", "new", "--source", place / "tree", "--release", "ID=_any"]
+    root = place / "traced"
+    for directory in ("etc", "run/confexts"):
+        (root / directory).mkdir(parents=True)
+    (root / "etc/os-release").write_text("ID=demo\n")
+    (root / "run/confexts/app.raw").write_bytes(image.read_bytes())
+    confext.fec(image, output=place / "app.fec")
+    traced = ["--root", root, "--class", "confext", "--certificate", certificate]
     return {
         "build": ("building", [*new, "--output", place / "new.raw", "--replace", *pair]),
         "sign": ("signing", ["sign", image, "--output", place / "signed.raw", *pair]),
@@ -163,10 +187,17 @@ def long_work(place: Path, vendor: confext.KeyPair, make: Make) -> dict[str, tup
         "store publish": (
             "publishing", ["store", "publish", *gate, "--version", "1", image, place / "app.raw.v"],
         ),
+        "fec": ("encoding", ["fec", image, "--output", place / "out.fec"]),
+        "repair": ("repairing", ["repair", image, "--fec", place / "app.fec", "--output", place / "repaired.raw"]),
+        "report": ("tracing", ["report", *traced, "--output", place / "page.html"]),
     }  # fmt: skip
 
 
-WORK = ["build", "diff", "extract", "manifest", "manifest --check", "sign", "store publish", "verify"]
+WORK = [
+    "build", "diff", "extract", "fec", "manifest", "manifest --check", "repair", "report", "sign", "store publish", "verify",
+]  # fmt: skip
+# What is written anew by each call.
+WRITTEN = ["signed.raw", "out.fec", "repaired.raw"]
 
 
 @pytest.mark.parametrize("name", WORK)
@@ -176,7 +207,8 @@ def test_long_work_says_how_far_it_is(name: str, tmp_path: Path, vendor: confext
     word, call = calls[name]
 
     def again(*arguments: object, terminal: str, **environment: str) -> tuple[str, str]:
-        (tmp_path / "signed.raw").unlink(missing_ok=True)
+        for name in WRITTEN:
+            (tmp_path / name).unlink(missing_ok=True)
         status, out, err = run(*arguments, terminal=terminal, **environment)
         assert status == 0, err
         return out, err
@@ -185,7 +217,7 @@ def test_long_work_says_how_far_it_is(name: str, tmp_path: Path, vendor: confext
     assert "\x1b" not in out
     # Nothing of it is left when the answer is there.
     assert err.startswith("\r") and err.endswith("\r\x1b[K")
-    shown = err.removesuffix("\r\x1b[K").split("\r")[1:]
+    shown = lines(err)
     steps = [re.fullmatch(rf"{word} +\[(#*) *\] +(\d+) %", line) for line in shown]
     percents = [int(step[2]) for step in steps if step]
     # How much there is to read is about right, where files are read.
@@ -201,6 +233,60 @@ def test_long_work_says_how_far_it_is(name: str, tmp_path: Path, vendor: confext
         (["--json", *call], "out err", "xterm"),
     ):
         assert again(*arguments, terminal=terminal, TERM=term)[1] == ""
+
+
+def lines(err: str) -> list[str]:
+    """What was shown, one after the other in the same line, without what removed it at the end."""
+    shown = err.removesuffix("\r\x1b[K").split("\r")[1:]
+    assert all(line.endswith("\x1b[K") for line in shown)
+    return [line.removesuffix("\x1b[K") for line in shown]
+
+
+@pytest.mark.parametrize(
+    ("columns", "form"),
+    [
+        (200, r"checking   \[(#| ){24}\] {1,3}\d+ %"),
+        (44, r"checking   \[(#| ){24}\] {1,3}\d+ %"),
+        (30, r"checking   \[(#| ){10}\] {1,3}\d+ %"),
+        (20, r"checking {1,3}\d+ %"),
+        (10, r" {0,2}\d+ %"),
+        (5, None),
+    ],
+)
+def test_a_narrow_terminal_gets_one_line_or_none(
+    columns: int, form: str | None, tmp_path: Path, vendor: confext.KeyPair, make: Make
+) -> None:
+    _, call = long_work(tmp_path, vendor, make)["verify"]
+    status, _, err = run_on(call, "err", columns)
+    assert status == 0
+    if form is None:
+        assert err == ""
+        return
+    shown = lines(err)
+    assert shown and all(re.fullmatch(form, line) and len(line) < columns for line in shown), shown
+
+
+def test_what_prints_meanwhile_shows_how_far_it_is_between_its_lines(
+    tmp_path: Path, vendor: confext.KeyPair, make: Make
+) -> None:
+    _, (_, *traced) = long_work(tmp_path, vendor, make)["report"]
+    for number in range(300):
+        (tmp_path / f"traced/etc/host-{number}").touch()
+    call = ["trace", "--planned", *traced[:-2]]
+    _, plain, err = run(*call, "--image", "app")
+    assert "/etc/app.conf" in plain and err == ""
+    # Both on one terminal, as it is for people: each line of the answer stands alone.
+    status, shown, _ = run(*call, "--image", "app", terminal="both")
+    assert status == 0 and re.search(r"\rtracing +\[#* *\] +\d+ %", shown)
+    assert re.sub(r"\r[^\r\n]*\x1b\[K", "", shown) == plain
+    # To a file: nothing stands between.
+    with (tmp_path / "answer").open("w+") as answer:
+        _, _, err = run_on([*call, "--all"], "err", out=answer.fileno())
+        percents = [int(line.split()[-2]) for line in lines(err)]
+        assert percents == sorted(set(percents)) and percents[-1] == 100
+        assert "\x1b" not in (tmp_path / "answer").read_text()
+    # Who reads a pipe may write to the same terminal.
+    assert run(*call, "--all", terminal="err")[2] == ""
 
 
 def test_work_that_fails_leaves_only_its_error(tmp_path: Path, vendor: confext.KeyPair, make: Make) -> None:

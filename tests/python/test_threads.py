@@ -174,6 +174,10 @@ works = {
     "sign": lambda: confext.sign(image, output="out", key=key, certificate=certificate, progress=progress),
     "manifest": lambda: admitted.manifest(progress=progress),
     "diff": lambda: admitted.diff(admitted.manifest(), progress=progress),
+    "fec": lambda: confext.fec(image, output="out", progress=progress),
+    "repair": lambda: confext.repair(image, fec="../fec", output="out", progress=progress),
+    "report": lambda: confext.report(confext.Host("../root", certificates=()), progress=progress),
+    "trace_all": lambda: list(confext.Host("../root", certificates=()).trace_all(planned=True, progress=progress)),
 }
 try:
     works[what]()
@@ -182,13 +186,19 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.parametrize("what", ["build", "sign", "manifest", "diff"])
+@pytest.mark.parametrize("what", ["build", "sign", "manifest", "diff", "fec", "repair", "report", "trace_all"])
 def test_an_interrupt_ends_work_with_threads(what: str, make: Make, vendor: confext.KeyPair, tmp_path: Path) -> None:
     image = make({f"etc/{number}": bytes([number]) * 50000 for number in range(1, 50)})
     certificate, key, place = tmp_path / "certificate", tmp_path / "key", tmp_path / "place"
     certificate.write_bytes(vendor.certificate)
     key.write_bytes(vendor.key)
     place.mkdir()
+    tree = tmp_path / "root/run/confexts/app/etc"
+    (tree / "extension-release.d").mkdir(parents=True)
+    (tree / "extension-release.d/extension-release.app").write_text("ID=_any\n")
+    (tmp_path / "root/etc").mkdir()
+    (tmp_path / "root/etc/os-release").write_text("ID=demo\n")
+    confext.fec(image, output=tmp_path / "fec")
     command = [sys.executable, "-c", INTERRUPTED_APART, str(image), str(certificate), str(key), what]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=place)
     assert (done.stdout, done.returncode) == ("interrupted False []\n", 0), done.stderr

@@ -1,15 +1,18 @@
 //! `fec`: the parity of an image, from which `repair` brings damaged blocks back.
 
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use clap::Args;
 use confext_ddi::parity;
+use confext_ddi::verity::Progress as Reading;
 use confext_ddi::verity::fec::{Coverage, Roots};
 use serde::Serialize;
 
 use super::failure::Failure;
 use super::output::{Output, View};
+use super::progress::Progress;
 use super::text::{Clean, Count, Size};
 use super::{image, open};
 
@@ -31,8 +34,14 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
     let image = arguments.open.open_any(&arguments.image)?;
-    let coverage = parity::encode_file(&image, arguments.fec_roots, &arguments.output)
+    let progress = Progress::new("encoding", output);
+    let show = |at: Reading| {
+        progress.show(at.done_bytes, at.total_bytes);
+        ControlFlow::Continue(())
+    };
+    let coverage = parity::encode_file_watched(&image, arguments.fec_roots, &arguments.output, show)
         .map_err(|source| image::fault(&arguments.image, source))?;
+    drop(progress);
     output.summary(&Summary { fec: arguments.output.display().to_string(), coverage })
 }
 

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write};
+use std::os::fd::AsFd;
 
 use serde::Serialize;
 
@@ -60,6 +61,15 @@ impl Output {
     pub(super) fn summary(&self, view: &impl View) -> Result<(), Failure> {
         if self.quiet && !self.json { Ok(()) } else { self.answer(view) }
     }
+}
+
+/// What terminals have that do not say.
+const COLUMNS: usize = 80;
+
+/// How wide a terminal is.
+pub(super) fn columns(terminal: impl AsFd) -> usize {
+    let size = rustix::termios::tcgetwinsize(terminal);
+    size.ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0).unwrap_or(COLUMNS)
 }
 
 /// Whether a terminal of this name does nothing but print.

@@ -1,17 +1,20 @@
 //! `repair`: a damaged image and its parity become a new image.
 
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use clap::Args;
 use confext_ddi::RootHash;
 use confext_ddi::parity::{self, Repaired};
+use confext_ddi::verity::Progress as Reading;
 use confext_ddi::verity::fec::{Area, Roots};
 use serde::Serialize;
 
 use super::exit::{DONE, IMAGE};
 use super::failure::Failure;
 use super::output::{Output, View};
+use super::progress::Progress;
 use super::text::{Clean, Count};
 use super::{fec, image, open};
 use crate::image_file;
@@ -46,8 +49,14 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<u8, Failure>
     let fec = image_file::open(&arguments.fec)?;
     let mut options = parity::Options::default().roots(arguments.fec_roots).fec_offset(arguments.fec_offset);
     options.root_hash = arguments.root_hash;
-    let repaired = parity::repair_file(&image, &fec, &arguments.output, &options)
+    let progress = Progress::new("repairing", output);
+    let show = |at: Reading| {
+        progress.show(at.done_bytes, at.total_bytes);
+        ControlFlow::Continue(())
+    };
+    let repaired = parity::repair_file_watched(&image, &fec, &arguments.output, &options, show)
         .map_err(|source| image::fault(&arguments.image, source))?;
+    drop(progress);
     let whole = repaired.report.is_whole();
     let outcome = Outcome {
         image: arguments.image.display().to_string(),

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -13,6 +14,7 @@ use serde::Serialize;
 use super::failure::Failure;
 use super::host::{self, Classes};
 use super::output::{Output, View};
+use super::progress::Progress;
 use crate::admission;
 use crate::error::Error;
 use crate::report::{self, Choice, Counts, Report};
@@ -63,7 +65,13 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure>
         host_files: arguments.host_files,
         ..report::Options::default()
     };
-    let report = report::report(host, &classes, &options)?;
+    let progress = Progress::new("tracing", output);
+    let show = |at: trace::Progress| {
+        progress.show(at.done, at.total);
+        ControlFlow::Continue(())
+    };
+    let report = report::report_watched(host, &classes, &options, show)?;
+    drop(progress);
     if arguments.output == Path::new("-") {
         return output.print(|out| report.write_html(out));
     }

@@ -253,3 +253,75 @@ fn a_plan_alone_shows_what_would_be_different() {
     ];
     assert_eq!(found, expected);
 }
+
+#[test]
+fn who_watches_hears_all_of_it_and_can_end_it_at_any_step() {
+    let root = Root::new();
+    root.file(b"etc/hosts", "of the host\n");
+    root.file(b"etc/d/host", "");
+    root.confext("a", &[b"d/one", b"d/e/f/two", b"hosts"]);
+    root.confext("b", &[b"d/one", b"g/1", b"g/2"]);
+    let host = Host::open(root.0.path()).unwrap();
+    let admission = admission::Options { policy: Policy::unprotected(), ..Default::default() };
+    let classes = [(Class::Confext, &admission), (Class::Sysext, &admission)];
+    for view in [Choice::Live, Choice::Planned] {
+        let options = Options { view, ..Options::default() };
+        let mut told = Vec::new();
+        let watch = |at| {
+            told.push(at);
+            ControlFlow::Continue(())
+        };
+        let report = report_watched(&host, &classes, &options, watch).unwrap();
+        assert_eq!(report.counts(), super::report(&host, &classes, &options).unwrap().counts());
+        let total = told[0].total;
+        assert!(told.iter().all(|at| at.total == total && at.done <= total), "{told:?}");
+        assert!(told.is_sorted_by_key(|at| at.done), "{told:?}");
+        assert_eq!((told[0].done, told.last().unwrap().done), (0, total));
+        let mut different: Vec<_> = told.iter().map(|at| at.done).collect();
+        different.dedup();
+        // More than a step for each of the parts that it has.
+        assert!(view == Choice::Live || different.len() > 10, "{told:?}");
+        for last in 0..told.len() {
+            let mut calls = 0;
+            let error = report_watched(&host, &classes, &options, |at| {
+                calls += 1;
+                assert_eq!(at, told[calls - 1]);
+                if calls > last { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            })
+            .unwrap_err();
+            assert_eq!((error.code(), calls), ("cancelled", last + 1));
+        }
+    }
+}
+
+/// Directories have equal parts of what their parent has, however many paths are in them.
+#[test]
+fn a_walk_says_how_far_it_is() {
+    let root = Root::new();
+    root.confext("a", &[b"a/1", b"a/2", b"b/1/2/3"]);
+    let host = Host::open(root.0.path()).unwrap();
+    let admission = admission::Options { policy: Policy::unprotected(), ..Default::default() };
+    let options = trace::Options::default();
+    let tracer = Tracer::planned(&host, &[Class::Confext], &admission, &options).unwrap();
+    let mut tree = tracer.tree();
+    assert_eq!(tree.progress().done, 0);
+    let mut told = Vec::new();
+    while let Some(origin) = tree.next() {
+        let at = tree.progress();
+        told.push((origin.unwrap().path.display().to_string(), at.done * 1000 / at.total));
+    }
+    let expected = [
+        ("/etc", 0),
+        ("/etc/a", 0),
+        ("/etc/a/1", 125),
+        ("/etc/a/2", 250),
+        ("/etc/b", 250),
+        ("/etc/b/1", 250),
+        ("/etc/b/1/2", 250),
+        ("/etc/b/1/2/3", 500),
+        ("/etc/extension-release.d", 500),
+        ("/etc/extension-release.d/extension-release.a", 750),
+        ("/etc/os-release", 1000),
+    ];
+    assert_eq!(told, expected.map(|(path, done)| (path.to_owned(), done)));
+}

@@ -49,6 +49,71 @@ pub struct Tree<'a> {
     stacks: std::slice::Iter<'a, Stack>,
     walk: Option<Walk<'a>>,
     entries: u64,
+    done: u64,
+}
+
+/// How far a walk is. How many paths there are is known when it is at its end, so paths are not what is counted: the names in a
+/// directory have equal parts of what the directory has, and the hierarchies equal parts of all.
+///
+/// ```
+/// # let (root, host, mut options) = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/examples/root.in"));
+/// use confext_core::trace::{Options, Progress, Tracer};
+/// use confext_ddi::release::Class;
+///
+/// let tracer = Tracer::planned(&host, &[Class::Confext], &options, &Options::default())?;
+/// let mut tree = tracer.tree();
+/// let mut percents = Vec::new();
+/// while let Some(origin) = tree.next() {
+///     origin?;
+///     let Progress { done, total } = tree.progress();
+///     percents.push(done * 100 / total);
+/// }
+/// assert!(percents.is_sorted());
+/// assert_eq!(percents.last(), Some(&100));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Progress {
+    /// What is done, never less than before.
+    pub done: u64,
+    /// All of it.
+    pub total: u64,
+}
+
+/// What all hierarchies have together.
+const WHOLE: u64 = 1_000_000_000;
+
+impl Progress {
+    /// After so many of some equal parts and this much of the next one.
+    pub(crate) fn after(self, parts: usize, of: usize) -> Self {
+        let [parts, of] = [parts, of].map(|number| u64::try_from(number).unwrap_or(u64::MAX));
+        let done = parts.saturating_mul(self.total).saturating_add(self.done);
+        Self { done: done.checked_div(of).unwrap_or(self.total).min(self.total), total: self.total }
+    }
+
+    /// Nothing.
+    pub(crate) const NONE: Self = Self { done: 0, total: WHOLE };
+}
+
+/// What a directory has of [`WHOLE`], for its names to share.
+#[derive(Debug, Clone, Copy)]
+struct Share {
+    start: u64,
+    span: u64,
+}
+
+impl Share {
+    /// Where the part of a name begins. That of the one after the last begins where this ends.
+    fn at(self, name: usize, of: usize) -> u64 {
+        let [name, of] = [name, of].map(|number| u64::try_from(number).unwrap_or(u64::MAX));
+        let before = self.span.saturating_mul(name).checked_div(of).unwrap_or(self.span);
+        self.start.saturating_add(before.min(self.span))
+    }
+
+    fn of(self, name: usize, of: usize) -> Self {
+        let start = self.at(name, of);
+        Self { start, span: self.at(name.saturating_add(1), of).saturating_sub(start) }
+    }
 }
 
 /// One stack on the way.
@@ -59,6 +124,9 @@ struct Walk<'a> {
 
 /// A directory, with the names that are still to come.
 struct Frame {
+    share: Share,
+    /// How many names there were.
+    count: usize,
     level: Level,
     names: std::collections::btree_map::IntoIter<Vec<u8>, Name>,
     failed: Vec<(usize, Unknown)>,
@@ -79,9 +147,37 @@ impl std::fmt::Debug for Tree<'_> {
     }
 }
 
+impl Frame {
+    /// Which name is the next one.
+    fn next(&self) -> usize {
+        self.count.saturating_sub(self.names.len())
+    }
+}
+
 impl<'a> Tree<'a> {
     pub(super) fn new(tracer: &'a Tracer<'a>) -> Self {
-        Self { tracer, stacks: tracer.stacks.iter(), walk: None, entries: 0 }
+        Self { tracer, stacks: tracer.stacks.iter(), walk: None, entries: 0, done: 0 }
+    }
+
+    /// How far it is, with the last item that it gave; all is done when there is none any more.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        Progress { done: self.done, total: WHOLE }
+    }
+
+    /// What is done with the path that was visited last.
+    fn reached(&self) -> u64 {
+        match self.walk.as_ref().and_then(|walk| walk.frames.last()) {
+            Some(frame) => frame.share.at(frame.next(), frame.count),
+            None => self.share(0).start,
+        }
+    }
+
+    /// What a stack has, so many before the next one.
+    fn share(&self, before: usize) -> Share {
+        let of = self.tracer.stacks.len();
+        let next = of.saturating_sub(self.stacks.len());
+        Share { start: 0, span: WHOLE }.of(next.saturating_sub(before), of)
     }
 
     fn stop<T>(&mut self, what: &'static str, found: u64, most: u64) -> Result<T> {
@@ -95,12 +191,13 @@ impl<'a> Tree<'a> {
         let answerer = Answerer::new(stack, &self.tracer.context);
         let node = answerer.sight.parts.root();
         self.walk = Some(Walk { answerer, frames: Vec::new() });
-        self.visit(&node, true)
+        self.visit(&node, true, self.share(1))
     }
 
     fn step(&mut self) -> Option<Result<Option<Origin>>> {
         let walk = self.walk.as_mut()?;
         let frame = walk.frames.last_mut()?;
+        let share = frame.share.of(frame.next(), frame.count);
         let Some((name, found)) = frame.names.next() else {
             walk.frames.pop();
             return Some(Ok(None));
@@ -109,11 +206,11 @@ impl<'a> Tree<'a> {
         node.unknown.extend(frame.failed.iter().cloned());
         node.unknown.sort_by_key(|(part, _)| *part);
         let seen = found.seen;
-        Some(self.visit(&node, seen))
+        Some(self.visit(&node, seen, share))
     }
 
     /// Answers for a path, and goes into it when it is a directory.
-    fn visit(&mut self, node: &Node, listed: bool) -> Result<Option<Origin>> {
+    fn visit(&mut self, node: &Node, listed: bool, share: Share) -> Result<Option<Origin>> {
         self.entries = self.entries.saturating_add(1);
         let limits = &self.tracer.context.options.limits;
         let (entries, depth) = (limits.entries, u64::from(limits.depth));
@@ -136,7 +233,7 @@ impl<'a> Tree<'a> {
             if levels >= depth {
                 return self.stop("levels of directories", levels, depth);
             }
-            walk.frames.push(frame(&walk.answerer, node)?);
+            walk.frames.push(frame(&walk.answerer, node, share)?);
         }
         if answer == Answer::Absent {
             return Ok(None);
@@ -158,10 +255,14 @@ impl Iterator for Tree<'_> {
             let step = match self.step() {
                 Some(step) => step,
                 None => {
-                    let stack = self.stacks.next()?;
+                    let Some(stack) = self.stacks.next() else {
+                        self.done = WHOLE;
+                        return None;
+                    };
                     self.start(stack)
                 }
             };
+            self.done = self.reached().max(self.done);
             match step {
                 Ok(Some(origin)) => return Some(Ok(origin)),
                 Ok(None) => {}
@@ -202,7 +303,7 @@ fn open(top: &OwnedFd, path: &[u8], flags: OFlags) -> std::io::Result<OwnedFd> {
 }
 
 /// What is in a directory: what can be seen, and what the parts have.
-fn frame(answerer: &Answerer<'_>, node: &Node) -> Result<Frame> {
+fn frame(answerer: &Answerer<'_>, node: &Node, share: Share) -> Result<Frame> {
     let parts = &answerer.sight.parts;
     let level = parts.enter(node);
     let listed = parts.names(&level);
@@ -218,5 +319,5 @@ fn frame(answerer: &Answerer<'_>, node: &Node) -> Result<Frame> {
             names.entry(name).or_default().seen = true;
         }
     }
-    Ok(Frame { level, names: names.into_iter(), failed: listed.failed })
+    Ok(Frame { share, count: names.len(), level, names: names.into_iter(), failed: listed.failed })
 }

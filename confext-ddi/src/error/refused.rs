@@ -26,7 +26,7 @@ family! {
         // verity
         /// The caller's progress callback asked to stop.
         Cancelled { done: u64, total: u64 } = "cancelled",
-            "stopped by the caller after {done} of {total} bytes",
+            "stopped by the caller when {done} of {total} were done",
             "start again when it suits";
         // release
         /// The extension is not for this scope.

@@ -139,3 +139,70 @@ fn a_path_has_the_whole_image_or_nothing() {
     assert_eq!(again.code(), "output-exists");
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "nothing else is left");
 }
+
+/// Work that says how far it is.
+#[cfg(feature = "directory")]
+type Work<'a> = &'a dyn Fn(&mut dyn FnMut(Progress) -> ControlFlow<()>) -> Result<()>;
+
+/// What a call tells, and that ending it at any of these steps leaves nothing.
+#[cfg(feature = "directory")]
+fn steps(output: &std::path::Path, call: Work<'_>) -> Vec<u64> {
+    let mut told = Vec::new();
+    call(&mut |at| {
+        told.push((at.done_bytes, at.total_bytes));
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    let total = told[0].1;
+    assert!(told.iter().all(|(_, all)| *all == total), "{told:?}");
+    let told: Vec<u64> = told.into_iter().map(|(done, _)| done).collect();
+    assert!(told.is_sorted(), "{told:?}");
+    assert_eq!((told.first(), told.last()), (Some(&0), Some(&total)));
+    assert!(output.exists());
+    std::fs::remove_file(output).unwrap();
+    let left = || std::fs::read_dir(output.parent().unwrap()).unwrap().count();
+    let before = left();
+    for (last, done) in told.iter().enumerate() {
+        let mut calls = 0;
+        let error = call(&mut |_| {
+            calls += 1;
+            if calls > last { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })
+        .unwrap_err();
+        assert_eq!((error.code(), calls), ("cancelled", last + 1), "nobody is asked again");
+        let said = format!("when {done} of {total} were done");
+        assert!(error.to_string().contains(&said), "{error}: {said}");
+        assert_eq!(left(), before, "{last}");
+    }
+    told
+}
+
+#[cfg(feature = "directory")]
+#[test]
+fn who_watches_hears_all_and_can_end_it_at_any_step() {
+    let dir = tempfile::tempdir().unwrap();
+    let (fec_path, path) = (dir.path().join("app.fec"), dir.path().join("app.raw"));
+    let (whole, built) = image();
+    let opened = open(&whole);
+    let told = steps(&fec_path, &|tell| encode_file_watched(&opened, Roots::MIN, &fec_path, tell).map(drop));
+    assert!(told.len() > 3, "{told:?}");
+    encode_file(&opened, Roots::MIN, &fec_path).unwrap();
+    let fec = std::fs::File::open(&fec_path).unwrap();
+    let mut damaged = whole.clone();
+    damaged[built.partitions[0].range.start() as usize..][..4096].fill(9);
+    for image in [&whole, &damaged] {
+        let opened = open(image);
+        let options = Options::default();
+        let told = steps(&path, &|tell| repair_file_watched(&opened, &fec, &path, &options, tell).map(drop));
+        assert!(told.len() > 4, "{told:?}");
+    }
+    // What stays damaged is told to its end as well.
+    damaged[built.partitions[0].range.start() as usize..][..5 * 4096].fill(9);
+    let mut last = (0, 1);
+    let tell = |at: Progress| {
+        last = (at.done_bytes, at.total_bytes);
+        ControlFlow::Continue(())
+    };
+    let repaired = repair_file_watched(&open(&damaged), &fec, &path, &Options::default(), tell).unwrap();
+    assert!(!repaired.report.is_whole() && last.0 == last.1 && !path.exists());
+}

@@ -26,5 +26,10 @@ mod report;
 
 pub use coverage::{Coverage, Roots};
 pub use encode::encode;
+pub(crate) use encode::encode_told;
+pub(crate) use repair::repair_told;
 pub use repair::{Parts, repair};
 pub use report::{Area, Block, Report};
+
+/// Hears how many more bytes are done; an error ends the work.
+pub(crate) type Tell<'a> = dyn FnMut(u64) -> crate::error::Result<()> + 'a;

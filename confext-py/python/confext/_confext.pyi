@@ -1244,13 +1244,15 @@ def report(
     time: int | datetime | None = None,
     files: int = 200000,
     host_files: int = 20000,
+    progress: _Progress | None = None,
 ) -> str:
     """One HTML page about a host that loads nothing: layers and who signed them, where each file is from, what shadows what,
     what is not used and why.
 
     It is about what is merged; where nothing is, or with `planned`, about what a merge would give. `time` is when it says that
     it was made, else now: the same host and time give the same page. `files` and `host_files` are how many paths are listed at
-    most, the latter of those that only the host has; the others are counted.
+    most, the latter of those that only the host has; the others are counted. `progress` is called with how much of all is done;
+    what it raises ends the work.
     """
 
 def pick(
@@ -1582,11 +1584,12 @@ def fec(
     select: str | None = None,
     copies: Literal["any", "both"] = "any",
     image_filter: ImageFilter | str = "",
+    progress: _Progress | None = None,
 ) -> Parity:
     """Make parity for an image, as `veritysetup` does, after checking every block of it.
 
     `roots` bytes of parity, 2 to 24, protect up to 255 minus so many bytes of the image. `output` is a
-    new file (`output-exists`).
+    new file (`output-exists`). `progress` is called as by `Admitted.check`.
     """
 
 def repair(
@@ -1600,11 +1603,13 @@ def repair(
     select: str | None = None,
     copies: Literal["any", "both"] = "any",
     image_filter: ImageFilter | str = "",
+    progress: _Progress | None = None,
 ) -> Repair:
     """Repair a damaged image with its parity into a new image. The image itself is only read; no signature is checked.
 
     `output` is written when every block could be repaired, and nothing may be there before. `roots` and `fec_offset`, in
     bytes, are those that the parity was made with. Without `root_hash` the one that the image claims is repaired towards.
+    `progress` is called as by `Admitted.check`.
     """
 
 @final
@@ -2694,12 +2699,15 @@ class Host:
         image: str | None = None,
         signer: str | None = None,
         unverified: bool = False,
+        progress: _Progress | None = None,
     ) -> Origins:
         """All paths of every stack, one after the other, or those that are wanted.
 
         - `image`: those of one image, by the extension's name or the path of the image.
         - `signer`: those of one signer, by the fingerprint of the certificate or its subject.
         - `unverified`: those that nothing vouches for.
+
+        `progress` is called, while the next one is asked for, with how much of all is done.
         """
 
 @final

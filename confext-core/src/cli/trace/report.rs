@@ -11,11 +11,12 @@ use serde::Serialize;
 
 use super::super::failure::Failure;
 use super::super::output::Output;
+use super::super::progress::Progress;
 use super::super::text::{Clean, Path};
 use crate::error::Error;
 use crate::host::Host;
 use crate::state::Checked;
-use crate::trace::{Answer, Filter, Origin, Shadow, Source, Traced, Tracer};
+use crate::trace::{Answer, Filter, Origin, Shadow, Source, Traced, Tracer, Tree};
 
 pub(super) fn run(host: &Host, tracer: &Tracer<'_>, filter: &Filter, output: &Output) -> Result<(), Failure> {
     let stacks = tracer.stacks();
@@ -27,27 +28,44 @@ pub(super) fn run(host: &Host, tracer: &Tracer<'_>, filter: &Filter, output: &Ou
     }
     let mut walk = Report { counts: BTreeMap::new(), failed: None };
     let root = host.path().display().to_string();
+    let progress = Progress::while_printing("tracing", output);
+    let mut wanted = Wanted { tree: tracer.tree(), filter, progress };
     output.print(|out| {
         if output.is_json() {
-            walk.json(
-                &Head { root: &root, view: tracer.view(), stacks: &stacks },
-                &mut wanted(tracer, filter),
-                out,
-            )
+            walk.json(&Head { root: &root, view: tracer.view(), stacks: &stacks }, &mut wanted, out)
         } else {
-            walk.text(&mut wanted(tracer, filter), out)
+            walk.text(&mut wanted, out)
         }
     })?;
     walk.failed.map_or(Ok(()), |error| Err(error.into()))
 }
 
-type Wanted<'a> = dyn Iterator<Item = Result<Origin, Error>> + 'a;
-
-fn wanted<'a>(
-    tracer: &'a Tracer<'_>,
+/// The paths that are wanted, one after the other, and on the way how far it is.
+struct Wanted<'a> {
+    tree: Tree<'a>,
     filter: &'a Filter,
-) -> impl Iterator<Item = Result<Origin, Error>> + 'a {
-    tracer.tree().filter(|origin| origin.as_ref().map_or(true, |origin| filter.wants(origin)))
+    progress: Progress,
+}
+
+impl Wanted<'_> {
+    /// The next one. What was written before is where it belongs when something is shown.
+    fn next(&mut self, out: &mut dyn Write) -> io::Result<Option<Result<Origin, Error>>> {
+        while let Some(origin) = self.tree.next() {
+            let at = self.tree.progress();
+            let is_wanted = origin.as_ref().map_or(true, |origin| self.filter.wants(origin));
+            if is_wanted && self.progress.shares_its_terminal() {
+                self.progress.hide();
+            } else if self.progress.is_news(at.done, at.total) {
+                out.flush()?;
+                self.progress.show(at.done, at.total);
+            }
+            if is_wanted {
+                return Ok(Some(origin));
+            }
+        }
+        self.progress.clear();
+        Ok(None)
+    }
 }
 
 /// A name with a typo is not an image without files.
@@ -111,7 +129,7 @@ impl Report {
         let text = text.strip_suffix("\n}").unwrap_or(&text);
         write!(out, "{text},\n  \"paths\": [")?;
         let mut separator = "\n    ";
-        for origin in origins {
+        while let Some(origin) = origins.next(out)? {
             let Some(origin) = self.take(origin) else { continue };
             out.write_all(separator.as_bytes())?;
             serde_json::to_writer(&mut *out, &line(&origin))?;
@@ -122,7 +140,7 @@ impl Report {
     }
 
     fn text(&mut self, origins: &mut Wanted<'_>, out: &mut dyn Write) -> io::Result<()> {
-        for origin in origins {
+        while let Some(origin) = origins.next(out)? {
             let Some(origin) = self.take(origin) else { continue };
             let line = line(&origin);
             let slash = if origin.file_type == Some(FileType::Directory) { "/" } else { "" };

@@ -1,8 +1,8 @@
 //! Working the parity out.
 
-use super::Coverage;
 use super::code::Code;
 use super::covered::Covered;
+use super::{Coverage, Tell};
 use crate::error::Result;
 use crate::read::ReadAt;
 use rayon::prelude::*;
@@ -25,7 +25,17 @@ pub fn encode<D: ReadAt + ?Sized, H: ReadAt + ?Sized>(
     data: &D,
     hash: &H,
     coverage: &Coverage,
+    sink: impl FnMut(&[u8]) -> std::io::Result<()>,
+) -> Result<()> {
+    encode_told((data, hash), coverage, sink, &mut |_| Ok(()))
+}
+
+/// The same, and `tell` hears how many more bytes of data and hash tree are covered.
+pub(crate) fn encode_told<D: ReadAt + ?Sized, H: ReadAt + ?Sized>(
+    (data, hash): (&D, &H),
+    coverage: &Coverage,
     mut sink: impl FnMut(&[u8]) -> std::io::Result<()>,
+    tell: &mut Tell<'_>,
 ) -> Result<()> {
     let covered = Covered::new(data, hash, *coverage)?;
     let code = Code::new(coverage.roots());
@@ -36,7 +46,11 @@ pub fn encode<D: ReadAt + ?Sized, H: ReadAt + ?Sized>(
         for round in parity {
             sink(&round)?;
         }
-        first = first.saturating_add(u64::try_from(rounds).unwrap_or(u64::MAX));
+        let rounds = u64::try_from(rounds).unwrap_or(u64::MAX);
+        first = first.saturating_add(rounds);
+        let rows = u64::from(coverage.roots().data_rows());
+        let bytes = rounds.saturating_mul(rows).saturating_mul(u64::from(coverage.block_size().bytes()));
+        tell(bytes)?;
     }
     Ok(())
 }

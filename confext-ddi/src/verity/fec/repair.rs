@@ -3,7 +3,7 @@
 use super::code::Code;
 use super::covered::Covered;
 use super::report::{Area, Block, Report};
-use super::{Coverage, Roots};
+use super::{Coverage, Roots, Tell};
 use crate::digest::RootHash;
 use crate::error::{Corrupt, LimitExceeded, Result, ResultExt as _, Unsupported};
 use crate::limits::Limits;
@@ -80,6 +80,23 @@ where
     H: WriteAt + ?Sized,
     F: ReadAt + ?Sized,
 {
+    repair_told(parts, (superblock, root_hash), roots, limits, &mut |_| Ok(()))
+}
+
+/// The same, and `tell` hears how many more bytes of data are looked through, each once; and nothing more for each round
+/// that is mended, for it to have a say.
+pub(crate) fn repair_told<D, H, F>(
+    parts: &Parts<'_, D, H, F>,
+    (superblock, root_hash): (&Superblock, &RootHash),
+    roots: Roots,
+    limits: &Limits,
+    tell: &mut Tell<'_>,
+) -> Result<Report>
+where
+    D: WriteAt + ?Sized,
+    H: WriteAt + ?Sized,
+    F: ReadAt + ?Sized,
+{
     let (data, hash) = (superblock.data_block_size, superblock.hash_block_size);
     if data != hash {
         return Err(Unsupported::FecBlockSizes { data: data.bytes(), hash: hash.bytes() }.into());
@@ -107,9 +124,13 @@ where
         found: Found::default(),
         most: limits.damaged_blocks,
     };
-    for _ in 0..MAX_PASSES {
+    for pass in 0..MAX_PASSES {
         let before = repair.found.repaired.len();
-        repair.pass()?;
+        if pass == 0 {
+            repair.pass(tell)?;
+        } else {
+            repair.pass(&mut |_| tell(0))?;
+        }
         let found = &repair.found;
         if found.repaired.len() == before || (found.damaged.is_empty() && found.unchecked == 0) {
             break;
@@ -153,7 +174,7 @@ where
     F: ReadAt + ?Sized,
 {
     /// Looks through everything once, from the top of the tree down, and mends each level before the next is looked at.
-    fn pass(&mut self) -> Result<()> {
+    fn pass(&mut self, tell: &mut Tell<'_>) -> Result<()> {
         self.found.damaged.clear();
         self.found.unchecked = 0;
         for level in (0..self.geometry.levels().len()).rev() {
@@ -170,14 +191,14 @@ where
                     self.found.unchecked = self.found.unchecked.saturating_add(1);
                 }
             }
-            self.mend_all(&rounds)?;
+            self.mend_all(&rounds, tell)?;
         }
-        let rounds = self.scan_data()?;
-        self.mend_all(&rounds)
+        let rounds = self.scan_data(tell)?;
+        self.mend_all(&rounds, tell)
     }
 
     /// Checks all data blocks, and returns the rounds of those that are damaged.
-    fn scan_data(&mut self) -> Result<BTreeSet<u64>> {
+    fn scan_data(&mut self, tell: &mut Tell<'_>) -> Result<BTreeSet<u64>> {
         let block_bytes = self.covered.coverage.block_bytes();
         let most =
             RUN_BYTES.checked_div(u64::from(self.covered.coverage.block_size().bytes())).unwrap_or(0).max(1);
@@ -212,6 +233,7 @@ where
                 }
             }
             first = first.saturating_add(count);
+            tell(count.saturating_mul(u64::from(self.covered.coverage.block_size().bytes())))?;
         }
         Ok(rounds)
     }
@@ -228,8 +250,11 @@ where
         Ok(self.covered.coverage.round_of(block))
     }
 
-    fn mend_all(&mut self, rounds: &BTreeSet<u64>) -> Result<()> {
-        rounds.iter().try_for_each(|round| self.mend(*round))
+    fn mend_all(&mut self, rounds: &BTreeSet<u64>, tell: &mut Tell<'_>) -> Result<()> {
+        rounds.iter().try_for_each(|round| {
+            tell(0)?;
+            self.mend(*round)
+        })
     }
 
     /// Tries to mend the damaged blocks of a round, and writes those that come out right.
