@@ -5,6 +5,8 @@
 // Tests compile this file as a part of themselves: the paths are the same from there.
 #[path = "targets/bare.rs"]
 mod bare;
+#[path = "targets/build_rules.rs"]
+mod build_rules;
 #[path = "targets/fec.rs"]
 mod fec;
 #[path = "targets/gpt_differential.rs"]
@@ -35,6 +37,7 @@ use confext_ddi::vpick::{
 use confext_ddi::{Limits, Result, RootHash, dps, fs, fstype, gpt, signature, verity, version};
 
 pub use bare::bare;
+pub use build_rules::build_rules;
 pub use fec::fec;
 pub use gpt_differential::{agree, gpt_differential};
 pub use hash_tree::hash_tree;
@@ -76,6 +79,7 @@ pub const ALL: &[Target] = &[
     ("certificate", certificate),
     ("manifest", manifest),
     ("hash_tree", hash_tree),
+    ("build_rules", build_rules),
 ];
 
 /// Caps low enough that reaching one is cheap.

@@ -3,16 +3,29 @@
 use super::limits;
 use confext_ddi::RootHash;
 use confext_ddi::digest::HashAlgorithm;
-use confext_ddi::dps::{Architecture, PartitionType};
-use confext_ddi::fstype;
+use confext_ddi::dps::{Architecture, Designator, PartitionType};
+use confext_ddi::fstype::{self, FsType};
 use confext_ddi::id::{Guid, Uuid};
+use confext_ddi::lint;
 use confext_ddi::manifest::Manifest;
-use confext_ddi::signature::{Certificate, CertificateRules, Certificates, Time};
+use confext_ddi::policy::{Policy, Rule, Use};
+use confext_ddi::release::ImageKind;
+use confext_ddi::settings::Mutability;
+use confext_ddi::signature::{Certificate, CertificateRules, Certificates, Fingerprint, KeyPair, Time};
+use confext_ddi::unit::Name;
+use confext_ddi::vpick::{Accept, Pattern};
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
-/// Root hashes, identifiers, architectures, algorithms, rules: what is accepted prints to a text that means the same.
+/// Root hashes, identifiers, rules, names of all kinds: what is accepted prints to a text that means the same, and a name
+/// of one thing is no name of another.
 pub fn text(bytes: &[u8]) {
+    // Paths need not be text.
+    for (suffix, accept) in [(&b".raw"[..], Accept::Raw), (b"", Accept::Any), (b"", Accept::Directory)] {
+        if let Ok(Pattern::Versioned { directory, base, .. }) = Pattern::parse(bytes, suffix, accept) {
+            assert!(bytes.starts_with(&directory) && base.len() < bytes.len());
+        }
+    }
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     prints::<RootHash>(text);
     prints::<Uuid>(text);
@@ -26,10 +39,37 @@ pub fn text(bytes: &[u8]) {
     if let Ok(rules) = CertificateRules::parse(text) {
         assert_eq!(CertificateRules::parse(text).ok(), Some(rules));
     }
+    prints::<Rule>(text);
+    names(text);
     if let Ok(guid) = text.parse::<Guid>()
         && let Some(kind) = PartitionType::from_guid(guid)
     {
         assert_eq!(kind.to_guid(), Some(guid), "a type has one identifier");
+    }
+}
+
+/// What is looked up in a list of names is in it under that name. `--partition` takes some of the designators.
+fn names(text: &str) {
+    let names = [
+        Designator::from_name(text).map(Designator::as_str),
+        FsType::from_name(text).map(FsType::as_str),
+        Use::from_name(text).map(Use::as_str),
+        ImageKind::from_name(text).map(ImageKind::as_str),
+        lint::Code::from_text(text).map(lint::Code::as_str),
+    ];
+    assert!(names.into_iter().flatten().all(|name| name == text));
+    if let Some(fingerprint) = Fingerprint::parse(text) {
+        assert_eq!(fingerprint.to_string(), text);
+    }
+    if let Some(mutability) = Mutability::from_name(text) {
+        assert_eq!(Mutability::from_name(mutability.as_str()), Some(mutability));
+    }
+    if let Some(policy) = Policy::named(text) {
+        assert_eq!(Policy::parse(&policy.to_string()).ok(), Some(policy));
+    }
+    if let Ok(name) = Name::parse(text) {
+        assert_eq!(Name::parse(name.as_str()).ok().as_ref(), Some(&name));
+        assert_eq!(format!("{}.{}", name.stem(), name.kind()), name.as_str());
     }
 }
 
@@ -51,8 +91,12 @@ pub fn fstype(bytes: &[u8]) {
     }
 }
 
-/// Certificates as PEM, one or many, and as DER.
+/// Certificates as PEM, one or many, and as DER; a private key with the certificate behind it.
 pub fn certificate(bytes: &[u8]) {
+    if let Ok(key) = KeyPair::from_pem(bytes, bytes) {
+        let written = key.certificate_pem().expect("what was read can be written");
+        assert!(Certificate::from_pem(&written).is_ok());
+    }
     let mut set = Certificates::new(Time::from_unix(1_700_000_000));
     if let Ok(count) = set.add_pem_bundle(bytes) {
         // The same certificate twice is in the set once.

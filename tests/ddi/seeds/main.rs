@@ -4,26 +4,28 @@
 //! corpus may have files whose names start with `regression-`, each an input that once went wrong, and images that
 //! other programs made (see [`FOREIGN`]).
 
-use confext_ddi::build::{Built, TarOptions, Tree, Whiteouts};
+use confext_ddi::build::{TarOptions, Tree, Whiteouts};
 use confext_ddi::filter::Filter;
 use confext_ddi::fstype::{self, FsType};
 use confext_ddi::image::{Claim, Image};
 use confext_ddi::policy::{KeyRules, Policy};
 use confext_ddi::release::{Class, Release};
 use confext_ddi::settings::Settings;
-use confext_ddi::signature::{
-    AdditionalSignature, Certificate, Certificates, Embed, Json, Sign as _, SignedData,
-};
+use confext_ddi::signature::{AdditionalSignature, Certificate, Certificates, Embed, Json, SignedData};
 use confext_ddi::unit::{self, Name, Service, Specifiers};
 use confext_ddi::verity::Superblock;
 use confext_ddi::{Limits, fs, gpt, manifest, verity};
-#[path = "../../fuzz/src/targets/bare.rs"]
+#[path = "../../../fuzz/src/targets/bare.rs"]
 mod bare;
 
-use confext_tests::reseal::reseal_header;
+mod archives;
+mod tables;
+mod texts;
+
 use confext_tests::{fat, images};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use tables::{SECTOR, compact, seal_compact, table};
 
 /// Images of other programs, by the start of their names. All hold the same files, all owned by root and of time 0:
 /// `etc/a.conf` (2000 lines `key=value`), `etc/link` to it, `etc/noise` (1500 bytes that do not compress), `etc/small`
@@ -54,120 +56,11 @@ use std::path::{Path, PathBuf};
 ///   attribute, and cut off where only zeros follow.
 const FOREIGN: [&str; 3] = ["mkfs-", "mksquashfs-", "mke2fs-"];
 
-/// An archive of one of everything, with names and attributes in records; `tar` has its headers in one of two forms.
-fn archive(header: fn() -> tar::Header) -> Vec<u8> {
-    let mut archive = tar::Builder::new(Vec::new());
-    let mut add = |name: &str, kind: tar::EntryType, target: Option<&str>, content: &[u8]| {
-        let mut header = header();
-        header.set_entry_type(kind);
-        header.set_mode(0o640);
-        header.set_uid(0);
-        header.set_gid(70_000);
-        header.set_mtime(1_700_000_000);
-        header.set_size(content.len().try_into().unwrap());
-        if matches!(kind, tar::EntryType::Char) {
-            header.set_device_major(1).unwrap();
-            header.set_device_minor(3).unwrap();
-        }
-        match target {
-            Some(target) => archive.append_link(&mut header, name, target).unwrap(),
-            None => archive.append_data(&mut header, name, content).unwrap(),
-        }
-    };
-    use tar::EntryType;
-    add("etc/", EntryType::Directory, None, b"");
-    add("etc/app.conf", EntryType::Regular, None, b"answer = 42\n");
-    add("etc/again", EntryType::Link, Some("etc/app.conf"), b"");
-    add("etc/link", EntryType::Symlink, Some("../usr/share/app"), b"");
-    add("etc/null", EntryType::Char, None, b"");
-    add("etc/fifo", EntryType::Fifo, None, b"");
-    add("etc/.wh.gone", EntryType::Regular, None, b"");
-    archive.into_inner().unwrap()
-}
-
-/// Records of PAX before an entry: a name, an attribute, a time, and the map of a sparse file.
-fn records() -> Vec<u8> {
-    let mut archive = tar::Builder::new(Vec::new());
-    archive
-        .append_pax_extensions([
-            ("SCHILY.xattr.user.note", &b"a note"[..]),
-            ("mtime", b"1700000000.5"),
-            ("GNU.sparse.name", b"etc/sparse"),
-            ("GNU.sparse.size", b"9000"),
-            ("GNU.sparse.map", b"0,4,8192,4"),
-        ])
-        .unwrap();
-    let mut header = tar::Header::new_ustar();
-    header.set_size(8);
-    header.set_mode(0o644);
-    archive.append_data(&mut header, "GNUSparseFile.0/sparse", &b"head\0\0\0\0"[..]).unwrap();
-    archive.into_inner().unwrap()
-}
-
 /// All of the corpus stays below this.
 const MOST_BYTES: u64 = 2 << 20;
 
 /// Target and name.
 type Seeds = BTreeMap<(&'static str, String), Vec<u8>>;
-
-const SECTOR: usize = 512;
-
-/// An image of ours with room for four entries instead of 128 and nothing unused: small enough for a fuzzer.
-///
-/// *Layout*: MBR · header · entries · gap to sector 8 · partitions · entries · header.
-fn compact(image: &[u8], built: &Built) -> Vec<u8> {
-    let (from, to) = (20_480, 8 * SECTOR);
-    let end = usize::try_from(built.partitions.last().unwrap().range.end()).unwrap();
-    let mut small = image[..3 * SECTOR].to_vec();
-    small.resize(to, 0);
-    small.extend_from_slice(&image[from..end]);
-    let moved = u64::try_from((from - to) / SECTOR).unwrap();
-    for entry in small[2 * SECTOR..3 * SECTOR].as_chunks_mut::<128>().0 {
-        if entry[..16] != [0; 16] {
-            for field in [32..40, 40..48] {
-                let lba = u64::from_le_bytes(entry[field.clone()].try_into().unwrap());
-                entry[field].copy_from_slice(&(lba - moved).to_le_bytes());
-            }
-        }
-    }
-    let entries = small[2 * SECTOR..3 * SECTOR].to_vec();
-    small.extend_from_slice(&entries);
-    small.extend_from_slice(&image[SECTOR..2 * SECTOR]);
-    seal_compact(&mut small, SECTOR);
-    small
-}
-
-/// Writes both headers of a compact image for where they are.
-fn seal_compact(image: &mut [u8], sector: usize) {
-    let last = image.len() / sector - 1;
-    for (own, other, entries) in [(1, last, 2), (last, 1, last - 1)] {
-        let at = own * sector;
-        let numbers = [(24, own), (32, other), (40, 3), (48, last - 2), (72, entries)];
-        for (field, value) in numbers {
-            image[at + field..at + field + 8].copy_from_slice(&u64::try_from(value).unwrap().to_le_bytes());
-        }
-        image[at + 80..at + 84].copy_from_slice(&4_u32.to_le_bytes());
-        reseal_header(image, at, sector);
-    }
-}
-
-/// A table alone, for sectors of this size, with two small partitions.
-fn table(sector: usize) -> Vec<u8> {
-    let (image, _) = images::signed();
-    let mut small = vec![0; 8 * sector];
-    small[sector..sector + 92].copy_from_slice(&image[SECTOR..SECTOR + 92]);
-    small[2 * sector..2 * sector + 256].copy_from_slice(&image[1024..1024 + 256]);
-    for (entry, lba) in
-        small[2 * sector..2 * sector + 256].as_chunks_mut::<128>().0.iter_mut().zip([3_u64, 4])
-    {
-        entry[32..40].copy_from_slice(&lba.to_le_bytes());
-        entry[40..48].copy_from_slice(&lba.to_le_bytes());
-    }
-    small.copy_within(2 * sector..3 * sector, 6 * sector);
-    small.copy_within(sector..2 * sector, 7 * sector);
-    seal_compact(&mut small, sector);
-    small
-}
 
 /// EROFS without the checksum that stops changes at the door.
 fn without_checksum(mut image: Vec<u8>) -> Vec<u8> {
@@ -181,9 +74,9 @@ fn seeds() -> Seeds {
     let mut add = |target: &'static str, name: &str, bytes: Vec<u8>| {
         assert!(seeds.insert((target, name.to_owned()), bytes).is_none(), "{target}/{name}");
     };
-    add("tar", "ustar", archive(tar::Header::new_ustar));
-    add("tar", "gnu", archive(tar::Header::new_gnu));
-    add("tar", "records", records());
+    add("tar", "ustar", archives::archive(tar::Header::new_ustar));
+    add("tar", "gnu", archives::archive(tar::Header::new_gnu));
+    add("tar", "records", archives::records());
     let bare_signer = images::vendor().embed(Embed::Nothing);
     let (signed, built) = images::signed();
     let (plain, plain_built) = images::build(images::builder(images::one_file()), Some(&bare_signer));
@@ -313,7 +206,7 @@ fn seeds() -> Seeds {
     for bits in [12, 16, 32] {
         add("vfat", &format!("fat{bits}"), fat::volume(bits));
     }
-    add_texts(&mut add);
+    texts::add(&mut add);
     for (name, tree) in [("one-file", images::one_file()), ("one-of-each", images::one_of_each())] {
         let (image, built) = images::build(images::builder(tree).unsigned(), None);
         let system = images::part(&image, &built, 0).to_vec();
@@ -359,109 +252,6 @@ fn add_programs(add: &mut impl FnMut(&'static str, &str, Vec<u8>)) {
         "tree-and-parity",
         [&[5, 139][..], &[140, 0, 0, 0, 1], &[143, 0, 0, 0, 1], &[145, 0, 3, 0, 1]].concat(),
     );
-}
-
-fn add_texts(add: &mut impl FnMut(&'static str, &str, Vec<u8>)) {
-    for (name, text) in [
-        ("all", "*"),
-        ("none", "~"),
-        ("ignore", "-"),
-        ("signed", "root=signed:usr=signed:=absent"),
-        ("alternatives", "root=verity+signed+encrypted+unprotected+absent:usr=unused"),
-        ("attributes", "root=signed+read-only-on+growfs-off:swap=absent"),
-        ("file-systems", "root=signed+erofs+squashfs:=ignore"),
-        ("nothing", "home=verity+absent:swap=signed"),
-        ("verity-for-all", "=verity"),
-        ("verity-parts", "root=signed:root-verity=unprotected:root-verity-sig=unprotected+unused"),
-    ] {
-        add("policy", name, text.into());
-    }
-    let signer = images::vendor().certificate_fingerprint();
-    for (name, text) in [
-        ("one", format!("signer={signer} name=app\n")),
-        ("all", format!("# why\n\nsigner={signer}\tname=a*,?b class=sysext version=>=1.2~rc1,<2\n")),
-    ] {
-        add("key_rules", name, text.into());
-    }
-    for (name, text) in [
-        ("mutable", "[ConfExt]\nMutable=auto\n"),
-        ("both", "# why\n\n[ConfExt]\nMutable = On\r\nImagePolicy=root=signed+absent:usr=signed+absent\n"),
-        (
-            "joined",
-            "\u{feff}[ConfExt]\nX-Note\\\n=1\nMutable=\\\n; why\nephemeral-import\nImagePolicy=\n[X-Other]\na=b\n",
-        ),
-    ] {
-        add("settings", name, text.into());
-    }
-    for (name, text) in [
-        (
-            "images",
-            "[Service]\nExecStart=/bin/x\nExtensionImages=/var/lib/a.v -/b.raw:root:ro,x-systemd.relax-extension-release-check\n",
-        ),
-        (
-            "everything",
-            "# why\n\n[Unit]\nDescription=x\n\n[Service]\nType = notify-reload\r\nExtensionImages=\"/a b.raw\" \\\n; why\n  /%p\\x20\\:c:usr:ro:home:nodev\n\
-             ExtensionDirectories=-+/d\\ e /f.v/g___\nExtensionImagePolicy=root=signed+absent:usr=signed+absent\n\
-             RefreshOnReload=~credentials\nRootImage=/r.raw\nBindPaths=/a:/etc -/usr\nExecReload=/bin/kill -HUP $MAINPID\n",
-        ),
-        (
-            "taken-back",
-            "[Service]\nExtensionDirectories=/a\nExtensionDirectories=\nExtensionDirectories=/b/%%/%i/%I%f\nRefreshOnReload=on\n[X-Mine]\na=b\n",
-        ),
-    ] {
-        add("unit", name, text.into());
-    }
-    for (name, text) in [
-        ("labels", "root=app_*:usr=app_?"),
-        ("sets", "root=[a-c_]*[!0-9]:home=[]x]"),
-        ("classes", "root=\"x8[[:digit:]]\""),
-        ("quotes", "usr='a:b':root-verity=\"c=d\""),
-    ] {
-        add("image_filter", name, text.into());
-    }
-    for (name, text) in [
-        ("any", "ID=_any\n"),
-        ("host", "NAME=\"Debian\"\nID=debian\nID_LIKE=\"a b\"\nVERSION_ID='13'\n"),
-        (
-            "extension",
-            "# for one host\nID=debian\nCONFEXT_LEVEL=2\nCONFEXT_SCOPE=\"system portable\"\nARCHITECTURE=x86-64\n",
-        ),
-        ("quotes", "A=\"a\\\"b\\$c\\`d\\\\e\"\nB='x'\"y\"z\nC=a\\ b\nD=\"two\nlines\"\n"),
-        ("continued", "A=a\\\nb\n; comment\n\nID=x"),
-    ] {
-        add("release", name, text.into());
-    }
-    for (name, text) in [
-        ("root-hash", "90b10db56173e2e7c847f6ff3ed85a3aebb140bc0064ec9a156ae5b2e71db988"),
-        ("type", "44479540-f297-41b2-9af7-d131d5f0458a"),
-        ("architecture", "x86-64"),
-        ("algorithm", "sha256"),
-        ("rules", "validity=ignored,usage=required,chain=issued"),
-    ] {
-        add("text", name, text.into());
-    }
-    for (name, text) in [
-        ("digits", "1.10\n1.9"),
-        ("tilde", "122.1~rc1\n122.1"),
-        ("caret", "1^post\n1.0"),
-        ("dash", "123-3\n123.1-1"),
-        ("zeros", "0001\n1"),
-        ("letters", "1a\n1B"),
-    ] {
-        add("version", name, text.into());
-    }
-    for (name, text) in [
-        ("versions", "app.raw.v\napp_1.raw\napp_1.10.raw\napp_1.9.raw\nother_3.raw"),
-        (
-            "architectures",
-            "app.confext.raw.v\napp_1_x86-64.confext.raw\napp_2_arm64.confext.raw\napp_1.confext.raw",
-        ),
-        ("tries", "app.raw.v\napp_2+0-3.raw\napp_1+3-1.raw\napp_1+2.raw\napp_0.raw"),
-        ("pattern", "app___.raw.v\napp_1.raw\napp_2_x86-64+1-1.raw"),
-        ("directory", "app.v\napp_1\napp_2.raw\n.hidden\napp_"),
-    ] {
-        add("vpick", name, text.into());
-    }
 }
 
 fn corpus() -> PathBuf {
@@ -563,7 +353,7 @@ fn seeds_are_accepted() {
             // One of them is meant to be refused.
             "fstype" => Ok(fstype::probe(&bytes[..]).map_or(true, |found| found.is_some())),
             "fec" | "text" | "hash_tree" => Ok(bytes.len() > 5),
-            "version" | "vpick" | "sidecar" => Ok(bytes.contains(&b'\n')),
+            "version" | "vpick" | "sidecar" | "build_rules" => Ok(bytes.contains(&b'\n')),
             other => panic!("a seed for {other}, which is no target"),
         };
         let accepted = accepted.unwrap_or_else(|error| panic!("{target}/{name}: {error}"));
