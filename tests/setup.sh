@@ -38,6 +38,8 @@ PEER_PACKAGES=(
     fdisk gdisk util-linux openssl attr acl
     busybox-static kmod keyutils xz-utils    # what the virtual machine is made of
 )
+# Which version of systemd there is at least.
+declare -A PEER_SYSTEMD=([sid]=262 [trixie]=257)
 # In Debian unstable only.
 SERVICE_PACKAGES=(
     nginx # a service that people use, for tests of rollouts
@@ -159,9 +161,7 @@ make_kernels() {
     local source proxy='' partial
     source=$(mirror)
     command -v apt-config >/dev/null && eval "$(apt-config shell proxy Acquire::http::Proxy)"
-    rm -rf "$CACHE/.kernels".*
-    partial=$(mktemp -d "$CACHE/.kernels.XXXXXX")
-    chmod 755 "$partial"
+    partial=$(partial kernels)
     say "vm: making $KERNELS from $source"
     # The peer's apt, with package lists of its own below /mnt: the peer root stays as it is.
     # shellcheck disable=SC2016 # expanded by the inner shell
@@ -245,13 +245,13 @@ have_fleet() {
 make_fleet() {
     local partial
     say "fleet: making $FLEET_VENV"
-    rm -rf "$FLEET_VENV" "$CACHE/.registry".*
+    rm -rf "$FLEET_VENV"
     python3 -m venv "$FLEET_VENV"
     "$FLEET_VENV/bin/pip" install --quiet --disable-pip-version-check -r fleet/requirements.txt >&2
     # Installed by apt it would be a service of this machine.
     command -v apt-get >/dev/null || die "fleet: needs the program of the Debian package docker-registry in $REGISTRY/usr/bin"
     say "fleet: making $REGISTRY"
-    partial=$(mktemp -d "$CACHE/.registry.XXXXXX")
+    partial=$(partial registry)
     (
         cd "$partial"
         apt-get -q download docker-registry >&2 || { apt-get -q update >&2 && apt-get -q download docker-registry >&2; }
@@ -259,73 +259,35 @@ make_fleet() {
         rm docker-registry_*.deb
     )
     rm -rf "$REGISTRY"
-    chmod 755 "$partial"
     mv -T "$partial" "$REGISTRY"
     # Last: an interrupted installation is not taken for a complete one.
     cp fleet/requirements.txt "$FLEET_VENV/requirements.txt"
 }
 
 step_browser() {
-    if have_browser; then
-        say "browser: in $BROWSER_ROOT: $(cat "$BROWSER_ROOT/etc/confext-browser")"
-        return
-    fi
-    [[ $(id -u) == 0 ]] || die "browser: needs root to make $BROWSER_ROOT"
-    want_debootstrap
-    install_missing browser
-    once browser
-}
-
-have_browser() {
-    [[ -e $BROWSER_ROOT/etc/confext-browser ]]
+    debian_root browser "$BROWSER_ROOT" trixie "${BROWSER_PACKAGES[@]}"
 }
 
 # A root of its own: what the browser links against is not on every machine, and not of one release on all of them.
-make_browser() {
-    local partial
-    rm -rf "$CACHE/.browser".* # left by an interrupted run; we hold the lock
-    partial=$(mktemp -d "$CACHE/.browser.XXXXXX")
-    chmod 755 "$partial"
-    say "browser: making $BROWSER_ROOT"
-    bootstrap trixie "$partial" "${BROWSER_PACKAGES[@]}"
-    chroot "$partial" sh -c 'command -v chromium-headless-shell' >/dev/null ||
-        die "browser: Debian trixie did not bring chromium-headless-shell"
+finish_browser() {
+    chroot "$1" sh -c 'command -v chromium-headless-shell' >/dev/null ||
+        die "browser: Debian $2 did not bring chromium-headless-shell"
     # What it does not need without a screen: drivers for graphics cards with their compiler, and what people read.
-    rm -rf "$partial"/usr/lib/*/{libLLVM*,libgallium*,libz3*,dri} "$partial"/usr/lib/chromium/libVkLayer* \
-        "$partial"/usr/share/{doc,man,locale,i18n,info,X11} "$partial"/var/cache/debconf
+    rm -rf "$1"/usr/lib/*/{libLLVM*,libgallium*,libz3*,dri} "$1"/usr/lib/chromium/libVkLayer* \
+        "$1"/usr/share/{doc,man,locale,i18n,info,X11} "$1"/var/cache/debconf
     # shellcheck disable=SC2016 # for dpkg-query to expand
-    chroot "$partial" dpkg-query -W -f '${Package} ${Version}\n' chromium-headless-shell >"$partial/etc/confext-browser"
-    mv -T "$partial" "$BROWSER_ROOT"
-    say "browser: made: $(cat "$BROWSER_ROOT/etc/confext-browser")"
+    chroot "$1" dpkg-query -W -f '${Package} ${Version}\n' chromium-headless-shell >"$1/etc/confext-browser"
 }
 
 step_fresh() {
-    if have_fresh; then
-        say "fresh: in $FRESH_ROOT"
-        return
-    fi
-    [[ $(id -u) == 0 ]] || die "fresh: needs root to make $FRESH_ROOT"
-    want_debootstrap
-    install_missing fresh
-    once fresh
+    debian_root fresh "$FRESH_ROOT" trixie "${FRESH_PACKAGES[@]}"
 }
 
-have_fresh() {
-    [[ -e $FRESH_ROOT/etc/confext-fresh ]]
-}
-
-make_fresh() {
-    local partial
-    rm -rf "$CACHE/.fresh".* # left by an interrupted run; we hold the lock
-    partial=$(mktemp -d "$CACHE/.fresh.XXXXXX")
-    chmod 755 "$partial"
-    say "fresh: making $FRESH_ROOT"
-    bootstrap trixie "$partial" "${FRESH_PACKAGES[@]}"
-    ! chroot "$partial" sh -c 'command -v cc || command -v pkg-config' >/dev/null ||
-        die "fresh: Debian trixie brought a compiler along, so this would show nothing"
-    chroot "$partial" useradd --create-home --shell /bin/bash --uid 1000 person
-    cp "$partial/etc/debian_version" "$partial/etc/confext-fresh"
-    mv -T "$partial" "$FRESH_ROOT"
+finish_fresh() {
+    ! chroot "$1" sh -c 'command -v cc || command -v pkg-config' >/dev/null ||
+        die "fresh: Debian $2 brought a compiler along, so this would show nothing"
+    chroot "$1" useradd --create-home --shell /bin/bash --uid 1000 person
+    cp "$1/etc/debian_version" "$1/etc/confext-fresh"
 }
 
 step_release() {
@@ -362,32 +324,57 @@ make_cargo_programs() {
 }
 
 step_peer() {
-    peer sid "$PEER_ROOT" 262
-    peer trixie "$STABLE_ROOT" 257
+    debian_root peer "$PEER_ROOT" sid "${PEER_PACKAGES[@]}" "${SERVICE_PACKAGES[@]}"
+    debian_root peer "$STABLE_ROOT" trixie "${PEER_PACKAGES[@]}"
 }
 
-# peer SUITE ROOT VERSION: make ROOT of Debian's SUITE, with systemd VERSION or later.
-peer() {
-    local root=$2
-    if have_peer "$@"; then
-        say "peer: in $root: $(tr '\n' ' ' <"$root/etc/confext-peer")"
+finish_peer() {
+    check_peer "$2" "$1" "${PEER_SYSTEMD[$2]}"
+    peer_versions "$1" >"$1/etc/confext-peer"
+}
+
+# debian_root STEP ROOT SUITE PACKAGE…: have ROOT, a root file system of Debian's SUITE with these packages, as
+# finish_STEP leaves it: with the file etc/confext-STEP, which says what it has.
+debian_root() {
+    if have_root "$@"; then
+        say "$1: in $2: $(root_has "$@")"
         return
     fi
-    [[ $(id -u) == 0 ]] || die "peer: needs root to make $root"
-    want_debootstrap
-    install_missing peer
-    once peer "$@"
-}
-
-want_debootstrap() {
+    [[ $(id -u) == 0 ]] || die "$1: needs root to make $2"
     want debootstrap debootstrap
     want unshare util-linux
     want flock util-linux
     [[ -e /usr/share/keyrings/debian-archive-keyring.gpg ]] || MISSING+=(debian-archive-keyring)
+    install_missing "$1"
+    once root "$@"
 }
 
-have_peer() {
-    [[ -e $2/etc/confext-peer ]]
+have_root() {
+    [[ -e $2/etc/confext-$1 ]]
+}
+
+root_has() {
+    tr '\n' ' ' <"$2/etc/confext-$1"
+}
+
+make_root() {
+    local partial
+    say "$1: making $2"
+    partial=$(partial "$1-$3")
+    bootstrap "$3" "$partial" "${@:4}"
+    "finish_$1" "$partial" "$3"
+    mv -T "$partial" "$2"
+    say "$1: made: $(root_has "$@")"
+}
+
+# partial NAME: print a new directory for what is not complete yet. We hold the lock: another one was left by an interrupted
+# run.
+partial() {
+    local made
+    rm -rf "$CACHE/.$1".*
+    made=$(mktemp -d "$CACHE/.$1.XXXXXX")
+    chmod 755 "$made"
+    echo "$made"
 }
 
 # The mirror that this machine's apt uses for Debian itself.
@@ -399,21 +386,6 @@ mirror() {
             sort -u | head -n 1)
     fi
     printf '%s\n' "${configured:-$DEFAULT_MIRROR}"
-}
-
-make_peer() {
-    local suite=$1 root=$2 version=$3 partial
-    rm -rf "$CACHE/.$suite".* # left by an interrupted run; we hold the lock
-    partial=$(mktemp -d "$CACHE/.$suite.XXXXXX")
-    chmod 755 "$partial"
-    say "peer: making $root"
-    local packages=("${PEER_PACKAGES[@]}")
-    [[ $suite != sid ]] || packages+=("${SERVICE_PACKAGES[@]}")
-    bootstrap "$suite" "$partial" "${packages[@]}"
-    check_peer "$suite" "$partial" "$version"
-    peer_versions "$partial" >"$partial/etc/confext-peer"
-    mv -T "$partial" "$root"
-    say "peer: made: $(tr '\n' ' ' <"$root/etc/confext-peer")"
 }
 
 # bootstrap SUITE ROOT PACKAGE…: a root file system of Debian's SUITE with these packages.
