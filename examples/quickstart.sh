@@ -6,12 +6,11 @@
 #
 #   examples/quickstart.sh
 #
-#   CONFEXT_PROFILE          the profile to build with; default release
+#   CONFEXT_PROGRAM          a command that is built, in place of building it
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 SELF=$PWD/examples/quickstart.sh
-PROFILE=${CONFEXT_PROFILE:-release}
 
 BOLD='' PLAIN=''
 [[ ! -t 1 ]] || { BOLD=$'\e[1m' PLAIN=$'\e[0m'; }
@@ -193,10 +192,13 @@ outside() {
     [[ $(id -u) == 0 ]] || die "needs root: mounts are made, in a namespace of their own"
     step "Install what is missing, and build"
     tests/setup.sh build
-    cargo build --profile "$PROFILE" --locked -p confext-core --features cli
+    PROGRAM=${CONFEXT_PROGRAM-}
+    if [[ -z $PROGRAM ]]; then
+        cargo build --release --locked -p confext-core --features cli
+        PROGRAM=${CARGO_TARGET_DIR:-$PWD/target}/release/confext
+    fi
     WORK=$(mktemp -d "${TMPDIR:-/tmp}/confext-quickstart.XXXXXX")
     trap 'rm -rf "$WORK"' EXIT
-    PROGRAM=${CARGO_TARGET_DIR:-$PWD/target}/${PROFILE/#dev/debug}/confext
     state >"$WORK/before"
     OUTSIDE=$$ WORK=$WORK PROGRAM=$PROGRAM unshare --mount --propagation private "$BASH" "$SELF" --inside
 

@@ -68,6 +68,7 @@ tier_clippy() {
     # Without the tests, which bring all their dependencies once more with other features.
     cargo clippy -p confext-ddi --no-default-features -- -D warnings
     cargo clippy -p confext-core -- -D warnings
+    cargo clippy -p confext-core --features cli -- -D warnings
     (cd fuzz && cargo clippy --all-targets --target-dir "$TARGET" -- -D warnings)
 }
 
@@ -110,7 +111,8 @@ tier_privileged() {
     return $status
 }
 
-tier_vm() { integration vm --test-threads=1; }
+# Two at a time: without KVM a machine keeps one processor busy, and no more.
+tier_vm() { integration vm --test-threads=2; }
 
 tier_python() {
     local python status=0
@@ -187,8 +189,8 @@ tier_examples() {
         examples/agent.py | examples/bulk_index.py | examples/oci.py) continue ;;
         *.rs) run_example "$example" "$TARGET/debug/examples/$(basename "$example" .rs)" || status=1 ;;
         *.py) run_example "$example" "$TARGET/python/bin/python" "$example" || status=1 ;;
-        # Its own default is a release build, which would be the only one here.
-        *.sh) run_example "$example" env CONFEXT_PROFILE=dev "$example" || status=1 ;;
+        # It would build the program in release mode; this one is there.
+        *.sh) run_example "$example" env CONFEXT_PROGRAM="$TARGET/debug/confext" "$example" || status=1 ;;
         esac
     done
     return $status
@@ -306,11 +308,12 @@ left_behind() {
     ! required && ! grep -qv '^/sys/block/' <<<"$more"
 }
 
-# Build the wheel and install it as a user would, beside the tools of the cached environment, which stays as it is.
+# Build the wheel and install it as a user would, beside the tools of the cached environment, which stays as it is. All but
+# the module itself is there from other tiers: see the feature.
 make_wheel() {
     local wheels=$TARGET/wheels
     rm -rf "$wheels" "$TARGET/python"
-    "$VENV/bin/maturin" build --locked --manifest-path confext-py/Cargo.toml --profile dev --out "$wheels"
+    "$VENV/bin/maturin" build --locked --manifest-path confext-py/Cargo.toml --profile dev --features as-tested --out "$wheels"
     "$VENV/bin/python" -m venv --without-pip "$TARGET/python"
     "$VENV/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
         >"$("$TARGET/python/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/tools.pth"

@@ -1,5 +1,10 @@
 //! dm-verity of Debian's kernel, in a virtual machine: it accepts images of systemd and of ours, and no changed ones.
 
+mod attached;
+mod kernels;
+mod keyring;
+mod mapped;
+
 use confext_ddi::build::Built;
 use confext_ddi::release::Class;
 use confext_tests::peer::{self, Place, Protect, SETTINGS, settings_path};
