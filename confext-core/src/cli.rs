@@ -36,6 +36,7 @@ mod source;
 mod status;
 mod store;
 mod style;
+mod table;
 mod text;
 mod trace;
 mod trust;

@@ -12,6 +12,7 @@ import sys
 import termios
 import threading
 import tty
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -97,7 +98,21 @@ def calls(make: Make, vendor: confext.KeyPair, tmp_path: Path) -> dict[str, list
     (tmp_path / "tree/etc/set-id").write_text("")
     (tmp_path / "tree/etc/set-id").chmod(0o4755)
     at = ["--root", root]
+    units = root / "etc/systemd/system"
+    units.mkdir(parents=True)
+    (units / "app.service").write_text("[Service]\nExecStart=/bin/app\nExtensionImages=-/var/lib/app.raw\n")
+    store = tmp_path / "app.raw.v"
+    store.mkdir()
+    for name in ("app_1.raw", "app_2+3-0.raw", "app_3+0-3.raw"):
+        (store / name).write_bytes(other.read_bytes())
     return {
+        "ls": ["ls", *at, "--long", "--recursive", image],
+        "inspect": ["inspect", image],
+        "store": ["store", "list", store],
+        "pick": ["pick", "--suffix", ".raw", store],
+        "show": ["service", "show", *at, "app"],
+        "trace": ["trace", *at, "--planned", "--all"],
+        "rules": ["policy", "show", "root=signed"],
         "verify": ["verify", *at, image],
         "list": ["list", *at],
         "explain": ["explain", *at, "app"],
@@ -110,12 +125,74 @@ def calls(make: Make, vendor: confext.KeyPair, tmp_path: Path) -> dict[str, list
     }
 
 
-CALLS = ["diff", "doctor", "explain", "lint", "list", "plan", "policy", "trust", "verify"]
+SAME = ["diff", "lint", "policy", "verify"]
+# What has rows, with their header on a terminal and with what is in them.
+ROWS = {
+    "doctor": ("STATE ITEM WHY", ["mount-calls", "clock"]),
+    "explain": ("STATE DIRECTORY", ["/run/confexts", "/var/lib/confexts"]),
+    "inspect": ("PARTITION DESIGNATOR FOR START SIZE HOLDS LABEL", ["root-verity-sig", "erofs"]),
+    "list": ("NAME CHECKED SIGNED BY MERGED FROM ROOT HASH", ["CN=vendor", "/run/confexts/app.raw"]),
+    "ls": ("TYPE MODE USER GROUP SIZE CHANGED NAME", ["0644", "etc/app.conf"]),
+    "pick": ("PATH TYPE VERSION LEFT MADE", ["app_2+3-0.raw"]),
+    "plan": ("CHANGE PATH BY", ["etc/app.conf", "added"]),
+    "rules": ("PARTITION RULE", ["root-verity-sig", "ignore"]),
+    "show": ("WHAT VALUE", ["/var/lib/app.raw, left out where it is missing"]),
+    "store": ("VERSION LEFT MADE FILE", ["app_1.raw", "app_3+0-3.raw"]),
+    "trace": ("ANSWER PATH EXTENSIONS", ["/etc/app.conf", "layer"]),
+    "trust": ("WHAT NAME STATE", ["/etc/verity.d/vendor.crt", "accepted by"]),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("name", CALLS)
+def width(line: str) -> int:
+    """How many columns it has."""
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in line)
+
+
+@pytest.mark.parametrize("columns", [250, 76])
+@pytest.mark.parametrize("name", ROWS)
+def test_a_terminal_has_columns_under_a_header(name: str, columns: int, calls: dict[str, list[object]]) -> None:
+    header, words = ROWS[name]
+    status, piped, _ = run(*calls[name])
+    again, shown, _ = run_on(calls[name], "out", columns)
+    assert again == status and piped and "\x1b" not in piped and "…" not in piped
+    plain = COLOUR.sub("", shown)
+    lines = [re.sub(" +", " ", line) for line in plain.splitlines()]
+    assert header in lines and header not in [re.sub(" +", " ", line) for line in piped.splitlines()], plain
+    at = lines.index(header)
+    bold = "\x1b[1m" + header.split()[0]
+    assert bold in shown.splitlines()[at]
+    assert not [line for line in plain.splitlines() if line.endswith(" ")]
+    assert all(line.count("\x1b[0m") * 2 == line.count("\x1b[") for line in shown.splitlines())
+    # A pipe has every word, and so has a terminal that is wide enough.
+    assert all(word in piped for word in words) or name in ("show", "trust")
+    if columns > 200:
+        assert all(word in plain for word in words), plain
+    # Names in a last column are never broken; all else is.
+    if name not in ("ls", "inspect"):
+        rows = plain.splitlines()[at:]
+        long = [line for line in rows if width(line) > columns and not line.startswith("next step")]
+        assert not long, plain
+
+
+def test_a_digest_is_whole_in_a_pipe_and_names_are_never_obeyed(
+    calls: dict[str, list[object]], make: Make, tmp_path: Path
+) -> None:
+    piped, narrow = run(*calls["list"])[1], run_on(calls["list"], "out", 76)[1]
+    digest = re.search("[0-9a-f]{64}", piped)
+    assert digest and digest[0] in run_on(calls["list"], "out", 250)[1]
+    assert digest[0] not in narrow and re.search("[0-9a-f]{8,63}…", narrow)
+    image = make({"etc/\x1b[31mred": b"", "etc/界界": b"", "etc/new\nline": b""}, path=tmp_path / "names.raw")
+    call = [*calls["ls"][:-1], image]
+    assert "\x1b" not in run_on(call, "out", 40, environment={"NO_COLOR": "1"})[1]
+    shown = COLOUR.sub("", run_on(call, "out", 40)[1])
+    assert r"etc/\u{1b}[31mred" in shown and r"etc/new\nline" in shown and "etc/界界" in shown
+    rows = [line for line in shown.splitlines()[1:]]
+    assert len({line.index("1970") for line in rows}) == 1
+
+
+@pytest.mark.parametrize("name", SAME)
 def test_a_terminal_shows_the_same_with_colours(name: str, calls: dict[str, list[object]]) -> None:
-    assert sorted(calls) == CALLS
+    assert sorted(calls) == sorted([*SAME, *ROWS])
     call = calls[name]
     status, piped, _ = run(*call)
     assert piped and "\x1b" not in piped
@@ -138,7 +215,9 @@ def clock(text: str) -> str:
 def test_the_environment_decides(said: dict[str, str], calls: dict[str, list[object]]) -> None:
     call = calls["list"]
     plain = run(*call)[1]
-    assert run(*call, terminal="out err", **said)[1] == plain
+    shown = run(*call, terminal="out err")[1]
+    # Rows have their columns without colours, too.
+    assert run(*call, terminal="out err", **said)[1] == COLOUR.sub("", shown) != shown
     assert run(*call, terminal="err")[1] == plain
     forced = run(*call, CLICOLOR_FORCE="1")[1]
     assert forced != plain and COLOUR.sub("", forced) == plain
@@ -278,7 +357,7 @@ def test_what_prints_meanwhile_shows_how_far_it_is_between_its_lines(
     # Both on one terminal, as it is for people: each line of the answer stands alone.
     status, shown, _ = run(*call, "--image", "app", terminal="both")
     assert status == 0 and re.search(r"\rtracing +\[#* *\] +\d+ %", shown)
-    assert re.sub(r"\r[^\r\n]*\x1b\[K", "", shown) == plain
+    assert re.sub(r"\r[^\r\n]*\x1b\[K", "", shown) == run(*call, "--image", "app", terminal="out")[1]
     # To a file: nothing stands between.
     with (tmp_path / "answer").open("w+") as answer:
         _, _, err = run_on([*call, "--all"], "err", out=answer.fileno())

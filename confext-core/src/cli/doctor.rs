@@ -12,6 +12,7 @@ use super::failure::Failure;
 use super::host;
 use super::output::{Output, View};
 use super::style::{BAD, DOUBT, END, GOOD};
+use super::table::{Cell, Column, Paper, Table};
 use super::text::Clean;
 use crate::doctor::{self, Item, Report, State};
 
@@ -51,15 +52,32 @@ struct Answer {
     unmet: Vec<String>,
 }
 
+const COLUMNS: [Column; 3] =
+    [Column::new("STATE").piped(13, "  "), Column::new("ITEM").piped(26, " "), Column::new("WHY").wrap()];
+
 impl View for Answer {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        self.write(Paper::Pipe, out)
+    }
+
+    fn screen(&self, out: &mut dyn Write, columns: usize) -> io::Result<()> {
+        self.write(Paper::Screen { columns }, out)
+    }
+}
+
+impl Answer {
+    fn write(&self, paper: Paper, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "kernel {}", Clean(self.report.kernel.as_deref().unwrap_or("unknown")))?;
+        let mut table = Table::new(paper, COLUMNS);
         for Item { id, state, why, advice, needed_for } in &self.report.items {
-            writeln!(out, "{}{:<13}{END}  {id:<26} {}", colour(*state), state.as_str(), Clean(why))?;
+            let state = Cell::coloured(colour(*state), state.as_str());
+            table.row([state, Cell::new(id), Cell::new(Clean(why))], out)?;
             if let Some(advice) = advice {
-                writeln!(out, "{:<13}      {} (for {})", "", Clean(advice), needed_for.join(", "))?;
+                let advice = format!("{} (for {})", Clean(advice), needed_for.join(", "));
+                table.note("                   ", advice, out)?;
             }
         }
+        table.end(out)?;
         if !self.unmet.is_empty() {
             writeln!(out, "{BAD}required, and cannot be used{END}: {}", self.unmet.join(", "))?;
         }

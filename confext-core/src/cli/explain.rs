@@ -8,14 +8,14 @@ use serde::Serialize;
 use super::exit::{DONE, IMAGE};
 use super::failure::Failure;
 use super::host;
-use super::list::version;
+use super::list::{merged_word, version};
 use super::output::{Output, View};
 use super::plan::write_veto;
 use super::style::{BAD, END, GOOD};
+use super::table::{Cell, Column, Paper, Table};
 use super::text::Clean;
 use crate::discover::SearchState;
 use crate::explain::{Explained, Explanation, Fault, Place, Reason, Verdict, explain};
-use crate::stack::Merged;
 use crate::state::Checked;
 
 /// Says whether an extension would be used and where in the stack, or why not: every entry of its name in all search
@@ -47,6 +47,16 @@ struct Answer {
 
 impl View for Answer {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        self.write(Paper::Pipe, out)
+    }
+
+    fn screen(&self, out: &mut dyn Write, columns: usize) -> io::Result<()> {
+        self.write(Paper::Screen { columns }, out)
+    }
+}
+
+impl Answer {
+    fn write(&self, paper: Paper, out: &mut dyn Write) -> io::Result<()> {
         let Explanation { class, name, verdict, refusal, searched, entries, near, .. } = &self.explanation;
         let name = Clean(name);
         match (verdict, refusal) {
@@ -65,13 +75,16 @@ impl View for Answer {
         for entry in entries {
             write_entry(entry, out)?;
         }
+        let mut table =
+            Table::new(paper, [Column::new("STATE").piped(8, " "), Column::new("DIRECTORY").wrap()]);
         for directory in searched {
             let state = match directory.state {
                 SearchState::Listed => "searched",
                 SearchState::Missing => "missing",
             };
-            writeln!(out, "{state:<8} {}", directory.path)?;
+            table.row([state.into(), Cell::new(directory.path)], out)?;
         }
+        table.end(out)?;
         for near in near {
             writeln!(out, "near     {} ({})", Clean(&near.name), near.class)?;
         }
@@ -147,13 +160,7 @@ fn write_place(place: &Place, out: &mut dyn Write) -> io::Result<()> {
 }
 
 fn write_merged(place: &Place, out: &mut dyn Write) -> io::Result<()> {
-    let merged = match place.merged {
-        Merged::No => "no",
-        Merged::Other => "another one of this name",
-        Merged::Yes => "yes",
-        Merged::Unknown => "one of this name, by another program",
-    };
-    writeln!(out, "  merged   {merged}")
+    writeln!(out, "  merged   {}", merged_word(place.merged))
 }
 
 pub(super) fn write_fault(fault: &Fault, out: &mut dyn Write) -> io::Result<()> {

@@ -17,6 +17,8 @@ use serde::Serialize;
 use super::failure::Failure;
 use super::image;
 use super::output::{Output, View};
+use super::style::NAME;
+use super::table::{Cell, Column, Paper, Table};
 use super::text::Path;
 
 /// Lists files of an image.
@@ -192,7 +194,7 @@ impl Entry {
         if rest.is_empty() { &self.raw.path } else { rest }
     }
 
-    fn write_long(&self, out: &mut dyn Write) -> io::Result<()> {
+    fn row(&self, directory: &[u8]) -> [Cell; 7] {
         let Metadata { file_type, mode, uid, gid, size_bytes, mtime_sec, rdev, .. } = &self.metadata;
         let letter = match file_type {
             FileType::Regular => '-',
@@ -207,23 +209,55 @@ impl Entry {
             Some((major, minor)) => format!("{major}, {minor}"),
             None => size_bytes.to_string(),
         };
-        write!(out, "{letter} {mode:04o} {uid:>5} {gid:>5} {size:>10} {} ", Time::from_unix(*mtime_sec))
+        let mut name = Path(self.relative(directory)).to_string();
+        if *file_type == FileType::Symlink {
+            name = format!("{name} -> {}", Path(&self.raw.target));
+        }
+        let colour = if *file_type == FileType::Directory { NAME } else { "" };
+        [
+            Cell::new(letter),
+            Cell::new(format_args!("{mode:04o}")),
+            Cell::new(uid),
+            Cell::new(gid),
+            Cell::new(size),
+            Cell::new(Time::from_unix(*mtime_sec)),
+            Cell::coloured(colour, name),
+        ]
+    }
+}
+
+/// Those of `ls --long`.
+const LONG: [Column; 7] = [
+    Column::new("TYPE").piped(0, " "),
+    Column::new("MODE").piped(0, " "),
+    Column::new("USER").right().piped(5, " "),
+    Column::new("GROUP").right().piped(5, " "),
+    Column::new("SIZE").right().piped(10, " "),
+    Column::new("CHANGED").piped(0, " "),
+    Column::new("NAME"),
+];
+
+impl Listing<'_> {
+    fn write(&self, paper: Paper, out: &mut dyn Write) -> io::Result<()> {
+        if !self.style.long {
+            let names = self.entries.iter().map(|entry| Path(entry.relative(&self.style.directory)));
+            return names.into_iter().try_for_each(|name| writeln!(out, "{name}"));
+        }
+        let mut table = Table::new(paper, LONG);
+        for entry in &self.entries {
+            table.row(entry.row(&self.style.directory), out)?;
+        }
+        table.end(out)
     }
 }
 
 impl View for Listing<'_> {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
-        for entry in &self.entries {
-            if self.style.long {
-                entry.write_long(out)?;
-            }
-            write!(out, "{}", Path(entry.relative(&self.style.directory)))?;
-            if self.style.long && entry.metadata.file_type == FileType::Symlink {
-                write!(out, " -> {}", Path(&entry.raw.target))?;
-            }
-            writeln!(out)?;
-        }
-        Ok(())
+        self.write(Paper::Pipe, out)
+    }
+
+    fn screen(&self, out: &mut dyn Write, columns: usize) -> io::Result<()> {
+        self.write(Paper::Screen { columns }, out)
     }
 }
 

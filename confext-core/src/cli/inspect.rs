@@ -15,6 +15,7 @@ use serde::Serialize;
 use super::failure::Failure;
 use super::open;
 use super::output::{Output, View};
+use super::table::{Cell, Column, Paper, Table};
 use super::text::{Clean, Size};
 
 /// Shows partitions, file system and claim of an image. Nothing of it is checked; see verify.
@@ -32,7 +33,7 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure>
     output.answer(&Inspection {
         image: arguments.image.display().to_string(),
         size_bytes: image.reader().size_bytes()?,
-        table: image.table().map(|table| Table {
+        table: image.table().map(|table| Partitions {
             sector_size: table.sector_size,
             disk_guid: table.disk_guid,
             source: &table.source,
@@ -48,7 +49,7 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure>
 struct Inspection<'a> {
     image: String,
     size_bytes: u64,
-    table: Option<Table<'a>>,
+    table: Option<Partitions<'a>>,
     partitions: &'a [Partition],
     skipped: &'a [Skipped],
     claim: &'a Claim,
@@ -56,7 +57,7 @@ struct Inspection<'a> {
 }
 
 #[derive(Serialize)]
-struct Table<'a> {
+struct Partitions<'a> {
     sector_size: SectorSize,
     disk_guid: Guid,
     source: &'a Source,
@@ -64,6 +65,16 @@ struct Table<'a> {
 
 impl View for Inspection<'_> {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        self.write(Paper::Pipe, out)
+    }
+
+    fn screen(&self, out: &mut dyn Write, columns: usize) -> io::Result<()> {
+        self.write(Paper::Screen { columns }, out)
+    }
+}
+
+impl Inspection<'_> {
+    fn write(&self, paper: Paper, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "image        {}, {}", Clean(&self.image), Size(self.size_bytes))?;
         match &self.table {
             Some(table) => {
@@ -77,9 +88,11 @@ impl View for Inspection<'_> {
             }
             None => writeln!(out, "table        none: a bare file system")?,
         }
+        let mut table = Table::new(paper, COLUMNS);
         for partition in self.partitions {
-            write_partition(partition, out)?;
+            table.row(row(partition), out)?;
         }
+        table.end(out)?;
         for Skipped { number, because, .. } in self.skipped {
             writeln!(out, "partition {number}  not used: {}", because.as_str())?;
         }
@@ -122,17 +135,28 @@ fn state(source: &Source) -> String {
     }
 }
 
-fn write_partition(partition: &Partition, out: &mut dyn Write) -> io::Result<()> {
+/// Those of partitions.
+const COLUMNS: [Column; 7] = [
+    Column::new("PARTITION").before("partition ").piped(0, "  "),
+    Column::new("DESIGNATOR").piped(16, " "),
+    Column::new("FOR").piped(8, " "),
+    Column::new("START").before("at ").piped(8, " "),
+    Column::new("SIZE").right().piped(12, "  "),
+    Column::new("HOLDS").piped(8, " "),
+    Column::new("LABEL"),
+];
+
+fn row(partition: &Partition) -> [Cell; 7] {
     let number = partition.number.map_or_else(|| "-".to_owned(), |number| number.to_string());
     let architecture = partition.architecture.map_or("any", |architecture| architecture.as_str());
-    let size = Size(partition.range.len_bytes()).to_string();
-    let fs = partition.fs.map_or("-", |fs| fs.as_str());
     let label = partition.label.as_deref().unwrap_or("-");
-    writeln!(
-        out,
-        "partition {number}  {:<16} {architecture:<8} at {:<8} {size:>12}  {fs:<8} {}",
-        partition.designator.as_str(),
-        partition.range.start(),
-        Clean(label)
-    )
+    [
+        number.into(),
+        partition.designator.as_str().into(),
+        architecture.into(),
+        Cell::new(partition.range.start()),
+        Cell::new(Size(partition.range.len_bytes())),
+        partition.fs.map_or("-", |fs| fs.as_str()).into(),
+        Cell::new(Clean(label)),
+    ]
 }

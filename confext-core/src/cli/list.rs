@@ -10,6 +10,7 @@ use super::failure::Failure;
 use super::host;
 use super::output::{Output, View};
 use super::style::{BAD, DOUBT, END, GOOD, NAME};
+use super::table::{Cell, Column, Paper, Table};
 use super::text::Clean;
 use crate::discover::{Rejection, Severity};
 use crate::stack::{self, Listed, Listing, Merged};
@@ -58,15 +59,91 @@ impl View for Answer {
                     writeln!(out, "           {GOOD}signed{END} by {}", Clean(&by.subject))?;
                 }
             }
-            let merged = match merged {
-                Merged::No => "no",
-                Merged::Other => "another one of this name",
-                Merged::Yes => "yes",
-                Merged::Unknown => "one of this name, by another program",
-            };
-            writeln!(out, "  merged   {merged}")?;
+            writeln!(out, "  merged   {}", merged_word(*merged))?;
         }
         write_refused(&self.listing.refused, out)
+    }
+
+    fn screen(&self, out: &mut dyn Write, columns: usize) -> io::Result<()> {
+        let paper = Paper::Screen { columns };
+        if self.listing.extensions.is_empty() {
+            writeln!(out, "no {} for this host", self.class)?;
+        }
+        let mut table = Table::new(paper, COLUMNS);
+        for Listed { layer, merged, .. } in &self.listing.extensions {
+            let (checked, signer) = checked(&layer.checked);
+            let root_hash = layer.checked.root_hash().map(ToString::to_string).unwrap_or_default();
+            let cells = [
+                Cell::coloured(NAME, Clean(&layer.name)),
+                Cell::new(Clean(layer.version.as_deref().unwrap_or_default())),
+                checked,
+                signer,
+                merged_word(*merged).into(),
+                Cell::new(Clean(&layer.path)),
+                root_hash.into(),
+            ];
+            table.row(cells, out)?;
+        }
+        table.end(out)?;
+        show_refused(&self.listing.refused, paper, out)
+    }
+}
+
+/// Those of extensions.
+const COLUMNS: [Column; 7] = [
+    Column::new("NAME").wrap(),
+    Column::new("VERSION").wrap(),
+    Column::new("CHECKED"),
+    Column::new("SIGNED BY").wrap(),
+    Column::new("MERGED").wrap(),
+    Column::new("FROM").wrap(),
+    Column::new("ROOT HASH").cut(),
+];
+
+/// What was checked of an extension, and whose signature.
+pub(super) fn checked(checked: &Checked) -> (Cell, Cell) {
+    match checked {
+        Checked::None => (Cell::coloured(DOUBT, "nothing"), "".into()),
+        Checked::Verity { .. } => (Cell::coloured(DOUBT, "no signature"), "".into()),
+        Checked::Signed { by, .. } => (Cell::coloured(GOOD, "signed"), Cell::new(Clean(&by.subject))),
+    }
+}
+
+/// Whether it is merged, as a word.
+pub(super) const fn merged_word(merged: Merged) -> &'static str {
+    match merged {
+        Merged::No => "no",
+        Merged::Other => "another one of this name",
+        Merged::Yes => "yes",
+        Merged::Unknown => "one of this name, by another program",
+    }
+}
+
+/// What is left out, and why: in a pipe below one another, on a terminal in rows.
+pub(super) fn show_refused<'a>(
+    refused: impl IntoIterator<Item = &'a Rejection>,
+    paper: Paper,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    if paper == Paper::Pipe {
+        return write_refused(refused, out);
+    }
+    let columns = [Column::new("NOT USED"), Column::new("ENTRY").wrap(), Column::new("WHY").wrap()];
+    let mut table = Table::new(paper, columns);
+    for rejection in refused {
+        let (colour, word) = severity(rejection.severity);
+        let why = format!("[{}] {}", rejection.code, Clean(&rejection.message));
+        let entry = Cell::new(Clean(&rejection.path.to_string_lossy()));
+        table.row([Cell::coloured(colour, word), entry, why.into()], out)?;
+        table.note("", rejection.hint, out)?;
+    }
+    table.end(out)
+}
+
+const fn severity(severity: Severity) -> (&'static str, &'static str) {
+    match severity {
+        Severity::Ignored => (DOUBT, "ignored"),
+        Severity::Refused => (BAD, "refused"),
     }
 }
 
@@ -81,10 +158,7 @@ pub(super) fn write_refused<'a>(
     out: &mut dyn Write,
 ) -> io::Result<()> {
     for rejection in refused {
-        let (colour, word) = match rejection.severity {
-            Severity::Ignored => (DOUBT, "ignored"),
-            Severity::Refused => (BAD, "refused"),
-        };
+        let (colour, word) = severity(rejection.severity);
         writeln!(out, "{colour}{word}{END} {}", Clean(&rejection.path.to_string_lossy()))?;
         writeln!(out, "  reason   [{}] {}", rejection.code, Clean(&rejection.message))?;
         writeln!(out, "  hint     {}", rejection.hint)?;

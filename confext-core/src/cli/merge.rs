@@ -11,9 +11,10 @@ use serde::Serialize;
 use super::exit::{DONE, NOT_ALL};
 use super::failure::Failure;
 use super::host::{self, Classes};
-use super::list::{version, write_refused};
+use super::list::{checked, version, write_refused};
 use super::output::{Output, View};
-use super::style::{BAD, DOUBT, END};
+use super::style::{BAD, DOUBT, END, NAME};
+use super::table::{Cell, Column, Paper, Table};
 use super::text::Clean;
 use crate::admission::Options;
 use crate::attach::{BlockChecks, CheckedBy, Way};
@@ -273,22 +274,55 @@ pub(super) fn write_layer(layer: &Layer, out: &mut dyn Write) -> io::Result<()> 
     layer.attached.as_ref().map_or(Ok(()), |way| write_way(way, out))
 }
 
+/// The extensions of a stack: in a pipe below one another, on a terminal in rows.
+pub(super) fn show_layers(layers: &[Layer], paper: Paper, out: &mut dyn Write) -> io::Result<()> {
+    if paper == Paper::Pipe {
+        return layers.iter().try_for_each(|layer| write_layer(layer, out));
+    }
+    let columns = [
+        Column::new("NAME").wrap(),
+        Column::new("VERSION").wrap(),
+        Column::new("CHECKED"),
+        Column::new("SIGNED BY").wrap(),
+        Column::new("FROM").wrap(),
+        Column::new("READ FROM").wrap(),
+    ];
+    let mut table = Table::new(paper, columns);
+    for layer in layers {
+        let (checked, signer) = checked(&layer.checked);
+        let cells = [
+            Cell::coloured(NAME, Clean(&layer.name)),
+            Cell::new(Clean(layer.version.as_deref().unwrap_or_default())),
+            checked,
+            signer,
+            Cell::new(Clean(&layer.path)),
+            layer.attached.as_ref().map(read_from).unwrap_or_default().into(),
+        ];
+        table.row(cells, out)?;
+    }
+    table.end(out)
+}
+
 /// How an image reached the kernel, in one line.
 fn write_way(way: &Way, out: &mut dyn Write) -> io::Result<()> {
-    write!(out, "    read from {}", way.reads.phrase())?;
+    writeln!(out, "    read from {}", read_from(way))
+}
+
+fn read_from(way: &Way) -> String {
+    let mut text = way.reads.phrase().to_owned();
     if let Some(mapped) = &way.verity {
         let by = match mapped.signature {
             CheckedBy::Kernel => "the kernel checked the signature",
             CheckedBy::Library => "the signature was checked without the kernel",
             CheckedBy::Nobody => "no signature was asked for",
         };
-        write!(out, " {}; {by}", Clean(&mapped.name))?;
+        text = format!("{text} {}; {by}", Clean(&mapped.name));
         if mapped.checks != BlockChecks::default() {
-            write!(out, "; {}", mapped.checks)?;
+            text = format!("{text}; {}", mapped.checks);
         }
     }
     match &way.detail {
-        Some(detail) => writeln!(out, "; {}", Clean(detail)),
-        None => writeln!(out),
+        Some(detail) => format!("{text}; {}", Clean(detail)),
+        None => text,
     }
 }

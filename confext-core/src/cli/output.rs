@@ -7,11 +7,17 @@ use std::os::fd::AsFd;
 use serde::Serialize;
 
 use super::failure::Failure;
+use super::table::Paper;
 
 /// A result that can be shown both ways.
 pub(super) trait View: Serialize {
-    /// Writes it for people.
+    /// Writes it for people, as they read it in a pipe or a file.
     fn text(&self, out: &mut dyn Write) -> io::Result<()>;
+
+    /// Writes it for a terminal that is so wide: what has rows has them in columns under a header.
+    fn screen(&self, out: &mut dyn Write, _columns: usize) -> io::Result<()> {
+        self.text(out)
+    }
 }
 
 /// How this call wants its results.
@@ -41,7 +47,13 @@ impl Output {
 
     /// Prints what was asked for.
     pub(super) fn answer(&self, view: &impl View) -> Result<(), Failure> {
-        if self.json { self.print(|out| json(view, out)) } else { self.tell(|out| view.text(out)) }
+        if self.json {
+            return self.print(|out| json(view, out));
+        }
+        self.tell(|out| match paper() {
+            Paper::Pipe => view.text(out),
+            Paper::Screen { columns } => view.screen(out, columns),
+        })
     }
 
     /// Has `write` print text for people, with its colours where they are wanted: on a terminal that has them, unless the
@@ -61,6 +73,12 @@ impl Output {
     pub(super) fn summary(&self, view: &impl View) -> Result<(), Failure> {
         if self.quiet && !self.json { Ok(()) } else { self.answer(view) }
     }
+}
+
+/// What standard output is.
+pub(super) fn paper() -> Paper {
+    let out = io::stdout();
+    if out.is_terminal() { Paper::Screen { columns: columns(out) } } else { Paper::Pipe }
 }
 
 /// What terminals have that do not say.

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::failure::Failure;
 use super::output::{Output, View};
+use super::table::{Cell, Column, Paper, Table};
 use super::text;
 use crate::pick::{self, Picked, Request};
 
@@ -93,5 +94,29 @@ impl From<Picked> for Row {
 impl View for Answer {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         self.picked.iter().try_for_each(|row| writeln!(out, "{}", text::Path(&row.bytes)))
+    }
+
+    fn screen(&self, out: &mut dyn Write, columns: usize) -> io::Result<()> {
+        let columns_of = [
+            Column::new("PATH").wrap(),
+            Column::new("TYPE"),
+            Column::new("VERSION").wrap(),
+            Column::new("FOR"),
+            Column::new("LEFT").right(),
+            Column::new("MADE").right(),
+        ];
+        let mut table = Table::new(Paper::Screen { columns }, columns_of);
+        for Row { bytes, kind, version, architecture, tries, .. } in &self.picked {
+            let cells = [
+                Cell::new(text::Path(bytes)),
+                kind.as_str().into(),
+                Cell::new(text::Clean(version.as_deref().unwrap_or_default())),
+                architecture.unwrap_or_default().into(),
+                tries.map(|tries| tries.left.to_string()).unwrap_or_default().into(),
+                tries.map(|tries| tries.done.to_string()).unwrap_or_default().into(),
+            ];
+            table.row(cells, out)?;
+        }
+        table.end(out)
     }
 }

@@ -8,11 +8,12 @@ use serde::Serialize;
 
 use super::failure::Failure;
 use super::host;
-use super::list::write_refused;
+use super::list::show_refused;
 use super::merge::write_after;
 use super::output::{Output, View};
 use super::status::write_mutable;
 use super::style::{BAD, DOUBT, END, GOOD};
+use super::table::{Cell, Column, Paper, Table};
 use super::text::{Clean, Path};
 use crate::discover::Severity;
 use crate::plan::{Attributes, Change, Effect, Fate, LayerChange, Plan, Veto};
@@ -41,24 +42,34 @@ struct Preview {
 
 impl View for Preview {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        self.write(Paper::Pipe, out)
+    }
+
+    fn screen(&self, out: &mut dyn Write, columns: usize) -> io::Result<()> {
+        self.write(Paper::Screen { columns }, out)
+    }
+}
+
+impl Preview {
+    fn write(&self, paper: Paper, out: &mut dyn Write) -> io::Result<()> {
         if self.plan.hierarchies.is_empty() {
             writeln!(out, "{}: nothing would be merged", self.plan.class)?;
         }
         for change in &self.plan.layer_changes {
             write_layer_change(change, out)?;
         }
-        write_changes(&self.plan, out)?;
+        write_changes(&self.plan, paper, out)?;
         write_after(&self.plan.after, out)?;
         if let Some(refusal) = &self.plan.refusal {
             writeln!(out, "{BAD}a merge ends with an error and changes nothing{END}: [{}]", refusal.code)?;
         }
         let bad = self.plan.refused.iter().filter(|rejection| rejection.severity == Severity::Refused);
-        write_refused(bad, out)
+        show_refused(bad, paper, out)
     }
 }
 
 /// What would be different, path by path, and what speaks against it.
-pub(super) fn write_changes(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn write_changes(plan: &Plan, paper: Paper, out: &mut dyn Write) -> io::Result<()> {
     for hierarchy in &plan.hierarchies {
         let (path, class, layers) = (hierarchy.path, plan.class, hierarchy.layers.join(", "));
         match hierarchy.layers.is_empty() {
@@ -66,9 +77,11 @@ pub(super) fn write_changes(plan: &Plan, out: &mut dyn Write) -> io::Result<()> 
             false => writeln!(out, "{path}: {class} of {}, bottom first", Clean(&layers))?,
         }
         write_mutable(&hierarchy.mutable, out)?;
+        let mut table = Table::new(paper, COLUMNS);
         for change in &hierarchy.changes {
-            write_change(hierarchy.path, change, out)?;
+            table.row(row(hierarchy.path, change), out)?;
         }
+        table.end(out)?;
     }
     for veto in &plan.vetoes {
         write_veto(veto, out)?;
@@ -97,9 +110,17 @@ fn write_layer_change(change: &LayerChange, out: &mut dyn Write) -> io::Result<(
     }
 }
 
-fn write_change(hierarchy: &str, change: &Change, out: &mut dyn Write) -> io::Result<()> {
+/// Those of paths that would be different.
+const COLUMNS: [Column; 4] = [
+    Column::new("CHANGE").before("  ").piped(20, " "),
+    Column::new("PATH").wrap(),
+    Column::new("BY").before(" by ").cut(),
+    Column::new("WHAT").before(": ").wrap(),
+];
+
+fn row(hierarchy: &str, change: &Change) -> [Cell; 4] {
     let slash = if change.file_type == FileType::Directory { "/" } else { "" };
-    let (path, layer) = (Path(&change.path), Clean(&change.layer));
+    let path = format!("{hierarchy}/{}{slash}", Path(&change.path));
     let (colour, effect) = match &change.effect {
         Effect::Added => (GOOD, "added"),
         Effect::Shadowed => (DOUBT, "replaced"),
@@ -108,16 +129,16 @@ fn write_change(hierarchy: &str, change: &Change, out: &mut dyn Write) -> io::Re
         Effect::Hidden => (BAD, "taken away"),
         Effect::Opaque => (BAD, "hides what is below"),
     };
-    write!(out, "  {colour}{effect:<20}{END} {hierarchy}/{path}{slash} by {layer}")?;
-    match &change.effect {
+    let what = match &change.effect {
         Effect::TypeChanged { found } => {
-            writeln!(out, ": {} becomes {}", found.as_str(), change.file_type.as_str())
+            format!("{} becomes {}", found.as_str(), change.file_type.as_str())
         }
         Effect::AttributesChanged { found, becomes } => {
-            writeln!(out, ": {} becomes {}", attributes(*found), attributes(*becomes))
+            format!("{} becomes {}", attributes(*found), attributes(*becomes))
         }
-        _ => writeln!(out),
-    }
+        _ => String::new(),
+    };
+    [Cell::coloured(colour, effect), path.into(), Cell::new(Clean(&change.layer)), what.into()]
 }
 
 fn attributes(attributes: Attributes) -> String {

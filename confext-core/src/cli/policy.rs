@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::failure::Failure;
 use super::output::{Output, View};
 use super::style::{DOUBT, END, NAME};
+use super::table::{Cell, Column, Paper, Table};
 use super::text::Clean;
 
 /// Shows, checks and combines image policies. No image is looked at.
@@ -134,17 +135,32 @@ impl Shown {
     }
 }
 
+const COLUMNS: [Column; 2] = [Column::new("PARTITION").piped(16, " "), Column::new("RULE").wrap()];
+
 impl View for Shown {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        self.write(Paper::Pipe, out)
+    }
+
+    fn screen(&self, out: &mut dyn Write, columns: usize) -> io::Result<()> {
+        self.write(Paper::Screen { columns }, out)
+    }
+}
+
+impl Shown {
+    fn write(&self, paper: Paper, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "policy           {}", self.policy)?;
         writeln!(out, "shortest form    {}", self.shortest)?;
+        let mut table = Table::new(paper, COLUMNS);
         for Partition { designator, rule } in &self.partitions {
-            match rule {
-                Some(rule) => writeln!(out, "{:<16} {}", designator.as_str(), rule.text)?,
-                None => writeln!(out, "{:<16} nothing satisfies its rule", designator.as_str())?,
-            }
+            let rule = match rule {
+                Some(rule) => Cell::new(rule.text),
+                None => "nothing satisfies its rule".into(),
+            };
+            table.row([designator.as_str().into(), rule], out)?;
         }
-        writeln!(out, "{:<16} {}", "default", self.default.text)
+        table.row(["default".into(), Cell::new(self.default.text)], out)?;
+        table.end(out)
     }
 }
 

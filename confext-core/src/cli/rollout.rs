@@ -17,6 +17,7 @@ use super::failure::Failure;
 use super::output::{self, Output};
 use super::progress::Progress;
 use super::style::{BAD, END, GOOD};
+use super::table::{Cell, Column, Table};
 use super::text::Clean;
 use super::{host, image, trust};
 use crate::error::Error;
@@ -170,11 +171,12 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<u8, Failure>
     }
     rollout.progress = &show;
     let mut printed = Ok(());
+    let mut table = Table::streamed(output::paper(), COLUMNS, [10, 8, 16, 10, 10]);
     let outcome = rollout::rollout(&rollout, &mut unit, &mut |event| {
         progress.clear();
         // Who does not listen any more does not stop it.
         if printed.is_ok() {
-            printed = told(&event, output);
+            printed = told(&event, &mut table, output);
         }
     })?;
     printed?;
@@ -237,25 +239,32 @@ struct Last<'a> {
 }
 
 /// One step that begins or ends, as one line.
-fn told(event: &Event, output: &Output) -> Result<(), Failure> {
+fn told(event: &Event, table: &mut Table, output: &Output) -> Result<(), Failure> {
     if output.is_json() {
         return output.print(|out| output::json_line(event, out));
     }
     if output.is_quiet() || event.state == State::Started || event.step == Step::Lock {
         return Ok(());
     }
-    output.tell(|out| {
-        let (at, step) = (event.at.as_secs_f64(), event.step.as_str());
-        let version = event.version.as_deref().unwrap_or("none");
-        write!(out, "{at:8.3} s  {step:<8}  {}", Clean(version))?;
-        match &event.failure {
-            Some(failure) => {
-                writeln!(out, "  {BAD}failed[{}]{END}: {}", failure.code, Clean(&failure.message))
-            }
-            None => writeln!(out),
-        }
-    })
+    let failed = event.failure.as_ref().map(|failure| format!("failed[{}]", failure.code));
+    let message = event.failure.as_ref().map(|failure| Clean(&failure.message).to_string());
+    let cells = [
+        Cell::new(format_args!("{:.3} s", event.at.as_secs_f64())),
+        event.step.as_str().into(),
+        Cell::new(Clean(event.version.as_deref().unwrap_or("none"))),
+        Cell::coloured(BAD, failed.unwrap_or_default()),
+        message.unwrap_or_default().into(),
+    ];
+    output.tell(|out| table.row(cells, out))
 }
+
+const COLUMNS: [Column; 5] = [
+    Column::new("AFTER").right().piped(10, "  "),
+    Column::new("STEP").piped(8, "  "),
+    Column::new("VERSION"),
+    Column::new("").before("  "),
+    Column::new("").before(": ").wrap(),
+];
 
 fn end(version: &str, outcome: &Outcome, output: &Output) -> Result<(), Failure> {
     if output.is_json() {

@@ -9,9 +9,10 @@ use serde::Serialize;
 
 use super::failure::Failure;
 use super::host;
-use super::merge::write_layer;
+use super::merge::show_layers;
 use super::output::{Output, View};
 use super::style::{DOUBT, END};
+use super::table::Paper;
 use super::text::Clean;
 use crate::state::{self, Execution, HierarchyState, Mutable, Status, Writes};
 
@@ -45,6 +46,16 @@ struct Answer {
 
 impl View for Answer {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        self.write(Paper::Pipe, out)
+    }
+
+    fn screen(&self, out: &mut dyn Write, columns: usize) -> io::Result<()> {
+        self.write(Paper::Screen { columns }, out)
+    }
+}
+
+impl Answer {
+    fn write(&self, paper: Paper, out: &mut dyn Write) -> io::Result<()> {
         for Status { class, hierarchy, state, .. } in &self.hierarchies {
             match state {
                 HierarchyState::Missing => writeln!(out, "{hierarchy}: no such directory")?,
@@ -53,7 +64,7 @@ impl View for Answer {
                     writeln!(out, "{hierarchy}: {class} merged since {}", Time::from_unix(*since))?;
                     match record {
                         Some(record) => {
-                            record.layers.iter().try_for_each(|layer| write_layer(layer, out))?;
+                            show_layers(&record.layers, paper, out)?;
                             write_mutable(&record.mutable, out)?;
                             if record.execution != Execution::ByClass {
                                 writeln!(out, "  running programs: {}", record.execution.as_str())?;

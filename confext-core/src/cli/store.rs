@@ -14,6 +14,8 @@ use serde::Serialize;
 use super::failure::Failure;
 use super::output::{Output, View};
 use super::progress::Progress;
+use super::style::{BAD, DOUBT, GOOD};
+use super::table::{Cell, Column, Paper, Table};
 use super::text::Clean;
 use super::{host, image, trust};
 use crate::image_file;
@@ -193,6 +195,38 @@ impl View for Versions {
             return writeln!(out, "no version");
         }
         self.versions.iter().try_for_each(|version| line(version, out))
+    }
+
+    fn screen(&self, out: &mut dyn Write, columns: usize) -> io::Result<()> {
+        if self.versions.is_empty() {
+            return self.text(out);
+        }
+        let columns_of = [
+            Column::new("VERSION").wrap(),
+            Column::new("FOR"),
+            Column::new("LEFT").right(),
+            Column::new("MADE").right(),
+            Column::new("FILE").wrap(),
+        ];
+        let mut table = Table::new(Paper::Screen { columns }, columns_of);
+        for Version { path, version, architecture, tries, .. } in &self.versions {
+            let left = tries.map(|tries| tries.left.to_string()).unwrap_or_default();
+            let made = tries.map(|tries| tries.done.to_string()).unwrap_or_default();
+            let colour = match tries {
+                None => GOOD,
+                Some(tries) if tries.left == 0 => BAD,
+                Some(_) => DOUBT,
+            };
+            let cells = [
+                Cell::coloured(colour, Clean(version)),
+                architecture.unwrap_or_default().into(),
+                left.into(),
+                made.into(),
+                Cell::new(Clean(&path.display().to_string())),
+            ];
+            table.row(cells, out)?;
+        }
+        table.end(out)
     }
 }
 

@@ -91,7 +91,9 @@ fn versions_are_rolled_out_and_back() {
     let text = machine.output("text");
     assert!(text.ends_with("version 4 runs\n") && text.contains("  reload    4\n"), "{text}");
     let terminal = machine.output("terminal");
-    for part in ["\rpublishing [###", "] 100 %\r\x1b[K", "\x1b[32mversion 6 runs\x1b[0m"] {
+    for part in
+        ["\rpublishing [###", "] 100 %\x1b[K\r\x1b[K", "\x1b[1mSTEP\x1b[0m", "\x1b[32mversion 6 runs\x1b[0m"]
+    {
         assert!(terminal.contains(part), "{terminal:?}");
     }
 }

@@ -8,6 +8,8 @@ use serde::Serialize;
 
 use crate::cli::failure::Failure;
 use crate::cli::output::{Output, View};
+use crate::cli::style::BAD;
+use crate::cli::table::{Cell, Column, Paper, Table};
 use crate::cli::text::Clean;
 use crate::cli::{host, trust};
 use crate::service::portable::{Attachment, Part, Portable, Which};
@@ -107,7 +109,9 @@ fn write_part(what: &str, part: &Part, out: &mut dyn Write) -> io::Result<()> {
         Checked::Verity { .. } => "under a hash tree, not signed".to_owned(),
         Checked::Signed { by, .. } => format!("signed by {}", by.subject),
     };
-    writeln!(out, "  {what:<10} {kind} {}, {}", Clean(&part.path), Clean(&checked))
+    let columns = [Column::new("WHAT").before("  ").piped(10, " "), Column::new("VALUE")];
+    let value = format!("{kind} {}, {}", Clean(&part.path), Clean(&checked));
+    Table::new(Paper::Pipe, columns).row([what.into(), value.into()], out)
 }
 
 /// Detaches a portable service: its units and their drop-ins are removed. Units that run have to be stopped before.
@@ -162,5 +166,32 @@ impl View for List {
             }
         }
         Ok(())
+    }
+
+    fn screen(&self, out: &mut dyn Write, columns: usize) -> io::Result<()> {
+        let columns_of = [
+            Column::new("IMAGE").wrap(),
+            Column::new("UNTIL"),
+            Column::new("WHAT"),
+            Column::new("NAME").wrap(),
+        ];
+        let mut table = Table::new(Paper::Screen { columns }, columns_of);
+        for one in &self.attached {
+            let until = match one.lifetime {
+                Lifetime::Persistent => "",
+                Lifetime::Runtime => "the machine stops",
+            };
+            let parts = [("", "extension", &one.extensions), ("", "unit", &one.units)];
+            for (colour, what, names) in parts.into_iter().chain([(BAD, "incomplete", &one.incomplete)]) {
+                for name in names {
+                    let what = Cell::coloured(colour, what);
+                    table.row(
+                        [Cell::new(Clean(&one.base)), until.into(), what, Cell::new(Clean(name))],
+                        out,
+                    )?;
+                }
+            }
+        }
+        table.end(out)
     }
 }

@@ -7,9 +7,10 @@ use confext_ddi::unit::Covered;
 use serde::Serialize;
 
 use super::super::failure::Failure;
-use super::super::list::write_refused;
+use super::super::list::show_refused;
 use super::super::output::{Output, View};
 use super::super::plan::write_changes;
+use super::super::table::Paper;
 use super::super::text::Clean;
 use super::asked;
 use crate::service::stack::{self, Preview};
@@ -48,16 +49,27 @@ struct Answer {
 
 impl View for Answer {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        self.write(Paper::Pipe, out)
+    }
+
+    fn screen(&self, out: &mut dyn Write, columns: usize) -> io::Result<()> {
+        self.write(Paper::Screen { columns }, out)
+    }
+}
+
+impl Answer {
+    fn write(&self, paper: Paper, out: &mut dyn Write) -> io::Result<()> {
         if self.preview.plans.is_empty() {
             writeln!(out, "{}: no extension has files for it", Clean(&self.unit))?;
         }
         for plan in &self.preview.plans {
-            write_changes(plan, out)?;
+            write_changes(plan, paper, out)?;
         }
         write_covered(&self.preview.covered, out)?;
         if let Some(refusal) = &self.preview.refusal {
             writeln!(out, "the service would not have these extensions: [{}]", refusal.code)?;
         }
-        write_refused(self.preview.refused.iter().filter(|bad| bad.code != "version-outranked"), out)
+        let refused = self.preview.refused.iter().filter(|bad| bad.code != "version-outranked");
+        show_refused(refused, paper, out)
     }
 }

@@ -8,6 +8,7 @@ use clap::Args;
 use crate::cli::failure::Failure;
 use crate::cli::host;
 use crate::cli::output::{Output, View};
+use crate::cli::table::{Cell, Column, Paper, Table};
 use crate::cli::text::Clean;
 use crate::service::Unit;
 use confext_ddi::unit::{EntryKind, IfMissing, RefreshOnReload, Root};
@@ -39,51 +40,74 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure>
 
 impl View for Unit {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(out, "{}", self.name)?;
-        for alias in &self.aliases {
-            writeln!(out, "  also       {alias}")?;
-        }
-        for file in &self.files {
-            writeln!(out, "  file       {}", Clean(file))?;
-        }
-        match &self.service.root {
-            Root::Host => {}
-            Root::Directory(path) => writeln!(out, "  root       {}", Clean(path))?,
-            Root::Image(path) => writeln!(out, "  root       image {}", Clean(path))?,
-        }
-        let extensions = &self.service.extensions;
-        for entry in extensions.bottom_first() {
-            let kind = match entry.kind {
-                EntryKind::Image => "image",
-                EntryKind::Directory => "directory",
-            };
-            let may_miss = match entry.if_missing {
-                IfMissing::Refuse => "",
-                IfMissing::Skip => ", left out where it is missing",
-            };
-            writeln!(out, "  {kind:<10} {}{may_miss}", Clean(&entry.path))?;
-        }
-        if let Some(policy) = &extensions.policy {
-            writeln!(out, "  policy     {policy}")?;
-        }
-        if extensions.refresh_on_reload != RefreshOnReload::Default {
-            writeln!(out, "  refreshes  {}", extensions.refresh_on_reload)?;
-        }
-        for covered in &self.service.covered {
-            let (key, place) = (Clean(&covered.key), covered.place.to_string());
-            writeln!(out, "  covered    {} by {key}= ({})", Clean(&covered.path), Clean(&place))?;
-        }
-        for setting in &self.settings {
-            let place = setting.place.to_string();
-            writeln!(out, "  {}: {}={}", Clean(&place), Clean(&setting.key), Clean(&setting.value))?;
-        }
-        match &self.running {
-            Some(running) => {
-                let outdated = if running.is_outdated { ", its files changed meanwhile" } else { "" };
-                writeln!(out, "  state      {} ({}){outdated}", Clean(&running.active), Clean(&running.sub))?;
-                running.main_pid.map_or(Ok(()), |pid| writeln!(out, "  process    {pid}"))
-            }
-            None => Ok(()),
-        }
+        write_unit(self, Paper::Pipe, out)
     }
+
+    fn screen(&self, out: &mut dyn Write, columns: usize) -> io::Result<()> {
+        write_unit(self, Paper::Screen { columns }, out)
+    }
+}
+
+/// Those of what it has.
+const HAS: [Column; 2] = [Column::new("WHAT").before("  ").piped(10, " "), Column::new("VALUE").wrap()];
+
+/// Those of settings.
+const SETTINGS: [Column; 2] =
+    [Column::new("PLACE").before("  ").wrap(), Column::new("SETTING").before(": ").wrap()];
+
+fn write_unit(unit: &Unit, paper: Paper, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "{}", unit.name)?;
+    let mut table = Table::new(paper, HAS);
+    let mut has =
+        |what: &str, value: String, out: &mut dyn Write| table.row([what.into(), value.into()], out);
+    for alias in &unit.aliases {
+        has("also", alias.to_string(), out)?;
+    }
+    for file in &unit.files {
+        has("file", Clean(file).to_string(), out)?;
+    }
+    match &unit.service.root {
+        Root::Host => {}
+        Root::Directory(path) => has("root", Clean(path).to_string(), out)?,
+        Root::Image(path) => has("root", format!("image {}", Clean(path)), out)?,
+    }
+    let extensions = &unit.service.extensions;
+    for entry in extensions.bottom_first() {
+        let kind = match entry.kind {
+            EntryKind::Image => "image",
+            EntryKind::Directory => "directory",
+        };
+        let may_miss = match entry.if_missing {
+            IfMissing::Refuse => "",
+            IfMissing::Skip => ", left out where it is missing",
+        };
+        has(kind, format!("{}{may_miss}", Clean(&entry.path)), out)?;
+    }
+    if let Some(policy) = &extensions.policy {
+        has("policy", policy.to_string(), out)?;
+    }
+    if extensions.refresh_on_reload != RefreshOnReload::Default {
+        has("refreshes", extensions.refresh_on_reload.to_string(), out)?;
+    }
+    for covered in &unit.service.covered {
+        let (key, place) = (Clean(&covered.key), covered.place.to_string());
+        has("covered", format!("{} by {key}= ({})", Clean(&covered.path), Clean(&place)), out)?;
+    }
+    table.end(out)?;
+    let mut table = Table::new(paper, SETTINGS);
+    for setting in &unit.settings {
+        let place = setting.place.to_string();
+        let setting_text = format!("{}={}", Clean(&setting.key), Clean(&setting.value));
+        table.row([Cell::new(Clean(&place)), setting_text.into()], out)?;
+    }
+    table.end(out)?;
+    let Some(running) = &unit.running else { return Ok(()) };
+    let mut table = Table::new(paper, HAS);
+    let outdated = if running.is_outdated { ", its files changed meanwhile" } else { "" };
+    let state = format!("{} ({}){outdated}", Clean(&running.active), Clean(&running.sub));
+    table.row(["state".into(), state.into()], out)?;
+    if let Some(pid) = running.main_pid {
+        table.row(["process".into(), Cell::new(pid)], out)?;
+    }
+    table.end(out)
 }

@@ -7,8 +7,9 @@ use confext_ddi::signature::Time;
 use serde::Serialize;
 
 use super::super::failure::Failure;
-use super::super::merge::write_layer;
+use super::super::merge::show_layers;
 use super::super::output::{Output, View};
+use super::super::table::Paper;
 use super::super::text::Clean;
 use super::refresh::{WAIT, Which, write_mounts};
 use crate::service::{self, Found, Status};
@@ -34,6 +35,16 @@ struct Answer {
 
 impl View for Answer {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        self.write(Paper::Pipe, out)
+    }
+
+    fn screen(&self, out: &mut dyn Write, columns: usize) -> io::Result<()> {
+        self.write(Paper::Screen { columns }, out)
+    }
+}
+
+impl Answer {
+    fn write(&self, paper: Paper, out: &mut dyn Write) -> io::Result<()> {
         for status in &self.hierarchies {
             let what = format!("/{} of process {}", status.hierarchy, self.pid);
             match status.found {
@@ -45,7 +56,7 @@ impl View for Answer {
             if let Some(record) = &status.record {
                 let since = i64::try_from(record.merged_at).unwrap_or(i64::MAX);
                 writeln!(out, "  since {}, policy {}", Time::from_unix(since), Clean(&record.policy))?;
-                record.layers.iter().try_for_each(|layer| write_layer(layer, out))?;
+                show_layers(&record.layers, paper, out)?;
             }
             if status.below_unchanged == Some(false) {
                 writeln!(out, "  what they are over is not what it was")?;

@@ -10,8 +10,10 @@ use confext_ddi::fs::FileType;
 use serde::Serialize;
 
 use super::super::failure::Failure;
-use super::super::output::Output;
+use super::super::output::{Output, paper};
 use super::super::progress::Progress;
+use super::super::style::{BAD, DOUBT, GOOD};
+use super::super::table::{Cell, Column, Paper, Table};
 use super::super::text::{Clean, Path};
 use crate::error::Error;
 use crate::host::Host;
@@ -30,13 +32,12 @@ pub(super) fn run(host: &Host, tracer: &Tracer<'_>, filter: &Filter, output: &Ou
     let root = host.path().display().to_string();
     let progress = Progress::while_printing("tracing", output);
     let mut wanted = Wanted { tree: tracer.tree(), filter, progress };
-    output.print(|out| {
-        if output.is_json() {
-            walk.json(&Head { root: &root, view: tracer.view(), stacks: &stacks }, &mut wanted, out)
-        } else {
-            walk.text(&mut wanted, out)
-        }
-    })?;
+    if output.is_json() {
+        let head = Head { root: &root, view: tracer.view(), stacks: &stacks };
+        output.print(|out| walk.json(&head, &mut wanted, out))?;
+    } else {
+        output.tell(|out| walk.text(&mut wanted, paper(), out))?;
+    }
     walk.failed.map_or(Ok(()), |error| Err(error.into()))
 }
 
@@ -139,19 +140,23 @@ impl Report {
         writeln!(out, "\n  ],\n  \"complete\": {},\n  \"counts\": {counts}\n}}", self.failed.is_none())
     }
 
-    fn text(&mut self, origins: &mut Wanted<'_>, out: &mut dyn Write) -> io::Result<()> {
+    fn text(&mut self, origins: &mut Wanted<'_>, paper: Paper, out: &mut dyn Write) -> io::Result<()> {
+        // The last one has what is left; where it is the paths that need more, lines are broken between them.
+        let paths = match paper {
+            Paper::Screen { columns } => columns.saturating_sub(34).max(20),
+            Paper::Pipe => 0,
+        };
+        let mut table = Table::streamed(paper, COLUMNS, [12, paths, 10]);
         while let Some(origin) = origins.next(out)? {
             let Some(origin) = self.take(origin) else { continue };
             let line = line(&origin);
             let slash = if origin.file_type == Some(FileType::Directory) { "/" } else { "" };
-            write!(out, "{:<12} {}{slash}", line.answer, Path(origin.path.as_os_str().as_bytes()))?;
-            let mut separator = "  ";
-            for layer in line.layers {
-                write!(out, "{separator}{}", Clean(layer))?;
-                separator = ", ";
-            }
-            writeln!(out)?;
+            let path = format!("{}{slash}", Path(origin.path.as_os_str().as_bytes()));
+            let layers: Vec<_> = line.layers.iter().map(|layer| Clean(layer).to_string()).collect();
+            let answer = Cell::coloured(colour(&origin.answer), line.answer);
+            table.row([answer, path.into(), layers.join(", ").into()], out)?;
         }
+        table.end(out)?;
         let counts: Vec<_> = self.counts.iter().map(|(answer, count)| format!("{count} {answer}")).collect();
         writeln!(out, "{}", if counts.is_empty() { "nothing".to_owned() } else { counts.join(", ") })
     }
@@ -168,6 +173,22 @@ impl Report {
                 None
             }
         }
+    }
+}
+
+const COLUMNS: [Column; 3] = [
+    Column::new("ANSWER").piped(12, " "),
+    Column::new("PATH").wrap(),
+    Column::new("EXTENSIONS").before("  ").wrap(),
+];
+
+/// Only where there is something to look at: most paths are the host's.
+const fn colour(answer: &Answer) -> &'static str {
+    match answer {
+        Answer::Layer { .. } => GOOD,
+        Answer::CopiedUp { .. } | Answer::Written { .. } | Answer::CannotTell { .. } => DOUBT,
+        Answer::Deleted { .. } | Answer::Hidden { .. } => BAD,
+        _ => "",
     }
 }
 

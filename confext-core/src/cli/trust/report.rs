@@ -10,7 +10,8 @@ use serde::Serialize;
 use super::super::failure::Failure;
 use super::super::host;
 use super::super::output::{Output, View};
-use super::super::style::{BAD, END, GOOD};
+use super::super::style::{BAD, DOUBT, END, GOOD};
+use super::super::table::{Cell, Column, Paper, Table};
 use super::super::text::Clean;
 use super::SourceArguments;
 use crate::keyring::{Key, KeyState, Sealing};
@@ -59,6 +60,97 @@ impl View for Shown {
         image.iter().try_for_each(|image| write_image(image, out))?;
         writeln!(out, "next step      {}", Clean(next_step))
     }
+
+    fn screen(&self, out: &mut dyn Write, columns: usize) -> io::Result<()> {
+        let Report { kernel, keyrings, files, image, next_step, .. } = &self.report;
+        let columns_of = [Column::new("WHAT"), Column::new("NAME").wrap(), Column::new("STATE").wrap()];
+        let mut table = Table::new(Paper::Screen { columns }, columns_of);
+        let release = Clean(kernel.release.as_deref().unwrap_or("unknown"));
+        table.row(["kernel".into(), Cell::new(release), "".into()], out)?;
+        for (what, found) in [("device-mapper", kernel.device_mapper), ("verity target", kernel.verity)] {
+            let colour = match found {
+                Presence::Present => GOOD,
+                Presence::Absent => BAD,
+                Presence::Unknown => DOUBT,
+            };
+            table.row([what.into(), "".into(), Cell::coloured(colour, presence(found))], out)?;
+        }
+        for Parameter { name, value, command_line, .. } in &kernel.parameters {
+            let (said, note) = match (value, command_line) {
+                (None, None) => continue,
+                (Some(value), _) => (value, ""),
+                (None, Some(asked)) => (asked, ", asked for at boot"),
+            };
+            let state = format!("{}{note}", Clean(said));
+            table.row(["parameter".into(), Cell::new(Clean(name)), state.into()], out)?;
+        }
+        keyrings.iter().try_for_each(|keyring| keyring_rows(keyring, &mut table, out))?;
+        if files.is_empty() {
+            table.row(["certificates".into(), "".into(), "none in verity.d".into()], out)?;
+        }
+        files.iter().try_for_each(|file| table.row(file_row(file), out))?;
+        image.iter().try_for_each(|image| image_rows(image, &mut table, out))?;
+        table.end(out)?;
+        writeln!(out, "next step: {}", Clean(next_step))
+    }
+}
+
+fn keyring_rows(keyring: &KeyringReport, table: &mut Table, out: &mut dyn Write) -> io::Result<()> {
+    let mut row = |state: Cell| table.row(["keyring".into(), Cell::new(Clean(&keyring.name)), state], out);
+    let keys = match &keyring.state {
+        KeyringState::Seen { sealing, keys } => {
+            row(format!("{}, {} keys", sealed(*sealing), keys.len()).into())?;
+            keys
+        }
+        KeyringState::Missing => return row("not there".into()),
+        KeyringState::Hidden => return row(Cell::coloured(DOUBT, "cannot be seen: only root can")),
+        KeyringState::Refused { code, message } => {
+            return row(Cell::coloured(BAD, format!("[{code}] {}", Clean(message))));
+        }
+    };
+    keys.iter().try_for_each(|key| {
+        let (name, algorithm) = named(key);
+        let state = match key.state {
+            KeyState::Valid => Cell::coloured(GOOD, algorithm),
+            KeyState::Revoked => Cell::coloured(BAD, "revoked"),
+            KeyState::Expired => Cell::coloured(BAD, "expired"),
+            KeyState::Hidden => Cell::coloured(DOUBT, "hidden"),
+        };
+        table.row(["  key".into(), name.into(), state], out)
+    })
+}
+
+fn file_row(file: &TrustFile) -> [Cell; 3] {
+    let state = match &file.state {
+        TrustState::Used => Cell::coloured(GOOD, "used"),
+        TrustState::Shadowed => Cell::coloured(DOUBT, "hidden by an earlier directory"),
+        TrustState::Masks => Cell::coloured(DOUBT, "masks its name"),
+        TrustState::Refused { code, message } => Cell::coloured(BAD, format!("[{code}] {}", Clean(message))),
+    };
+    ["certificate".into(), Cell::new(Clean(&file.path.to_string_lossy())), state]
+}
+
+fn image_rows(image: &ImageReport, table: &mut Table, out: &mut dyn Write) -> io::Result<()> {
+    if image.signatures.is_empty() {
+        table.row(["image".into(), "".into(), Cell::coloured(DOUBT, "not signed")], out)?;
+    }
+    for signature in &image.signatures {
+        let claims = signature.claims.as_deref().unwrap_or("nobody: it cannot be read");
+        table.row(["signature of".into(), Cell::new(Clean(claims)), "".into()], out)?;
+        for answer in &signature.answers {
+            let chosen = if answer.chosen { "" } else { ", not chosen" };
+            let (what, state) = match &answer.verdict {
+                Verdict::Accepted { signer } => {
+                    (Cell::coloured(GOOD, "  accepted by"), format!("as {}{chosen}", Clean(&signer.subject)))
+                }
+                Verdict::Refused { code, .. } => {
+                    (Cell::coloured(BAD, "  refused by"), format!("[{code}]{chosen}"))
+                }
+            };
+            table.row([what, Cell::new(Clean(&answer.source)), state.into()], out)?;
+        }
+    }
+    Ok(())
 }
 
 const fn presence(presence: Presence) -> &'static str {
@@ -84,13 +176,7 @@ fn write_keyring(keyring: &KeyringReport, out: &mut dyn Write) -> io::Result<()>
     let name = Clean(&keyring.name);
     match &keyring.state {
         KeyringState::Seen { sealing, keys } => {
-            let sealing = match sealing {
-                Sealing::Sealed => "sealed",
-                Sealing::Restricted => "restricted",
-                Sealing::Open => "open",
-                Sealing::Unknown => "not writable",
-            };
-            writeln!(out, "keyring        {name}, {sealing}, {} keys", keys.len())?;
+            writeln!(out, "keyring        {name}, {}, {} keys", sealed(*sealing), keys.len())?;
             keys.iter().try_for_each(|key| write_key(key, out))
         }
         KeyringState::Missing => writeln!(out, "keyring        {name} is not there"),
@@ -108,10 +194,25 @@ fn write_key(key: &Key, out: &mut dyn Write) -> io::Result<()> {
         KeyState::Expired => ", expired",
         KeyState::Hidden => ", hidden",
     };
+    let (name, algorithm) = named(key);
+    let comma = if algorithm.is_empty() { "" } else { ", " };
+    writeln!(out, "  key          {name}{comma}{algorithm}{state}")
+}
+
+/// Its name and its algorithm.
+fn named(key: &Key) -> (String, String) {
     let number = key.serial.to_string();
-    let name = key.description.as_deref().unwrap_or(&number);
-    let algorithm = key.algorithm.as_deref().map(|name| format!(", {name}")).unwrap_or_default();
-    writeln!(out, "  key          {}{}{state}", Clean(name), Clean(&algorithm))
+    let name = Clean(key.description.as_deref().unwrap_or(&number)).to_string();
+    (name, Clean(key.algorithm.as_deref().unwrap_or_default()).to_string())
+}
+
+const fn sealed(sealing: Sealing) -> &'static str {
+    match sealing {
+        Sealing::Sealed => "sealed",
+        Sealing::Restricted => "restricted",
+        Sealing::Open => "open",
+        Sealing::Unknown => "not writable",
+    }
 }
 
 fn write_file(file: &TrustFile, out: &mut dyn Write) -> io::Result<()> {
