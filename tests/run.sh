@@ -38,9 +38,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . tests/wheel.sh
 
 TIERS=(fmt shell clippy docs structure unit oracle privileged vm python browser book fleet fuzz release examples)
-# A tier with a target directory of its own, that touches nothing of the kernel, and the first of those that leave a processor
-# idle most of the time: the one runs beside the others.
-COMPUTES=fuzz WAITS=privileged
+# A tier with a target directory of its own, that touches nothing of the kernel, and those that leave a processor idle most of
+# the time: the one runs beside the others, from the first of them on.
+COMPUTES=fuzz WAITS='oracle privileged'
 # The library packages as everybody uses them. Not the Python module: without an interpreter it cannot be linked.
 PACKAGES=(--workspace --exclude confext-py --features confext-core/cli)
 TARGET=${CARGO_TARGET_DIR:-$PWD/target}
@@ -156,7 +156,8 @@ tier_fuzz() {
     flags='-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4
         -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table
         -Cllvm-args=-sanitizer-coverage-trace-compares -Cdebug-assertions --cfg fuzzing'
-    (cd fuzz && RUSTFLAGS=$flags cargo build --release --bins --target "$triple" --target-dir "$TARGET/fuzz")
+    # It takes what the tiers beside it leave. The targets themselves do not wait: they have a time for each input.
+    (cd fuzz && RUSTFLAGS=$flags nice -n 10 cargo build --release --bins --target "$triple" --target-dir "$TARGET/fuzz")
     mkdir -p "$LOGS/artifacts"
     for target in fuzz/fuzz_targets/*.rs; do
         while [[ $(jobs -rp | wc -l) -ge $(nproc) ]]; do wait -n || :; done
@@ -392,7 +393,8 @@ trap 'trap - INT TERM; kill -TERM 0' INT
 for tier in "${tiers[@]}"; do
     [[ $tier != "$beside" ]] || continue
     # Where both run, what computes runs beside what mostly waits.
-    if [[ $tier == "$WAITS" && " ${tiers[*]} " == *" $COMPUTES "* && ! -e $LOGS/$COMPUTES.status ]]; then
+    if [[ -z $beside && " $WAITS " == *" $tier "* && " ${tiers[*]} " == *" $COMPUTES "* &&
+        ! -e $LOGS/$COMPUTES.status ]]; then
         beside=$COMPUTES
         say "tier $beside, beside others: its output comes last"
         run_tier "$beside" >/dev/null &
