@@ -41,7 +41,7 @@ use crate::plan::Plan;
 use crate::state::{self, Execution};
 
 pub use apply::{Verb, apply, merge, refresh, unmerge};
-pub(crate) use bare::{copy as copy_bare, look_under};
+pub(crate) use bare::{Hidden, copy as copy_bare, look_under};
 use lock::Lock;
 pub(crate) use make::Mounted;
 pub(crate) use mutable::found_written;

@@ -20,10 +20,17 @@ pub(crate) struct Bare {
     pub(crate) directory: OwnedFd,
     /// The mount that it was found in: it goes, which takes the kernel a moment.
     pub(crate) whole: Option<OwnedFd>,
-    /// The mounts below it, which the stack hides.
+    /// The mounts below it, which the stack hides, where they were asked for.
     pub(crate) hidden: Vec<Found>,
     /// How many stacks are over it.
     pub(crate) stacks: usize,
+}
+
+/// Whether the mounts that a stack hides are wanted: all mounts of the host have to be asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hidden {
+    List,
+    Leave,
 }
 
 /// What a mount is over.
@@ -38,10 +45,10 @@ pub(super) enum Over {
 /// Whether other mount namespaces receive what is mounted there.
 pub(super) fn propagates(place: &OwnedFd, over: Over) -> Result<bool> {
     let failed = |error| Error::os("ask about the mount of", "a hierarchy", error);
-    let info = sys::mount_info(sys::mount_id(place.as_fd()).map_err(failed)?).map_err(failed)?;
+    let info = sys::mount_place(sys::mount_id(place.as_fd()).map_err(failed)?).map_err(failed)?;
     let below = match over {
         Over::Host => info,
-        Over::Stack => sys::mount_info(info.parent).map_err(failed)?,
+        Over::Stack => sys::mount_place(info.parent).map_err(failed)?,
     };
     Ok(below.propagation & SHARED != 0)
 }
@@ -66,13 +73,13 @@ pub(super) fn count(host: &Host, class: Class, hierarchy: &str, top: &OwnedFd) -
         return Ok(1);
     }
     let failed = |error| Error::os("ask about the mount of", host.display(Path::new(hierarchy)), error);
-    let info = sys::mount_info(sys::mount_id(top.as_fd()).map_err(failed)?).map_err(failed)?;
+    let info = sys::mount_place(sys::mount_id(top.as_fd()).map_err(failed)?).map_err(failed)?;
     // Without a mount below there is nothing to ask about.
-    let Ok(below) = sys::mount_info(info.parent) else { return Ok(1) };
+    let Ok(below) = sys::mount_place(info.parent) else { return Ok(1) };
     if below.fs_type != b"overlay" || below.mount_point != info.mount_point {
         return Ok(1);
     }
-    Ok(look_under(host, class, hierarchy)?.stacks)
+    Ok(look_under(host, class, hierarchy, Hidden::Leave)?.stacks)
 }
 
 /// Looks under the stacks of a class. The host's mounts do not change.
@@ -84,11 +91,11 @@ pub(super) fn count(host: &Host, class: Class, hierarchy: &str, top: &OwnedFd) -
 /// # Needs
 ///
 /// `CAP_SYS_ADMIN`.
-pub(crate) fn look_under(host: &Host, class: Class, hierarchy: &str) -> Result<Bare> {
+pub(crate) fn look_under(host: &Host, class: Class, hierarchy: &str, hidden: Hidden) -> Result<Bare> {
     host.reachable("a look under a stack")?;
     let top = open(host, hierarchy)?;
     if let Some(parent) = Parent::of(host, &top) {
-        match parent.look() {
+        match parent.look(hidden) {
             // Before Linux 6.15 nothing can be copied from a copy.
             Err(Error::Os { source, .. }) if source.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {}
             looked => return looked,
@@ -97,8 +104,8 @@ pub(crate) fn look_under(host: &Host, class: Class, hierarchy: &str) -> Result<B
     // The host's directory is itself a mount point, or there is more than one stack: a thread takes them off in a mount
     // namespace of its own and comes back with what was below.
     std::thread::scope(|scope| {
-        let thread =
-            std::thread::Builder::new().spawn_scoped(scope, || look_in_own_namespace(host, class, hierarchy));
+        let look = || look_in_own_namespace(host, class, hierarchy, hidden);
+        let thread = std::thread::Builder::new().spawn_scoped(scope, look);
         let failed = |error| Error::os("look under", host.display(Path::new(hierarchy)), error);
         thread.map_err(failed)?.join().unwrap_or_else(|_| Err(failed(Errno::IO.into())))
     })
@@ -113,6 +120,15 @@ pub(super) struct Parent {
     pub(super) path: PathBuf,
 }
 
+impl Hidden {
+    fn of(self, own: MountId, base: &Path) -> std::io::Result<Vec<Found>> {
+        match self {
+            Self::List => submounts::list(own, base),
+            Self::Leave => Ok(Vec::new()),
+        }
+    }
+}
+
 impl Parent {
     /// `None` when it is not that simple.
     pub(super) fn of(host: &Host, top: &OwnedFd) -> Option<Self> {
@@ -120,11 +136,11 @@ impl Parent {
         let inside = path.strip_prefix(host.reachable("the place of a stack").ok()?).ok()?.parent()?;
         let directory = host.open_path(inside, OFlags::DIRECTORY).ok()?;
         let mount = sys::mount_id(directory.as_fd()).ok()?;
-        let below = sys::mount_info(sys::mount_id(top.as_fd()).ok()?).ok()?.parent;
+        let below = sys::mount_place(sys::mount_id(top.as_fd()).ok()?).ok()?.parent;
         (below == mount).then_some(Self { directory, mount, path })
     }
 
-    fn look(&self) -> Result<Bare> {
+    fn look(&self, hidden: Hidden) -> Result<Bare> {
         let target = || self.path.display().to_string();
         let failed = |operation| move |error: std::io::Error| Error::os(operation, target(), error);
         let whole = copy(&self.directory)?;
@@ -133,12 +149,12 @@ impl Parent {
             sys::open_path(whole.as_fd(), Path::new(name), OFlags::DIRECTORY, ResolveFlags::NO_SYMLINKS)
                 .and_then(|directory| sys::clone_tree(directory.as_fd(), c"", Depth::Single))
                 .map_err(failed("look under"))?;
-        let hidden = submounts::list(self.mount, &self.path).map_err(failed("list the mounts below"))?;
+        let hidden = hidden.of(self.mount, &self.path).map_err(failed("list the mounts below"))?;
         Ok(Bare { directory, whole: Some(whole), hidden, stacks: 1 })
     }
 }
 
-fn look_in_own_namespace(host: &Host, class: Class, hierarchy: &str) -> Result<Bare> {
+fn look_in_own_namespace(host: &Host, class: Class, hierarchy: &str, hidden: Hidden) -> Result<Bare> {
     let target = || host.display(Path::new(hierarchy));
     let failed = |operation| move |error| Error::os(operation, target(), error);
     sys::unshare_mounts().map_err(failed("unshare the mounts of"))?;
@@ -157,7 +173,7 @@ fn look_in_own_namespace(host: &Host, class: Class, hierarchy: &str) -> Result<B
     }
     let mount = sys::mount_id(top.as_fd()).map_err(failed("ask about the mount of"))?;
     let path = fd_path(top.as_fd()).map_err(failed("look up"))?;
-    let hidden = submounts::list(mount, &path).map_err(failed("list the mounts below"))?;
+    let hidden = hidden.of(mount, &path).map_err(failed("list the mounts below"))?;
     Ok(Bare { hidden, directory: copy(&top)?, whole: None, stacks })
 }
 
@@ -181,9 +197,9 @@ fn stop_propagation(top: &OwnedFd, root: &OwnedFd) -> std::io::Result<()> {
     match sys::set_propagation(Path::new("/"), Propagation::Private, Depth::Recursive) {
         // In a chroot the root is no mount point. That is fine as long as nothing propagates.
         Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
-            let top = sys::mount_info(sys::mount_id(top.as_fd())?)?;
-            let root = sys::mount_info(sys::mount_id(root.as_fd())?)?;
-            let below = sys::mount_info(top.parent).map_or(SHARED, |parent| parent.propagation);
+            let top = sys::mount_place(sys::mount_id(top.as_fd())?)?;
+            let root = sys::mount_place(sys::mount_id(root.as_fd())?)?;
+            let below = sys::mount_place(top.parent).map_or(SHARED, |parent| parent.propagation);
             if (top.propagation | root.propagation | below) & SHARED == 0 { Ok(()) } else { Err(error) }
         }
         done => done,

@@ -152,7 +152,7 @@ enum Peers {
 
 /// Mounts `new` on a peer of the mount that `parent` is on, so that it arrives there, beneath what is there.
 fn propagate(new: BorrowedFd<'_>, parent: &Parent) -> std::io::Result<Peers> {
-    let info = sys::mount_info(parent.mount)?;
+    let info = sys::mount_place(parent.mount)?;
     let mount = || mount_by_peer(new, parent, Path::new(""));
     if info.propagation & SHARED != 0 {
         return mount().map(|()| Peers::Always);
@@ -169,7 +169,7 @@ fn propagate(new: BorrowedFd<'_>, parent: &Parent) -> std::io::Result<Peers> {
 /// `EINVAL` where the host's mount has no peers. It could have one for this moment; but a process that is killed then would
 /// leave it so.
 pub(super) fn mount_hidden(new: BorrowedFd<'_>, parent: &Parent, place: &Path) -> std::io::Result<()> {
-    if sys::mount_info(parent.mount)?.propagation & SHARED == 0 {
+    if sys::mount_place(parent.mount)?.propagation & SHARED == 0 {
         return Err(Errno::INVAL.into());
     }
     mount_by_peer(new, parent, place)

@@ -198,7 +198,7 @@ fn take<'s>(
             let top = bare::open(host, hierarchy)?;
             is_stack(host, *class, hierarchy, &top)?;
             // Only now: an earlier step may have changed a stack below this one.
-            let hidden = bare::look_under(host, *class, hierarchy)?.hidden;
+            let hidden = bare::look_under(host, *class, hierarchy, bare::Hidden::List)?.hidden;
             let mut difference = Difference::between(top.as_fd(), &hidden)?;
             // A process that ends after the next call must not take along what others have mounted.
             if let Some(parent) = Parent::of(host, &top) {

@@ -111,7 +111,7 @@ impl Ground {
                 Current::Bare(directory) => Some(bare::copy(&directory).unwrap_or(directory)),
                 Current::Merged(merged) => {
                     occupied = retire::work_path(host, class, hierarchy, &merged);
-                    Some(bare::look_under(host, class, hierarchy)?.directory)
+                    Some(bare::look_under(host, class, hierarchy, bare::Hidden::Leave)?.directory)
                 }
             };
             let base = base.map(|base| Directory::new(base, &options.limits));

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use rustix::fs::{AtFlags, Statx, StatxFlags};
 
-use super::statmount::{self, MountId, MountInfo};
+use super::statmount::{self, Ask, MountId, MountInfo};
 use super::table;
 
 /// Where the answers come from.
@@ -53,23 +53,35 @@ impl MountSource {
     /// `ENOENT` when there is no such mount; when it is not below the caller's root, `EPERM` or `ENOENT`.
     pub fn info(self, id: MountId) -> io::Result<MountInfo> {
         match self {
-            Self::Calls => statmount::mount_info(id),
+            Self::Calls => statmount::mount_info(id, Ask::All),
             Self::Table => table::mount_info(id),
         }
     }
 
-    /// Every mount below `parent`, at any depth; what is unmounted meanwhile may be missing.
+    /// The same without source and options, which the kernel writes down for each layer of an overlay.
+    ///
+    /// # Errors
+    ///
+    /// As [`MountSource::info`].
+    pub fn place(self, id: MountId) -> io::Result<MountInfo> {
+        match self {
+            Self::Calls => statmount::mount_info(id, Ask::Place),
+            Self::Table => table::mount_info(id).map(without_options),
+        }
+    }
+
+    /// Every mount below `parent`, at any depth, without source and options; what is unmounted meanwhile may be missing.
     ///
     /// # Errors
     ///
     /// As [`MountSource::info`].
     pub fn below(self, parent: MountId) -> io::Result<Vec<MountInfo>> {
         if self == Self::Table {
-            return table::mounts_below(parent);
+            return Ok(table::mounts_below(parent)?.into_iter().map(without_options).collect());
         }
         let mut found = Vec::new();
         for id in statmount::list_mounts(parent)? {
-            match statmount::mount_info(id) {
+            match statmount::mount_info(id, Ask::Place) {
                 Ok(info) => found.push(info),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
@@ -77,6 +89,10 @@ impl MountSource {
         }
         Ok(found)
     }
+}
+
+fn without_options(info: MountInfo) -> MountInfo {
+    MountInfo { source: None, options: None, ..info }
 }
 
 /// [`MountSource::id`] of the current source.
@@ -109,6 +125,15 @@ pub fn statx_and_mount(fd: BorrowedFd<'_>, mask: StatxFlags) -> io::Result<(Stat
 /// As there.
 pub fn mount_info(id: MountId) -> io::Result<MountInfo> {
     MountSource::current().info(id)
+}
+
+/// [`MountSource::place`] of the current source.
+///
+/// # Errors
+///
+/// As there.
+pub fn mount_place(id: MountId) -> io::Result<MountInfo> {
+    MountSource::current().place(id)
 }
 
 /// [`MountSource::below`] of the current source.

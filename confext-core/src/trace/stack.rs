@@ -14,7 +14,7 @@ use super::{Presence, Source, Traced, Unknown};
 use crate::admission::{self, OnBad};
 use crate::directory::Directory;
 use crate::error::{Error, Result};
-use crate::stack::{copy_bare, found_written, look_under, select};
+use crate::stack::{Hidden, copy_bare, found_written, look_under, select};
 use crate::state::{self, Current, Doubt, Merged, Mutable, Writes};
 use crate::sys::{self, MountId, OFlags};
 
@@ -135,7 +135,7 @@ pub(super) fn planned(
             // Without the mounts below, as a merge sees it; who may not copy mounts may still look.
             Current::Bare(directory) => Some(copy_bare(&directory).unwrap_or(directory)),
             Current::Merged(merged) if merged.record.as_ref().is_some_and(|record| record.created) => None,
-            Current::Merged(_) => Some(look_under(context.host, class, hierarchy)?.directory),
+            Current::Merged(_) => Some(look_under(context.host, class, hierarchy, Hidden::Leave)?.directory),
         };
         stack.created = host.is_none();
         let host = host.map(|host| Directory::new(host, &context.options.limits));
@@ -282,7 +282,7 @@ impl Stack {
     }
 
     fn host_directory(&self, context: &Context<'_>) -> Option<Directory> {
-        let bare = look_under(context.host, self.class, self.hierarchy).ok()?;
+        let bare = look_under(context.host, self.class, self.hierarchy, Hidden::Leave).ok()?;
         Some(Directory::new(bare.directory, &context.options.limits))
     }
 

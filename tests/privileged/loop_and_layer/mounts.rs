@@ -46,7 +46,15 @@ fn the_table_says_what_the_calls_say() {
         let fd = File::open(&outer).unwrap();
         let ask = |source: MountSource| {
             let id = source.id(fd.as_fd()).unwrap();
-            let mut found: Vec<_> = source.below(id).unwrap().into_iter().map(facts).collect();
+            // What is listed is all but source and options.
+            let whole = |listed: MountInfo| {
+                let whole = source.info(listed.id).unwrap();
+                let mut less = whole.clone();
+                (less.source, less.options) = (None, None);
+                assert_eq!(listed, less);
+                facts(whole)
+            };
+            let mut found: Vec<_> = source.below(id).unwrap().into_iter().map(whole).collect();
             found.sort();
             found.push(facts(source.info(id).unwrap()));
             found
