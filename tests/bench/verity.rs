@@ -65,7 +65,8 @@ fn format(data: &str, hash: &str) -> Result<(), Box<dyn Error>> {
     let block_bytes = u64::try_from(BLOCK_BYTES)?;
     let blocks = data.metadata()?.len() / block_bytes;
     let geometry = Geometry::new(&Superblock::new(Uuid::from_bytes([0x5a; 16]), blocks, Salt::new(SALT)?))?;
-    let hash = File::options().read(true).write(true).create(true).truncate(true).open(hash)?;
+    // What is there is written over, as veritysetup does.
+    let hash = File::options().read(true).write(true).create(true).truncate(false).open(hash)?;
     hash.set_len(geometry.hash_area_bytes())?;
     let root_hash = write(&data, &geometry, |offset, part| hash.write_all_at(offset, part))?;
     println!("{root_hash}");

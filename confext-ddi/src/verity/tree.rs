@@ -83,7 +83,7 @@ pub fn write<R: ReadAt + ?Sized>(
 ) -> Result<RootHash> {
     check_data_size(data, geometry)?;
     let mut growing = Growing::start(geometry, &mut sink)?;
-    let most = BATCH_BYTES.checked_div(growing.leaf_data_bytes()).unwrap_or(0).max(1);
+    let most = BATCH_BYTES.checked_div(u64_of(geometry.block_bytes())).unwrap_or(0).max(1);
     let total = geometry.data_bytes();
     while growing.next_byte() < total {
         let len =
