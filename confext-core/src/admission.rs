@@ -456,9 +456,22 @@ impl Extension {
         &self.seen
     }
 
-    pub(crate) fn into_parts(self) -> (Candidate, Body) {
-        (self.candidate, self.body)
+    pub(crate) fn into_parts(self) -> Parts {
+        let Self { candidate, matched, classes, named, request, body, seen, .. } = self;
+        Parts { candidate, matched, classes, named, request, body, seen }
     }
+}
+
+/// What is left of an extension when its record is made: see [`Extension`].
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) candidate: Candidate,
+    pub(crate) matched: Matched,
+    pub(crate) classes: Vec<Class>,
+    pub(crate) named: Named,
+    pub(crate) request: Request,
+    pub(crate) body: Body,
+    pub(crate) seen: Seen,
 }
 
 /// Why an extension is left out.

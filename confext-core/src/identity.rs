@@ -26,12 +26,23 @@ pub(crate) fn of_file(stat: &Statx) -> Identity {
     }
 }
 
+/// How much of a listing is hashed at a time.
+const LISTED_BYTES: usize = 4096;
+
 /// A directory is the same when nothing that `stat` tells of anything in it is different.
 pub(crate) fn of_directory(stat: &Statx, tree: &Tree) -> Identity {
     let mut listing = [0; 32];
+    let mut bytes = Vec::with_capacity(LISTED_BYTES);
     for entry in tree.iter() {
-        listing = digest::sha256(&[&listing, entry.path, b"\0", &numbers(entry.metadata)]);
+        bytes.extend_from_slice(entry.path);
+        bytes.push(0);
+        add_numbers(&mut bytes, entry.metadata);
+        if bytes.len() >= LISTED_BYTES {
+            listing = digest::sha256(&[&listing, &bytes]);
+            bytes.clear();
+        }
     }
+    listing = digest::sha256(&[&listing, &bytes]);
     Identity::Directory {
         device: (stat.stx_dev_major, stat.stx_dev_minor),
         inode: stat.stx_ino,
@@ -46,11 +57,10 @@ pub(crate) fn look_at_directory(files: &mut Directory) -> confext_ddi::Result<Id
 }
 
 /// All of it, each number at a place of its own.
-fn numbers(metadata: &Metadata) -> Vec<u8> {
+fn add_numbers(bytes: &mut Vec<u8>, metadata: &Metadata) {
     let Metadata { file_type, mode, uid, gid, size_bytes, mtime_sec, mtime_nsec, nlink, rdev, ino } =
         *metadata;
     let (major, minor) = rdev.unwrap_or((u32::MAX, u32::MAX));
-    let mut bytes = Vec::with_capacity(64);
     bytes.extend_from_slice(file_type.as_str().as_bytes());
     bytes.push(0);
     bytes.extend_from_slice(&mode.to_le_bytes());
@@ -61,7 +71,6 @@ fn numbers(metadata: &Metadata) -> Vec<u8> {
         bytes.extend_from_slice(&number.to_le_bytes());
     }
     bytes.extend_from_slice(&mtime_sec.to_le_bytes());
-    bytes
 }
 
 /// A directory has the same content when a merge of it shows the same, times apart.

@@ -231,6 +231,11 @@ impl Layer {
         self.shared.as_ref().map_or(self.mount.as_fd(), |shared| shared.as_fd())
     }
 
+    /// Whether other layers are in the same mount, which is not gone when this one is.
+    pub(crate) fn shares_its_mount(&self) -> bool {
+        self.shared.is_some()
+    }
+
     /// The directories it has of those its class merges, in the class's order.
     ///
     /// # Errors

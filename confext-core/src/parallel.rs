@@ -11,14 +11,17 @@ pub(crate) fn map<T: Send, R: Send>(items: Vec<T>, call: impl Fn(T) -> R + Sync)
     if items.len() < FEW || threads < 2 {
         return items.into_iter().map(call).collect();
     }
-    let (left, answers) = (Mutex::new(items.into_iter().enumerate()), Mutex::new(Vec::new()));
+    let answers: Vec<Option<R>> = items.iter().map(|_| None).collect();
+    let (left, answers) = (Mutex::new(items.into_iter().enumerate()), Mutex::new(answers));
     let work = || {
         loop {
             // The lock is not held during the call.
             let next = left.lock().unwrap_or_else(PoisonError::into_inner).next();
             let Some((at, item)) = next else { break };
-            let answer = (at, call(item));
-            answers.lock().unwrap_or_else(PoisonError::into_inner).push(answer);
+            let answer = call(item);
+            if let Some(place) = answers.lock().unwrap_or_else(PoisonError::into_inner).get_mut(at) {
+                *place = Some(answer);
+            }
         }
     };
     std::thread::scope(|scope| {
@@ -30,9 +33,7 @@ pub(crate) fn map<T: Send, R: Send>(items: Vec<T>, call: impl Fn(T) -> R + Sync)
         }
         work();
     });
-    let mut answers = answers.into_inner().unwrap_or_else(PoisonError::into_inner);
-    answers.sort_unstable_by_key(|(at, _)| *at);
-    answers.into_iter().map(|(_, answer)| answer).collect()
+    answers.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().flatten().collect()
 }
 
 #[cfg(test)]

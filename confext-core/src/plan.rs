@@ -382,7 +382,9 @@ impl Plan {
             let has_directory = holders.iter().any(|holder| holder.metadata.file_type == FileType::Directory);
             let base = base_files.get(path, has_directory).map_err(|error| error.within(input.hierarchy))?;
             from_root.clear();
-            from_root.extend([input.hierarchy.as_bytes(), b"/", path].concat());
+            for part in [input.hierarchy.as_bytes(), b"/", path] {
+                from_root.extend_from_slice(part);
+            }
             self.vetoes.extend(veto::of_path(input, (path, &from_root), holders, base.as_ref()));
             let seen = floors.seen(path, holders, base.as_ref());
             if let Some(file) = consumed(input, (path, &from_root), seen) {

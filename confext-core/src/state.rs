@@ -38,7 +38,7 @@ pub(crate) use record::mount_flags;
 /// The version of [`Record`] that is written and read.
 pub const FORMAT: u32 = 1;
 /// A record is larger than this only if somebody else wrote it.
-const MOST_BYTES: u64 = 16 << 20;
+const MOST_BYTES: usize = 16 << 20;
 
 /// The name of the metadata directory: `.systemd-sysext` or `.systemd-confext`.
 #[must_use]
@@ -203,7 +203,7 @@ pub(crate) fn look(host: &Host, class: Class, hierarchy: &str) -> Result<Current
     // A record of another version of this library must not keep a stack from being taken away.
     let parse = |bytes: &[u8]| parse(bytes, class, hierarchy, &target());
     let (record, fault) =
-        match bytes.map(|bytes| host.understood().of(format!("{class} {hierarchy}"), bytes, parse)) {
+        match bytes.map(|bytes| host.understood().of(place_of(class, hierarchy), bytes, parse)) {
             Some(Ok(record)) => (Some(record), None),
             Some(Err(fault)) => (None, Some(fault)),
             None => (None, None),
@@ -214,6 +214,11 @@ pub(crate) fn look(host: &Host, class: Class, hierarchy: &str) -> Result<Current
     let since = since.unwrap_or(stat.stx_mtime.tv_sec);
     let merged = Merged { top: fd, names, since, record, fault };
     Ok(Current::Merged(Box::new(merged)))
+}
+
+/// What the record of a hierarchy is kept under.
+pub(crate) fn place_of(class: Class, hierarchy: &str) -> String {
+    format!("{class} {hierarchy}")
 }
 
 fn parse(bytes: &[u8], class: Class, hierarchy: &str, target: &str) -> Result<Record> {
@@ -275,8 +280,14 @@ fn read_in(directory: BorrowedFd<'_>, metadata: &str, name: &str) -> io::Result<
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => std::fs::File::from(file?),
     };
-    let mut bytes = Vec::new();
-    io::Read::read_to_end(&mut io::Read::take(file, MOST_BYTES), &mut bytes)?;
+    // All of it at once, and a byte more that is not there.
+    let expected = usize::try_from(file.metadata()?.len()).unwrap_or(MOST_BYTES).min(MOST_BYTES);
+    let mut bytes = Vec::with_capacity(expected.saturating_add(1));
+    while rustix::io::read(&file, rustix::buffer::spare_capacity(&mut bytes))? > 0 && bytes.len() < MOST_BYTES
+    {
+        bytes.reserve(1);
+    }
+    bytes.truncate(MOST_BYTES);
     Ok(Some(bytes))
 }
 

@@ -37,11 +37,21 @@ impl Understood {
             return Ok(says);
         }
         let says = Arc::new(parse(&bytes)?);
-        known.retain(|text| text.place != place);
-        if bytes.len() <= MOST_BYTES && known.len() < MOST_PLACES {
-            known.push(Text { place, bytes, says: Arc::<T>::clone(&says) });
-        }
+        keep(&mut known, Text { place, bytes, says: Arc::<T>::clone(&says) });
         Ok(says)
+    }
+
+    /// Takes down what bytes at a place say that were just written there.
+    pub(crate) fn learn<T: Any + Send + Sync>(&self, place: String, bytes: Vec<u8>, says: T) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        keep(&mut known, Text { place, bytes, says: Arc::new(says) });
+    }
+}
+
+fn keep(known: &mut Vec<Text>, new: Text) {
+    known.retain(|text| text.place != new.place);
+    if new.bytes.len() <= MOST_BYTES && known.len() < MOST_PLACES {
+        known.push(new);
     }
 }
 
@@ -66,6 +76,9 @@ mod tests {
         assert_eq!(parsed.get(), 4);
         assert_eq!(ask("a", b"bad"), Err("bad"));
         assert_eq!(ask("a", b"bad"), Err("bad"));
+        assert_eq!(parsed.get(), 6);
+        known.learn("a".to_owned(), b"123".to_vec(), 3_usize);
+        assert_eq!(*ask("a", b"123").unwrap(), 3);
         assert_eq!(parsed.get(), 6);
     }
 }

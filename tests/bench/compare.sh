@@ -20,8 +20,9 @@
 #   format-limit, verify-limit, single    ours in all threads against hashing as many bytes of memory that is in the cache:
 #              several blocks at once, as ours does; and one after the other
 #   format-stream, verify-stream   ours against reading the file once and hashing what was read, without tree and comparison
-#   refresh-20, refresh-100   a merged stack of so many directories is exchanged, in process, against the whole command
-#              `systemd-confext refresh`
+#   refresh-20, refresh-100   a merged stack of so many directories is exchanged, in a process that goes on running, against
+#              the whole command `systemd-confext refresh`: each five times in a row, of which the median counts
+#   refresh-20-new, refresh-100-new   the same in a process that has just begun and with caches that another one has used
 #   refresh-raw   the same with 20 signed images, which systemd takes without looking at their signatures and hash trees
 #   pick       one of 10,000 entries of a .v directory, against systemd-vpick
 #   size       bytes of the smallest signed confext
@@ -81,10 +82,10 @@ reported() {
 
 median() { sort -n "$1" | sed -n "$(((runs + 1) / 2))p"; }
 
-# compare NAME LEAST OURS THEIRS REMARK [HOW]: OURS and THEIRS are functions; LEAST is the ratio to reach, or -; HOW is the
-# function that measures ours.
+# compare NAME LEAST OURS THEIRS REMARK [HOW [HOW]]: OURS and THEIRS are functions; LEAST is the ratio to reach, or -; HOW are
+# the functions that measure ours and theirs.
 compare() {
-    local turn how=${6-microseconds}
+    local turn how=${6-microseconds} other=${7-microseconds}
     wanted "$1" || return 0
     : >ours.times
     : >theirs.times
@@ -93,9 +94,9 @@ compare() {
         rm -f ours.new theirs.new
         if ((turn % 2)); then
             "$how" "$3" >ours.last
-            microseconds "$4" >theirs.last
+            "$other" "$4" >theirs.last
         else
-            microseconds "$4" >theirs.last
+            "$other" "$4" >theirs.last
             "$how" "$3" >ours.last
         fi
         ((turn == 0)) || { cat ours.last >>ours.times && cat theirs.last >>theirs.times; }
@@ -246,6 +247,30 @@ theirs_refresh() {
     env SYSTEMD_DISSECT_VERITY_EMBEDDED=0 SYSTEMD_DISSECT_VERITY_GUESS=0 SYSTEMD_DISSECT_VERITY_SIDECAR=0 \
         systemd-confext --root="$PWD/$1" --image-policy=root=unprotected+absent --always-refresh=yes refresh
 }
+# What a process that goes on running says, for each line one.
+ours_in_a_row() {
+    local took
+    echo exchange >&"${resident[1]}"
+    read -r took <&"${resident[0]}" && echo "$took"
+}
+# The median of the command of systemd, after one that takes over what was merged.
+theirs_in_a_row() {
+    local turn
+    theirs_refresh "$host" >&2
+    for ((turn = 0; turn < IN_A_ROW; turn++)); do microseconds theirs_refresh "$host"; done |
+        sort -n | sed -n "$(((IN_A_ROW + 1) / 2))p"
+}
+# in_a_row NAME LEAST REMARK HOST
+IN_A_ROW=5
+in_a_row() {
+    local host=$4 pid
+    wanted "$1" || return 0
+    coproc resident { exec ./bench-refresh "$host" root=unprotected "$IN_A_ROW"; }
+    pid=$!
+    compare "$1" "$2" ours_in_a_row theirs_in_a_row "$3" reported reported
+    eval "exec ${resident[1]}>&-"
+    wait "$pid"
+}
 ours_twenty() { ours_refresh twenty; }
 theirs_twenty() { theirs_refresh twenty; }
 ours_hundred() { ours_refresh hundred; }
@@ -279,8 +304,10 @@ compare verify-limit 0.8 ours_verify ceiling "the same for verify"
 compare format-stream 0.9 ours_format stream "reading and hashing alone, by all of it"
 compare verify-stream 0.9 ours_verify stream "the same for verify"
 compare single - ours_format single "hashing alone, one block after the other by sha2, by all of it"
-compare refresh-20 5 ours_twenty theirs_twenty "20 directories; ours in process, systemd-confext as a command" reported
-compare refresh-100 5 ours_hundred theirs_hundred "the same with 100" reported
+in_a_row refresh-20 5 "20 directories; ours in a process that goes on running, systemd-confext as a command" twenty
+in_a_row refresh-100 5 "the same with 100" hundred
+compare refresh-20-new - ours_twenty theirs_twenty "20 directories, in a process that has just begun" reported
+compare refresh-100-new - ours_hundred theirs_hundred "the same with 100" reported
 compare refresh-raw 10 ours_raw theirs_raw "20 images; ours checks signature and every block, systemd-confext neither" reported
 compare pick 3 ours_pick theirs_pick "one of 10,000 entries"
 if wanted size; then

@@ -24,6 +24,9 @@ const LISTING_BYTES: usize = 8192;
 const NAMES_BYTES: usize = 1024;
 /// How often an entry is looked at that is now a directory and now none.
 const ATTEMPTS: u32 = 5;
+/// What there is room for at once: as much as most extensions have.
+const USUAL_ENTRIES: usize = 32;
+const USUAL_BYTES: usize = 1024;
 
 /// What is below a directory: directories before what is in them, names sorted by their bytes.
 #[derive(Debug, Default)]
@@ -72,16 +75,27 @@ impl Tree {
     ///
     /// As [`confext_ddi::fs::walk`]: the first one ends it.
     pub(super) fn look(root: BorrowedFd<'_>, limits: &Limits) -> Result<Self> {
-        let mut look = Look { limits, tree: Self::default(), levels: Vec::new(), lists_entries: true };
+        let tree = Self {
+            paths: Vec::with_capacity(USUAL_BYTES),
+            entries: Vec::with_capacity(USUAL_ENTRIES),
+            hierarchies: Vec::new(),
+        };
+        let mut look = Look { limits, tree, levels: Vec::new(), spare: Vec::new(), lists_entries: true };
         let id = id(&statx(root).map_err(|error| at(b"", error))?);
         look.enter(0..0, id, Open::Root(root))?;
         while let Some(level) = look.levels.last_mut() {
-            match level.names.next() {
-                Some((name, kind)) => look.visit(&name, kind)?,
-                None => drop(look.levels.pop()),
+            if !level.names.advance() {
+                look.spare.extend(look.levels.pop().map(|level| level.names));
+            } else if let Some((path, id, directory)) = look.visit()? {
+                look.enter(path, id, directory)?;
             }
         }
         Ok(look.tree)
+    }
+
+    /// How many entries there are.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
     }
 
     /// All entries, directories before what is in them.
@@ -162,7 +176,8 @@ impl Tree {
 /// Directories before what is in them: a slash comes before every byte that can be in a name.
 fn order(a: &[u8], b: &[u8]) -> Ordering {
     let rank = |byte: &u8| if *byte == b'/' { 0 } else { *byte };
-    a.iter().map(rank).cmp(b.iter().map(rank))
+    let differs = a.iter().zip(b).find(|(one, other)| one != other);
+    differs.map_or_else(|| a.len().cmp(&b.len()), |(one, other)| rank(one).cmp(&rank(other)))
 }
 
 fn is_below(path: &[u8], directory: &[u8]) -> bool {
@@ -174,6 +189,8 @@ struct Look<'a> {
     limits: &'a Limits,
     tree: Tree,
     levels: Vec<Level<'a>>,
+    /// Of directories that are done, for the next ones.
+    spare: Vec<Names>,
     /// Whether the kernel lists attributes of the entry of a directory.
     lists_entries: bool,
 }
@@ -183,7 +200,57 @@ struct Level<'a> {
     path: std::ops::Range<usize>,
     id: Id,
     directory: Open<'a>,
-    names: std::vec::IntoIter<(Vec<u8>, rustix::fs::FileType)>,
+    names: Names,
+}
+
+/// The names in a directory, one after the other and sorted by bytes, with what the listing says of their kind.
+#[derive(Debug, Default)]
+struct Names {
+    bytes: Vec<u8>,
+    sorted: Vec<(std::ops::Range<usize>, rustix::fs::FileType)>,
+    /// One more than the place of the one at hand.
+    next: usize,
+}
+
+impl Names {
+    /// Reads all names of a directory in the place of what was there.
+    fn read(&mut self, directory: BorrowedFd<'_>, path: &[u8], limits: &Limits) -> Result<()> {
+        let Self { bytes, sorted, next } = self;
+        bytes.clear();
+        sorted.clear();
+        *next = 0;
+        let mut buffer = [MaybeUninit::uninit(); LISTING_BYTES];
+        let mut listing = rustix::fs::RawDir::new(directory, &mut buffer);
+        while let Some(entry) = listing.next() {
+            let entry = entry.map_err(|errno| at(path, errno.into()))?;
+            let name = entry.file_name().to_bytes();
+            if matches!(name, b"." | b"..") {
+                continue;
+            }
+            let start = bytes.len();
+            bytes.extend_from_slice(name);
+            sorted.push((start..bytes.len(), entry.file_type()));
+            let (found, most) = (u64::try_from(sorted.len()).unwrap_or(u64::MAX), limits.entries);
+            if found > most {
+                return Err(LimitExceeded::Count { what: "directory entries", found, most }.into());
+            }
+        }
+        sorted.sort_unstable_by(|(a, _), (b, _)| bytes.get(a.clone()).cmp(&bytes.get(b.clone())));
+        Ok(())
+    }
+
+    /// Goes on to the next name, if there is one.
+    fn advance(&mut self) -> bool {
+        let more = self.next < self.sorted.len();
+        self.next = self.next.saturating_add(usize::from(more));
+        more
+    }
+
+    /// The name at hand.
+    fn current(&self) -> Option<(&[u8], rustix::fs::FileType)> {
+        let (range, kind) = self.sorted.get(self.next.checked_sub(1)?)?;
+        Some((self.bytes.get(range.clone())?, *kind))
+    }
 }
 
 /// An open directory.
@@ -193,6 +260,9 @@ enum Open<'a> {
 }
 
 type Id = (u32, u32, u64);
+
+/// A directory to look into: its path, what it is, and it.
+type Entered<'a> = (std::ops::Range<usize>, Id, Open<'a>);
 
 fn id(stat: &Statx) -> Id {
     (stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino)
@@ -219,40 +289,21 @@ impl<'a> Look<'a> {
         if depth >= most {
             return Err(LimitExceeded::Count { what: "levels of directories", found: depth, most }.into());
         }
-        let names = self.names(directory.fd(), text)?.into_iter();
+        let mut names = self.spare.pop().unwrap_or_default();
+        names.read(directory.fd(), text, self.limits)?;
         self.levels.push(Level { path, id, directory, names });
         Ok(())
     }
 
-    /// The names in a directory with what the listing says of their kind, sorted by bytes.
-    fn names(&self, directory: BorrowedFd<'_>, path: &[u8]) -> Result<Vec<(Vec<u8>, rustix::fs::FileType)>> {
-        let mut names = Vec::new();
-        let mut buffer = [MaybeUninit::uninit(); LISTING_BYTES];
-        let mut listing = rustix::fs::RawDir::new(directory, &mut buffer);
-        while let Some(entry) = listing.next() {
-            let entry = entry.map_err(|errno| at(path, errno.into()))?;
-            let name = entry.file_name().to_bytes();
-            if matches!(name, b"." | b"..") {
-                continue;
-            }
-            names.push((name.to_vec(), entry.file_type()));
-            let (found, most) = (u64::try_from(names.len()).unwrap_or(u64::MAX), self.limits.entries);
-            if found > most {
-                return Err(LimitExceeded::Count { what: "directory entries", found, most }.into());
-            }
-        }
-        names.sort_unstable_by(|a: &(Vec<u8>, _), b| a.0.cmp(&b.0));
-        Ok(names)
-    }
-
-    /// Looks at an entry of the directory on top.
-    fn visit(&mut self, name: &[u8], kind: rustix::fs::FileType) -> Result<()> {
+    /// Looks at the entry at hand of the directory on top; if it is a directory, that is what to look into next.
+    fn visit(&mut self) -> Result<Option<Entered<'a>>> {
         let (found, most) = (u64::try_from(self.tree.entries.len()).unwrap_or(u64::MAX), self.limits.entries);
         if found >= most {
             let found = found.saturating_add(1);
             return Err(LimitExceeded::Count { what: "files in a tree", found, most }.into());
         }
-        let Some(level) = self.levels.last() else { return Ok(()) };
+        let Some(level) = self.levels.last() else { return Ok(None) };
+        let Some((name, kind)) = level.names.current() else { return Ok(None) };
         let start = self.tree.paths.len();
         if !level.path.is_empty() {
             self.tree.paths.extend_from_within(level.path.clone());
@@ -277,12 +328,12 @@ impl<'a> Look<'a> {
             }),
         };
         self.tree.entries.push(Entry { path: path.clone(), metadata, attributes });
-        let Some(directory) = opened.map(Arc::new) else { return Ok(()) };
+        let Some(directory) = opened.map(Arc::new) else { return Ok(None) };
         let text = self.tree.paths.get(path.clone()).unwrap_or_default();
         if let Some(hierarchy) = HIERARCHIES.iter().find(|hierarchy| hierarchy.as_bytes() == text) {
             self.tree.hierarchies.push((hierarchy, Arc::clone(&directory)));
         }
-        self.enter(path, id(&stat), Open::Below(directory))
+        Ok(Some((path, id(&stat), Open::Below(directory))))
     }
 }
 

@@ -80,6 +80,7 @@ impl<'a> List<'a> {
     /// From what was seen before.
     fn take(&mut self, input: &'a Input<'_>, tree: &'a Tree, limits: &Limits, count: &AtomicU64) {
         let Some(root) = input.layers.get(self.layer).map(|layer| layer.root) else { return };
+        self.entries.reserve(tree.len());
         for seen in tree.below(root) {
             if self.is_full(input, limits, count) {
                 break;

@@ -18,7 +18,7 @@ use super::staging::Staging;
 use super::submounts::{self, Submount};
 use super::upper::Over;
 use super::{Audience, Manner, MountPoint, Selection, Stack, Tree, origin};
-use crate::admission::{Body, Extension, LeftOut, Matched, Matcher, Options};
+use crate::admission::{self, Body, Extension, LeftOut, Matched, Matcher, Options};
 use crate::attach::{self, attach};
 use crate::closing::Closing;
 use crate::consumers::Heard;
@@ -71,7 +71,9 @@ impl Stack {
             ground.target.check(&ground.over(host, class, None))?;
         }
         let layers: Vec<_> = mounted.iter().map(|layer| layer.record.clone()).collect();
-        plan.layers.clone_from(&layers);
+        if audience == Audience::One {
+            plan.layers.clone_from(&layers);
+        }
         let request = |layer: &Mounted| (layer.record.name.clone(), layer.request.clone());
         plan.heard.requests = mounted.iter().map(request).collect();
         for planned in &mut plan.hierarchies {
@@ -107,7 +109,12 @@ impl Stack {
         let trees =
             grounds.into_iter().map(|ground| merge.tree(ground, &mut closing)).collect::<Result<_>>()?;
         // The overlays have their own hold on the mounts.
-        closing.close_all(mounted);
+        let (sharing, own): (Vec<_>, Vec<_>) =
+            mounted.into_iter().partition(|mounted| mounted.layer.shares_its_mount());
+        closing.close_all(own);
+        if !sharing.is_empty() {
+            closing.close(sharing);
+        }
         if audience == Audience::One {
             // Who gets it may fork, which goes better without other threads.
             drop(std::mem::take(&mut closing));
@@ -170,8 +177,12 @@ impl Merge<'_> {
             origin: &self.origin,
             staging: self.staging.as_ref(),
         })?;
-        let overlay::Assembled { tree: mount, metadata } = mount;
+        let overlay::Assembled { tree: mount, metadata, written: overlay::Written { bytes, record } } = mount;
         let Ground { hierarchy, replaces, mount_point, base, whole, .. } = ground;
+        if self.audience == Audience::Everybody {
+            // The next look at the host finds these bytes.
+            host.understood().learn(state::place_of(class, hierarchy), bytes, record);
+        }
         closing.close((metadata, base, whole));
         let replaces = replaces.map(|old| old.top);
         Ok(Tree { hierarchy, mount, replaces, mount_point, upper, retired })
@@ -298,12 +309,11 @@ impl Mounted {
         extension: Extension,
         matcher: &Matcher,
     ) -> Result<Self, LeftOut> {
-        let (mut record, matched) = (extension.record(), extension.matched());
-        let (seen, named) = (extension.seen().clone(), extension.named().clone());
-        let (mut request, mut classes) = (extension.request().clone(), extension.classes().to_vec());
+        let mut record = extension.record();
+        let admission::Parts { candidate, matched, mut classes, named, mut request, body, seen } =
+            extension.into_parts();
         // What may be of either class is mounted with what it may have as a sysext.
         let class = classes.first().copied().unwrap_or(Class::Sysext);
-        let (candidate, body) = extension.into_parts();
         let layer_options =
             layer::Options::new(candidate.name.as_str(), class, host.display(&candidate.path));
         let mut files = None;
@@ -440,7 +450,8 @@ impl Ground {
                 created: false,
             },
             Current::Merged(merged) => {
-                let Bare { directory, whole, .. } = bare::look_under(host, class, hierarchy)?;
+                let Bare { directory, whole, .. } =
+                    bare::look_under(host, class, hierarchy, bare::Hidden::Leave)?;
                 Self {
                     hierarchy,
                     whole,

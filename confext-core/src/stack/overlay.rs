@@ -74,8 +74,8 @@ pub(crate) fn assemble(parts: &Parts<'_>) -> Result<Assembled> {
         staging.adopt(&[metadata.root.as_fd()])?;
     }
     if parts.submounts.is_empty() {
-        let tree = finish(parts, &metadata, mount(parts, &metadata, Purpose::Use)?)?;
-        return Ok(Assembled { tree, metadata });
+        let tree = mount(parts, &metadata, Purpose::Use)?;
+        return finish(parts, metadata, tree);
     }
     // A mount point that no layer has: made in the metadata layer, then the overlay is made again. Changing a layer of
     // an overlay that was looked at is not defined, and neither are two overlays that write to one directory.
@@ -83,15 +83,14 @@ pub(crate) fn assemble(parts: &Parts<'_>) -> Result<Assembled> {
     let tree = mount(parts, &metadata, purpose)?;
     let missing = missing_points(tree.as_fd(), parts.submounts)?;
     if missing.is_empty() && purpose == Purpose::Use {
-        let tree = finish(parts, &metadata, tree)?;
-        return Ok(Assembled { tree, metadata });
+        return finish(parts, metadata, tree);
     }
     for submount in missing {
         metadata.add_point(submount, tree.as_fd())?;
     }
     drop(tree);
-    let tree = finish(parts, &metadata, mount(parts, &metadata, Purpose::Use)?)?;
-    Ok(Assembled { tree, metadata })
+    let tree = mount(parts, &metadata, Purpose::Use)?;
+    finish(parts, metadata, tree)
 }
 
 /// An overlay, and what it has its own hold on.
@@ -100,6 +99,16 @@ pub(crate) struct Assembled {
     pub(crate) tree: OwnedFd,
     /// The file system with its metadata.
     pub(crate) metadata: Metadata,
+    /// What is written down there about it.
+    pub(crate) written: Written,
+}
+
+/// A record as it is in its file.
+pub(crate) struct Written {
+    /// The file.
+    pub(crate) bytes: Vec<u8>,
+    /// What it says.
+    pub(crate) record: Record,
 }
 
 /// What an overlay is mounted for.
@@ -111,8 +120,8 @@ enum Purpose {
     Use,
 }
 
-fn finish(parts: &Parts<'_>, metadata: &Metadata, tree: OwnedFd) -> Result<OwnedFd> {
-    metadata.write_device(tree.as_fd(), parts)?;
+fn finish(parts: &Parts<'_>, metadata: Metadata, tree: OwnedFd) -> Result<Assembled> {
+    let written = metadata.write_device(tree.as_fd(), parts)?;
     if parts.upper.is_some() {
         let failed = |error| Error::os("make read-only", "the metadata of a stack", error);
         // The kernel falls back to reading where a file system lacks what an overlay needs to write to it.
@@ -132,16 +141,17 @@ fn finish(parts: &Parts<'_>, metadata: &Metadata, tree: OwnedFd) -> Result<Owned
         sys::set_attributes(copy.as_fd(), &change, Depth::Single).map_err(failed)?;
         sys::move_mount(copy.as_fd(), tree.as_fd(), name, Place::OnTop).map_err(failed)?;
     }
-    match parts.staging {
+    let tree = match parts.staging {
         // The kernels that need it do not mount anything on a detached mount either.
         Some(staging) if !parts.submounts.is_empty() => {
-            staging.with_mounts(&tree, |tree| submounts::attach(tree, parts.submounts))
+            staging.with_mounts(&tree, |tree| submounts::attach(tree, parts.submounts))?
         }
         _ => {
             submounts::attach(tree.as_fd(), parts.submounts)?;
-            Ok(tree)
+            tree
         }
-    }
+    };
+    Ok(Assembled { tree, metadata, written })
 }
 
 /// By way of the staging namespace: only stacks that cannot be written to.
@@ -333,13 +343,15 @@ impl Metadata {
     }
 
     /// The overlay's device is known only when it exists; nobody has looked at this directory through it yet.
-    pub(super) fn write_device(&self, tree: BorrowedFd<'_>, parts: &Parts<'_>) -> Result<()> {
+    pub(super) fn write_device(&self, tree: BorrowedFd<'_>, parts: &Parts<'_>) -> Result<Written> {
         let write = || {
             let stat = directory::statx(tree)?;
             let (major, minor) = (stat.stx_dev_major, stat.stx_dev_minor);
             let record = Record { device: Some((major, minor)), ..parts.record.clone() };
-            self.write(RECORD_FILE, &serde_json::to_vec_pretty(&record)?)?;
-            self.write("dev", format!("{major}:{minor}\n").as_bytes())
+            let bytes = serde_json::to_vec_pretty(&record)?;
+            self.write(RECORD_FILE, &bytes)?;
+            self.write("dev", format!("{major}:{minor}\n").as_bytes())?;
+            Ok(Written { bytes, record })
         };
         write()
             .map_err(|error: io::Error| Error::os("write", format!("dev of a {} stack", parts.class), error))

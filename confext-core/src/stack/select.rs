@@ -65,14 +65,15 @@ pub fn select(host: &Host, class: Class, options: &Options) -> Result<Selection>
     let gate = Gate::open(host, class, options)?;
     let names = found.candidates.iter().map(|candidate| candidate.name.as_str());
     let missing = missing(host, class, options, names.chain(taken(&found.refused)));
-    let Discovery { candidates, mut refused, searched } = found;
+    let Discovery { mut candidates, mut refused, searched } = found;
     refused.extend(missing);
     let fatal =
         |bad: &&Rejection| bad.is_for_its_name() && options.is_fatal(bad.name.as_deref(), bad.severity);
     if let Some(bad) = refused.iter().find(fatal) {
         return Err(bad.clone().into_error());
     }
-    let mut extensions = Vec::new();
+    candidates.sort_by(|a, b| order(&a.name, &b.name));
+    let mut extensions = Vec::with_capacity(candidates.len());
     let admitted = parallel::map(candidates, |candidate| (candidate.clone(), gate.admit(candidate)));
     for (candidate, admitted) in admitted {
         match admitted {
@@ -81,7 +82,6 @@ pub fn select(host: &Host, class: Class, options: &Options) -> Result<Selection>
             Err(out) => refused.push(Rejection::of(&candidate, out.severity, &out.error)),
         }
     }
-    extensions.sort_by(|a, b| order(&a.candidate().name, &b.candidate().name));
     Ok(Selection { extensions, refused, searched, matcher: gate.into_matcher() })
 }
 

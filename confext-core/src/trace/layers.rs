@@ -12,7 +12,7 @@ use confext_ddi::signature::Verifier;
 
 use super::stated::Stated;
 use super::{KnownFrom, Options, Source, Unknown};
-use crate::admission::{Body, Extension};
+use crate::admission::{self, Body, Extension};
 use crate::directory::{self, Directory, lookup};
 use crate::discover::Kind;
 use crate::error::{Error, Result};
@@ -103,7 +103,7 @@ impl Extended {
     pub(super) fn judged(extension: Extension, known_from: KnownFrom, context: &Context<'_>) -> Self {
         let layer = extension.record();
         let this = Self::new(&layer.name, From::Plan);
-        let (candidate, body) = extension.into_parts();
+        let admission::Parts { candidate, body, .. } = extension.into_parts();
         let files: Result<Box<dyn FileSystem>> = match body {
             Body::Image(admitted) => Arc::<Admitted<File>>::from(admitted)
                 .shared_file_system(&context.options.limits)

@@ -1,6 +1,8 @@
 //! Following symbolic links inside an image.
 
-use super::path::{components, display, join};
+use std::borrow::Cow;
+
+use super::path::{components, display};
 use super::{FileSystem, FileType};
 use crate::Limits;
 use crate::error::{Corrupt, LimitExceeded, Lookup, Result};
@@ -16,7 +18,8 @@ use crate::error::{Corrupt, LimitExceeded, Lookup, Result};
 /// `limit-symlinks` above [`Limits::symlinks`], `limit-count` above [`Limits::depth`].
 pub fn resolve(fs: &dyn FileSystem, path: &[u8], limits: &Limits) -> Result<Vec<u8>> {
     // Components still to go, next one last; and the way so far, each with the length of the path before it.
-    let mut rest: Vec<Vec<u8>> = reversed(path, limits)?;
+    let mut rest: Vec<Cow<'_, [u8]>> =
+        components(path, limits)?.into_iter().rev().map(Cow::Borrowed).collect();
     let mut done: Vec<u8> = Vec::new();
     let mut links: u32 = 0;
     let mut file_type = FileType::Directory;
@@ -25,27 +28,28 @@ pub fn resolve(fs: &dyn FileSystem, path: &[u8], limits: &Limits) -> Result<Vec<
         if file_type != FileType::Directory {
             return Err(Lookup::NotADirectory { path: display(&done), found: file_type.as_str() }.into());
         }
-        if component == b".." {
+        if *component == *b".." {
             let parent = done.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
             done.truncate(parent);
             continue;
         }
-        let next = join(&done, &component);
-        file_type = fs.stat(&next)?.file_type;
+        let parent = done.len();
+        if parent > 0 {
+            done.push(b'/');
+        }
+        done.extend_from_slice(&component);
+        file_type = fs.stat(&done)?.file_type;
         if file_type != FileType::Symlink {
-            done = next;
             continue;
         }
         links = links.saturating_add(1);
         if links > limits.symlinks {
             return Err(LimitExceeded::Symlinks { path: display(path), most: limits.symlinks }.into());
         }
-        let target = fs.read_link(&next)?;
-        check_target(&next, &target)?;
-        if target.starts_with(b"/") {
-            done.clear();
-        }
-        rest.extend(reversed(&target, limits)?);
+        let target = fs.read_link(&done)?;
+        check_target(&done, &target)?;
+        done.truncate(if target.starts_with(b"/") { 0 } else { parent });
+        rest.extend(components(&target, limits)?.into_iter().rev().map(|part| Cow::Owned(part.to_vec())));
         if rest.len() > usize::try_from(limits.depth).unwrap_or(usize::MAX) {
             let (found, most) = (u64::try_from(rest.len()).unwrap_or(u64::MAX), u64::from(limits.depth));
             return Err(LimitExceeded::Count { what: "components of a path", found, most }.into());
@@ -53,10 +57,6 @@ pub fn resolve(fs: &dyn FileSystem, path: &[u8], limits: &Limits) -> Result<Vec<
         file_type = FileType::Directory;
     }
     Ok(done)
-}
-
-fn reversed(path: &[u8], limits: &Limits) -> Result<Vec<Vec<u8>>> {
-    Ok(components(path, limits)?.into_iter().rev().map(<[u8]>::to_vec).collect())
 }
 
 fn check_target(path: &[u8], target: &[u8]) -> Result<()> {
