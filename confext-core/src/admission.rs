@@ -2,6 +2,7 @@
 
 mod fit;
 mod gate;
+mod watch;
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -33,6 +34,8 @@ use crate::units::Request;
 pub(crate) use fit::{Matcher, release_of};
 pub use gate::Gate;
 pub(crate) use gate::Terms;
+pub(crate) use watch::Copying;
+pub use watch::Watch;
 
 /// Whose signatures count.
 ///
@@ -271,6 +274,8 @@ pub struct Options {
     pub exchange: Exchange,
     /// Whether programs can be run from what is merged. Default: from a sysext, not from a confext.
     pub execution: Execution,
+    /// Who hears how far the images are that are copied, and may end that. Default: nobody.
+    pub watch: Watch,
 }
 
 impl Options {
@@ -304,6 +309,7 @@ impl Default for Options {
             layers: Layers::default(),
             exchange: Exchange::default(),
             execution: Execution::default(),
+            watch: Watch::default(),
         }
     }
 }

@@ -175,7 +175,7 @@ impl Verb {
             Self::Trust(arguments) => trust::run(arguments, output),
             Self::Doctor(arguments) => return doctor::run(arguments, output),
             Self::Report(arguments) => report::run(arguments, output),
-            Self::Run(arguments) => return run::run(arguments),
+            Self::Run(arguments) => return run::run(arguments, output),
             Self::Service(arguments) => return service::run(arguments, output),
             Self::Generator(arguments) => return generator::run(arguments, output),
             Self::Schema(arguments) => schema::run(arguments, output),

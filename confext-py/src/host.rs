@@ -26,6 +26,7 @@ use crate::origin::Origin;
 use crate::origins::Origins;
 use crate::plan::Plan;
 use crate::policy::PolicyArgument;
+use crate::progress::Progress;
 use crate::record::Tuple;
 use crate::report::Report;
 use crate::settings::Settings;
@@ -221,22 +222,38 @@ impl Host {
     }
 
     /// Merge the extensions of a class over the directories of the host.
-    #[pyo3(signature = (class_="confext", *, reload=false))]
-    fn merge(&self, py: Python<'_>, class_: &str, reload: bool) -> PyResult<Report> {
-        self.with(py, class_, |host, class, options| {
-            Ok(Report::from(&stack::merge(host, class, &reloading(options.clone(), reload))?))
+    ///
+    /// `progress` is called while images are copied into memory, with how many bytes of all are done and how many there are.
+    #[pyo3(signature = (class_="confext", *, reload=false, progress=None))]
+    fn merge(
+        &self,
+        py: Python<'_>,
+        class_: &str,
+        reload: bool,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<Report> {
+        let class = class(class_)?;
+        self.watched(py, progress, Some(class), |host, options| {
+            Ok(Report::from(&stack::merge(host, class, &reloading(options, reload))?))
         })
         .and_then(|result| told(py, result))
     }
 
-    /// Make what is merged what should be merged; readers never miss a file that is in both.
-    #[pyo3(signature = (class_="confext", *, force=false, reload=false))]
-    fn refresh(&self, py: Python<'_>, class_: &str, force: bool, reload: bool) -> PyResult<Report> {
-        let replace = if force { Replace::Always } else { Replace::WhenChanged };
+    /// Make what is merged what should be merged; readers never miss a file that is in both. `progress` is as for `merge`.
+    #[pyo3(signature = (class_="confext", *, force=false, reload=false, progress=None))]
+    #[expect(clippy::too_many_arguments, reason = "Python calls it with names")]
+    fn refresh(
+        &self,
+        py: Python<'_>,
+        class_: &str,
+        force: bool,
+        reload: bool,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<Report> {
         let class = class(class_)?;
-        detached(py, || {
-            let options = reloading(self.conditions.options(&self.host, Some(class), replace)?, reload);
-            Ok(Report::from(&refresh(&self.host, class, &options)?))
+        self.watched(py, progress, Some(class), |host, mut options| {
+            options.replace = if force { Replace::Always } else { Replace::WhenChanged };
+            Ok(Report::from(&refresh(host, class, &reloading(options, reload))?))
         })
         .and_then(|result| told(py, result))
     }
@@ -253,10 +270,11 @@ impl Host {
         .and_then(|result| told(py, result))
     }
 
-    /// Do it to several classes in one go: all of it is done, or nothing. One report for each class.
+    /// Do it to several classes in one go: all of it is done, or nothing. One report for each class. `progress` is as for
+    /// `merge`, and begins anew with the second class.
     #[pyo3(
-        signature = (verb, classes=None, *, force=false, reload=false),
-        text_signature = "($self, verb, classes=('sysext', 'confext'), *, force=False, reload=False)",
+        signature = (verb, classes=None, *, force=false, reload=false, progress=None),
+        text_signature = "($self, verb, classes=('sysext', 'confext'), *, force=False, reload=False, progress=None)",
     )]
     #[expect(clippy::too_many_arguments, reason = "Python calls it with names")]
     fn apply(
@@ -266,6 +284,7 @@ impl Host {
         classes: Option<Vec<String>>,
         force: bool,
         reload: bool,
+        progress: Option<Py<PyAny>>,
     ) -> PyResult<Tuple<Report>> {
         let verbs = [("merge", Verb::Merge), ("refresh", Verb::Refresh), ("unmerge", Verb::Unmerge)];
         let verb = choice("verb", verb, &verbs)?;
@@ -274,10 +293,11 @@ impl Host {
             Some(classes) => classes.iter().map(|name| class(name)).collect::<PyResult<Vec<_>>>()?,
             None => vec![Class::Sysext, Class::Confext],
         };
-        detached(py, || {
+        Progress::watch_images(py, progress, |watch| {
             let each = classes.iter().map(|class| {
                 let configured = (verb != Verb::Unmerge).then_some(*class);
-                let options = self.conditions.options(&self.host, configured, replace)?;
+                let mut options = self.conditions.options(&self.host, configured, replace)?;
+                options.watch = watch.clone();
                 Ok((*class, reloading(options, reload)))
             });
             let each = each.collect::<Result<Vec<_>, Error>>()?;
@@ -386,6 +406,21 @@ impl Host {
         detached(py, || {
             let options = self.conditions.options(&self.host, Some(class), Replace::default())?;
             work(&self.host, class, &options)
+        })
+    }
+
+    /// The same, and `progress` hears how far the images are that are copied.
+    pub(crate) fn watched<T: Send>(
+        &self,
+        py: Python<'_>,
+        progress: Option<Py<PyAny>>,
+        class: Option<Class>,
+        work: impl FnOnce(&Root, Options) -> Result<T, Error> + Send,
+    ) -> PyResult<T> {
+        Progress::watch_images(py, progress, |watch| {
+            let mut options = self.conditions.options(&self.host, class, Replace::default())?;
+            options.watch = watch;
+            work(&self.host, options)
         })
     }
 

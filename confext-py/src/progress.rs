@@ -1,10 +1,11 @@
 //! How far long work is, for callers who want to know, and its end when they have had enough.
 
 use std::ops::ControlFlow;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use confext_core::Error;
+use confext_core::admission::Watch;
 use pyo3::prelude::*;
 
 use crate::error::detached;
@@ -29,6 +30,24 @@ impl Progress {
         let mut progress = Self { callback, raised: None };
         let done = detached(py, || work(&mut progress));
         match progress.raised {
+            Some(error) => Err(error),
+            None => done,
+        }
+    }
+
+    /// The same for the images of stacks: `work` puts the watch into its options.
+    pub(crate) fn watch_images<T: Send>(
+        py: Python<'_>,
+        callback: Option<Py<PyAny>>,
+        work: impl FnOnce(Watch) -> Result<T, Error> + Send,
+    ) -> PyResult<T> {
+        let shared = Arc::new(Mutex::new(Self { callback, raised: None }));
+        let told = Arc::clone(&shared);
+        let watch = Watch::new(move |at| {
+            told.lock().unwrap_or_else(PoisonError::into_inner).tell(at.done_bytes, at.total_bytes)
+        });
+        let done = detached(py, || work(watch));
+        match shared.lock().unwrap_or_else(PoisonError::into_inner).raised.take() {
             Some(error) => Err(error),
             None => done,
         }

@@ -230,9 +230,10 @@ pub(crate) fn service_trace(
 /// the service, `images` and `directories`, which count instead. Nothing is restarted, and what is mounted below `/etc` there stays.
 ///
 /// With `sysexts` also `/usr` and `/opt`. With `force` what is right already is exchanged. `timeout` is for the service manager,
-/// and for file systems of the service, each of the two times they are looked at. On failure the service sees what it saw.
+/// and for file systems of the service, each of the two times they are looked at. `progress` is called while images are copied into
+/// memory, with how many bytes of all are done and how many there are. On failure the service sees what it saw.
 #[pyfunction]
-#[pyo3(signature = (host, unit=None, *, pid=None, images=None, directories=None, sysexts=false, force=false, timeout=10.0))]
+#[pyo3(signature = (host, unit=None, *, pid=None, images=None, directories=None, sysexts=false, force=false, timeout=10.0, progress=None))]
 #[expect(clippy::too_many_arguments, reason = "Python calls it with names")]
 pub(crate) fn service_refresh(
     py: Python<'_>,
@@ -244,6 +245,7 @@ pub(crate) fn service_refresh(
     sysexts: bool,
     force: bool,
     timeout: f64,
+    progress: Option<Py<PyAny>>,
 ) -> PyResult<ServiceReport> {
     let timeout = seconds("timeout", timeout)?;
     let named = images.is_some() || directories.is_some();
@@ -256,7 +258,7 @@ pub(crate) fn service_refresh(
         _ => return Err(PyTypeError::new_err("either unit or pid")),
     };
     let listed = if named { Some(extensions(images, directories)?) } else { None };
-    host.with_any(py, |host, admission| {
+    host.watched(py, progress, None, |host, admission| {
         let (process, extensions) = match (which, listed) {
             (Which::Process(pid), listed) => (Process::open(pid)?, listed.unwrap_or_default()),
             (Which::Unit(unit), Some(listed)) => (service::main_process(&unit, timeout)?, listed),
@@ -265,7 +267,7 @@ pub(crate) fn service_refresh(
                 (service::main_process(&unit, timeout)?, extensions)
             }
         };
-        let mut options = service::Options::new(admission.clone());
+        let mut options = service::Options::new(admission);
         options.wait = timeout;
         options.hierarchies = if sysexts { service::Hierarchies::All } else { service::Hierarchies::Etc };
         options.when = if force { service::When::Always } else { service::When::Different };

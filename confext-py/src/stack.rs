@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use confext_core::exec::{Placement, Root, Running as CoreRunning};
 use confext_core::service::{self, Unit};
 use confext_core::stack::Manner;
-use confext_core::{Host as CoreHost, Stack as CoreStack, manager};
+use confext_core::{Host as CoreHost, Options, Stack as CoreStack, manager};
 use confext_ddi::release::Class;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -40,9 +40,10 @@ impl Stack {
     /// the root directory that it has.
     ///
     /// The unit is read from files below the host's root, or with `live` as the running service manager has it, which is waited
-    /// for at most `timeout` seconds.
+    /// for at most `timeout` seconds. `progress` is called while images are copied into memory, for each class by itself, with how
+    /// many bytes of all are done and how many there are.
     #[new]
-    #[pyo3(signature = (host, class_="confext", *, service=None, live=false, timeout=10.0))]
+    #[pyo3(signature = (host, class_="confext", *, service=None, live=false, timeout=10.0, progress=None))]
     #[expect(clippy::too_many_arguments, reason = "Python calls it with names")]
     fn new(
         py: Python<'_>,
@@ -51,21 +52,26 @@ impl Stack {
         service: Option<&str>,
         live: bool,
         timeout: f64,
+        progress: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let (host, timeout) = (host.get(), seconds("timeout", timeout)?);
         let (root, stacks) = match service {
             None if live => return Err(PyTypeError::new_err("live is for a service")),
-            None => (host.host(), vec![host.with(py, class_, CoreStack::assemble)?]),
+            None => {
+                let class = class(class_)?;
+                let assemble = |host: &CoreHost, options: Options| CoreStack::assemble(host, class, &options);
+                (host.host(), vec![host.watched(py, progress, Some(class), assemble)?])
+            }
             Some(_) if class(class_)? != Class::Confext => {
                 return Err(PyTypeError::new_err("either class_ or service, which has both"));
             }
-            Some(name) => host.with_any(py, |host, options| {
+            Some(name) => host.watched(py, progress, None, |host, options| {
                 let unit = match live {
                     true => Unit::live(&manager::unit_name(name), timeout)?,
                     false => Unit::read(host, name)?,
                 };
                 let root = service::directory_of(host, &unit.service.root)?;
-                let stacks = service::assemble(host, &root, &unit.service.extensions, options)?;
+                let stacks = service::assemble(host, &root, &unit.service.extensions, &options)?;
                 Ok((Arc::new(root), stacks))
             })?,
         };

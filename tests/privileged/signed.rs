@@ -1,9 +1,12 @@
 //! Signed images, built, merged, exchanged and traced; and every way in which one is refused.
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt as _;
+use std::sync::{Arc, Mutex};
 
-use confext_core::admission::{OnBad, Options, Replace, Trust};
+use confext_core::admission::{OnBad, Options, Replace, Trust, Watch};
+use confext_core::attach::Mode;
 use confext_core::stack::{Change, Outcome};
 use confext_core::state::Checked;
 use confext_core::trace::{Answer, Shadow};
@@ -262,6 +265,68 @@ fn two_thousand_exchanges_of_signed_versions_and_not_one_miss() {
         });
         assert!(seen.iter().all(|count| count.load(Ordering::Relaxed) > 0), "{seen:?}");
         assert_eq!(root.mounts(), ["/etc"]);
+        root.unmerge(Class::Confext);
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn who_watches_hears_of_all_images_that_are_copied_and_may_end_it() {
+    isolated(|| {
+        let (root, key) = (Root::new(), key("vendor"));
+        root.trust(&key);
+        let text = "x".repeat(3 << 20);
+        for name in ["one", "two"] {
+            let file = format!("etc/{name}");
+            let image = format!("run/confexts/{name}.raw");
+            root.image(Class::Confext, &image, &[(&file, &text)], Some(&key));
+        }
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let watching = |flow| {
+            let told = Arc::clone(&told);
+            let mut options = Options::default();
+            options.attach = Mode::SealedMemory;
+            options.watch = Watch::new(move |at| {
+                told.lock().unwrap().push((at.done_bytes, at.total_bytes));
+                flow
+            });
+            options
+        };
+        // Also where a bad image is left out: it is not about one of them.
+        let mut ended = watching(ControlFlow::Break(()));
+        ended.on_bad = OnBad::Skip;
+        for options in [watching(ControlFlow::Break(())), ended] {
+            let error = merge(&root.host(), Class::Confext, &options).unwrap_err();
+            assert_eq!((error.code(), std::mem::take(&mut *told.lock().unwrap()).len()), ("cancelled", 1));
+            assert_eq!((root.mounts(), root.read("etc/one")), (vec![], None));
+            let links = fs::read_dir("/proc/self/fd").unwrap();
+            let open = links.filter_map(|link| fs::read_link(link.unwrap().path()).ok());
+            let left: Vec<_> = open
+                .map(|to| to.to_string_lossy().into_owned())
+                .filter(|to| to.contains("memfd:confext") || to.contains("/dev/loop"))
+                .collect();
+            assert_eq!(left, [""; 0]);
+        }
+        merge(&root.host(), Class::Confext, &watching(ControlFlow::Continue(()))).unwrap();
+        let told = std::mem::take(&mut *told.lock().unwrap());
+        let (last, total) = *told.last().unwrap();
+        assert!(last == total && total > 6 << 20, "{told:?}");
+        assert!(told.is_sorted() && told.iter().all(|(_, of)| *of == total), "{told:?}");
+        assert_eq!(root.read("etc/two").as_deref(), Some(text.as_str()));
+        root.unmerge(Class::Confext);
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn who_watches_hears_nothing_of_what_is_not_copied() {
+    isolated(|| {
+        let root = Root::new();
+        root.confext("a", "etc/a", "a");
+        let mut options = unprotected();
+        options.attach = Mode::SealedMemory;
+        options.watch = Watch::new(|at| panic!("{at:?}"));
+        merge(&root.host(), Class::Confext, &options).unwrap();
         root.unmerge(Class::Confext);
     });
 }

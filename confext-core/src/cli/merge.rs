@@ -1,6 +1,7 @@
 //! `merge`, `refresh`, `unmerge`: a stack is put in place, exchanged, taken away.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -13,6 +14,7 @@ use super::failure::Failure;
 use super::host::{self, Classes};
 use super::list::{checked, version, write_refused};
 use super::output::{Output, View};
+use super::progress::Progress;
 use super::style::{BAD, DOUBT, END, NAME};
 use super::table::{Cell, Column, Paper, Table};
 use super::text::Clean;
@@ -106,15 +108,18 @@ fn run(
     open: impl Fn(Class) -> Result<(Host, Options), Failure>,
     output: &Output,
 ) -> Result<u8, Failure> {
-    let each = classes
-        .list()
-        .iter()
-        .map(|class| Ok((*class, open(*class)?)))
-        .collect::<Result<Vec<_>, Failure>>()?;
+    let progress = Arc::new(Progress::new("copying", output));
+    let open = |class| {
+        let (host, mut options) = open(class)?;
+        options.watch = progress.watch();
+        Ok((class, (host, options)))
+    };
+    let each = classes.list().iter().map(|class| open(*class)).collect::<Result<Vec<_>, Failure>>()?;
     let Some((_, (host, _))) = each.first() else { return Ok(0) };
     raise_descriptor_limit();
     let wanted: Vec<(Class, &Options)> = each.iter().map(|(class, (_, options))| (*class, options)).collect();
     let reports = stack::apply(host, verb, &wanted)?;
+    progress.clear();
     let failed = reports.iter().filter_map(|report| report.told.as_ref()).any(|told| told.failure.is_some());
     let status = if failed { NOT_ALL } else { DONE };
     if classes == Classes::Both {

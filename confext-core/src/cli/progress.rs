@@ -1,10 +1,13 @@
 //! How far long work is, on a terminal.
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::ops::ControlFlow;
 use std::os::fd::AsFd as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::output::{Output, columns};
+use crate::admission::Watch;
 
 /// A line on standard error that is written again and again, by whichever thread has news.
 #[derive(Debug)]
@@ -36,6 +39,18 @@ impl Progress {
         this.enabled &= is_terminal || is_file;
         this.shares_its_terminal = is_terminal;
         this
+    }
+
+    /// Has it show how far the images of a stack are; with the next stack it begins anew.
+    pub(super) fn watch(self: &Arc<Self>) -> Watch {
+        let this = Arc::clone(self);
+        Watch::new(move |at| {
+            this.show(at.done_bytes, at.total_bytes);
+            if at.done_bytes == at.total_bytes {
+                this.clear();
+            }
+            ControlFlow::Continue(())
+        })
     }
 
     /// Whether its line has to go before something is printed.

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, ExitStatus};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -13,6 +14,8 @@ use rustix::event::{PollFd, PollFlags};
 use super::exit::{RUN_FAILED, RUN_NOT_FOUND, RUN_NOT_STARTED};
 use super::failure::Failure;
 use super::host;
+use super::output::Output;
+use super::progress::Progress;
 use crate::error::{Error, Result};
 use crate::exec::{Root, Running};
 use crate::host::Host;
@@ -43,14 +46,17 @@ pub(super) struct Arguments {
 
 impl Arguments {
     /// The root directory of the command, and what goes over it.
-    fn assemble(&self) -> std::result::Result<(Host, Vec<Stack>), Failure> {
+    fn assemble(&self, output: &Output) -> std::result::Result<(Host, Vec<Stack>), Failure> {
+        let watch = Arc::new(Progress::new("copying", output)).watch();
         let Some(name) = &self.service else {
             let class = self.class.class;
-            let (host, options) = self.merge.open(class)?;
+            let (host, mut options) = self.merge.open(class)?;
+            options.watch = watch;
             let stack = Stack::assemble(&host, class, &options)?;
             return Ok((host, vec![stack]));
         };
-        let (host, options) = self.merge.open(Class::Confext)?;
+        let (host, mut options) = self.merge.open(Class::Confext)?;
+        options.watch = watch;
         let unit = if self.live { Unit::live(name, WAIT)? } else { Unit::read(&host, name)? };
         let root = service::directory_of(&host, &unit.service.root)?;
         let stacks = service::assemble(&host, &root, &unit.service.extensions, &options)?;
@@ -67,10 +73,10 @@ const PASSED_ON: [Signal; 6] =
     [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM, Signal::USR1, Signal::USR2];
 
 /// Runs the command and returns its exit status.
-pub(super) fn run(arguments: &Arguments) -> std::result::Result<u8, Failure> {
+pub(super) fn run(arguments: &Arguments, output: &Output) -> std::result::Result<u8, Failure> {
     // Before there is any other thread.
     let signals = Signals::take(&PASSED_ON).map_err(|error| Error::os("take over", "signals", error))?;
-    let (root, stacks) = arguments.assemble()?;
+    let (root, stacks) = arguments.assemble(output)?;
     for stack in &stacks {
         if let Manner::Tree { because } = stack.manner() {
             note(&format!("the host's files are mounted one by one, as they are now: {because}"));

@@ -31,7 +31,7 @@ pub(crate) use select::select_for;
 pub use select::{Member, Preview, Selected, plan, select};
 
 use super::ground::Ground;
-use crate::admission::{LeftOut, Options};
+use crate::admission::{Copying, LeftOut, Options};
 use crate::discover::{Candidate, Rejection, Severity};
 use crate::error::Result;
 use crate::host::Host;
@@ -118,9 +118,10 @@ pub fn prepare(
 pub(crate) fn mount(host: &Host, selected: Selected, options: &Options) -> Result<Prepared> {
     let Selected { extensions, mut refused, policy, matcher } = selected;
     let mut layers = Vec::new();
+    let mut copying = Copying::of(extensions.iter().map(|member| &member.extension), options);
     for Member { listed, label, extension, .. } in extensions {
         let candidate = extension.candidate().clone();
-        let mounted = Mounted::new(host, options, extension, &matcher)
+        let mounted = Mounted::new(host, options, extension, &matcher, &mut copying)
             .and_then(|mounted| match select::bad_option(&listed, &candidate, &mounted.classes) {
                 Some(rejection) => Err(rejection.into_error().into()),
                 None => Ok(mounted),
@@ -128,6 +129,7 @@ pub(crate) fn mount(host: &Host, selected: Selected, options: &Options) -> Resul
             .map_err(|out| LeftOut { severity: select::severity(&listed, &out), ..out });
         match mounted {
             Ok(mounted) => layers.push(Prepare { listed, label, mounted }),
+            Err(out) if copying.is_cancelled() => return Err(out.error),
             Err(out) if options.is_fatal(Some(&candidate.name), out.severity) => return Err(out.error),
             Err(out) => refused.push(Rejection::of(&candidate, out.severity, &out.error)),
         }

@@ -18,8 +18,7 @@ use super::staging::Staging;
 use super::submounts::{self, Submount};
 use super::upper::Over;
 use super::{Audience, Manner, MountPoint, Selection, Stack, Tree, origin};
-use crate::admission::{self, Body, Extension, LeftOut, Matched, Matcher, Options};
-use crate::attach::{self, attach};
+use crate::admission::{self, Body, Copying, Extension, LeftOut, Matched, Matcher, Options};
 use crate::closing::Closing;
 use crate::consumers::Heard;
 use crate::copies::Place;
@@ -50,10 +49,12 @@ impl Stack {
         }
         let Selection { extensions, mut refused, matcher, .. } = selection;
         let mut mounted = Vec::new();
+        let mut copying = Copying::of(extensions.iter(), options);
         for extension in extensions {
             let candidate = extension.candidate().clone();
-            match Mounted::new(host, options, extension, &matcher) {
+            match Mounted::new(host, options, extension, &matcher, &mut copying) {
                 Ok(layer) => mounted.push(layer),
+                Err(out) if copying.is_cancelled() => return Err(out.error),
                 Err(out) if options.is_fatal(Some(&candidate.name), out.severity) => return Err(out.error),
                 Err(out) => refused.push(Rejection::of(&candidate, out.severity, &out.error)),
             }
@@ -308,6 +309,7 @@ impl Mounted {
         options: &Options,
         extension: Extension,
         matcher: &Matcher,
+        copying: &mut Copying<'_>,
     ) -> Result<Self, LeftOut> {
         let mut record = extension.record();
         let admission::Parts { candidate, matched, mut classes, named, mut request, body, seen } =
@@ -319,8 +321,7 @@ impl Mounted {
         let mut files = None;
         let layer = match body {
             Body::Image(admitted) => {
-                let how = attach::Options::new(options.attach).checks(options.checks);
-                let attached = attach(*admitted, how).map_err(|error| of_image(&candidate, error))?;
+                let attached = copying.attach(*admitted).map_err(|error| of_image(&candidate, error))?;
                 Layer::mount(attached, layer_options)?
             }
             Body::Directory(place) => {

@@ -30,7 +30,7 @@ use crate::host::Host;
 use crate::plan::{Effect, Input, LayerFiles, Plan};
 use crate::state::{self, FORMAT, Record};
 use portion::Portion;
-use stage::Stage;
+use stage::{Extracted, Stage};
 
 pub use tree::Manner;
 
@@ -76,14 +76,15 @@ pub(super) fn assemble(host: &Host, class: Class, options: &Options, selection: 
             return Err(Error::conflict("hierarchy-missing", shown(host, hierarchy), found, expected));
         }
     }
-    let (stage, namespace) = Stage::new(host, class, size_bytes(&layers, class, options)?)?;
+    let size = Size::of(&layers, class, options)?;
+    let (stage, namespace) = Stage::new(host, class, size.memory_bytes)?;
     let opaque = |change: &crate::plan::Change| change.effect == Effect::Opaque;
     if !stage.has_attributes() && plan.hierarchies.iter().any(|planned| planned.changes.iter().any(opaque)) {
         let why = "a directory of an extension hides those below it, which a file system in memory can say from Linux 6.6 on";
         return Err(Error::Missing { what: "this stack without root", why: why.to_owned() });
     }
     let merge = Merge { host, class, options, layers: &layers, plan: &plan, stage: &stage };
-    let mut extracted = 0;
+    let mut extracted = Extracted { bytes: 0, of_bytes: size.content_bytes, watch: &options.watch };
     let mut trees = Vec::new();
     let mut manner = Manner::Overlay;
     for ground in &grounds {
@@ -150,29 +151,38 @@ fn settle(
     }
 }
 
-/// How much memory the files take: in whole pages, as the file system there counts.
-fn size_bytes(layers: &[Layer<'_>], class: Class, options: &Options) -> Result<u64> {
-    const PAGE_BYTES: u64 = 4096;
-    let (mut size, mut content): (u64, u64) = (0, 0);
-    for layer in layers {
-        for hierarchy in class.hierarchies().iter().filter(|hierarchy| layer.has(hierarchy)) {
-            for file in fs::walk(&layer.portion(hierarchy), b"", &options.limits)? {
-                let (_, meta) = file.map_err(|error| layer.fault(error))?;
-                size = size.saturating_add(PAGE_BYTES);
-                if meta.file_type == FileType::Regular {
-                    content = content.saturating_add(meta.size_bytes);
-                    let pages = meta.size_bytes.div_ceil(PAGE_BYTES);
-                    size = size.saturating_add(pages.saturating_mul(PAGE_BYTES));
+/// How much the files are.
+struct Size {
+    /// In whole pages, as the file system in memory counts.
+    memory_bytes: u64,
+    /// What is in them; of a file with several names for each.
+    content_bytes: u64,
+}
+
+impl Size {
+    fn of(layers: &[Layer<'_>], class: Class, options: &Options) -> Result<Self> {
+        const PAGE_BYTES: u64 = 4096;
+        let (mut memory_bytes, mut content_bytes): (u64, u64) = (0, 0);
+        for layer in layers {
+            for hierarchy in class.hierarchies().iter().filter(|hierarchy| layer.has(hierarchy)) {
+                for file in fs::walk(&layer.portion(hierarchy), b"", &options.limits)? {
+                    let (_, meta) = file.map_err(|error| layer.fault(error))?;
+                    memory_bytes = memory_bytes.saturating_add(PAGE_BYTES);
+                    if meta.file_type == FileType::Regular {
+                        content_bytes = content_bytes.saturating_add(meta.size_bytes);
+                        let pages = meta.size_bytes.div_ceil(PAGE_BYTES);
+                        memory_bytes = memory_bytes.saturating_add(pages.saturating_mul(PAGE_BYTES));
+                    }
+                }
+                let most = options.limits.content_bytes;
+                if content_bytes > most {
+                    let (what, found) = ("contents of all files", content_bytes);
+                    return Err(layer.fault(Fault::from(LimitExceeded::Bytes { what, found, most })));
                 }
             }
-            let most = options.limits.content_bytes;
-            if content > most {
-                let what = "contents of all files";
-                return Err(layer.fault(Fault::from(LimitExceeded::Bytes { what, found: content, most })));
-            }
         }
+        Ok(Self { memory_bytes, content_bytes })
     }
-    Ok(size)
 }
 
 impl<'a> Layer<'a> {
@@ -248,7 +258,7 @@ struct Merge<'a> {
 }
 
 impl Merge<'_> {
-    fn tree(&self, ground: &Ground, extracted: &mut u64) -> Result<(Tree, Manner)> {
+    fn tree(&self, ground: &Ground, extracted: &mut Extracted<'_>) -> Result<(Tree, Manner)> {
         let hierarchy = ground.hierarchy;
         let mut names = Vec::new();
         for layer in self.layers.iter().filter(|layer| layer.has(hierarchy)) {

@@ -1882,6 +1882,7 @@ def service_refresh(
     sysexts: bool = False,
     force: bool = False,
     timeout: float = 10.0,
+    progress: _Progress | None = None,
 ) -> ServiceReport:
     """Have a running service see the extensions that its unit lists, as the service manager has loaded it.
 
@@ -1889,6 +1890,7 @@ def service_refresh(
     what the unit lists; with them, `pid` can name any process that has a mount namespace of its own. With `sysexts` also
     `/usr` and `/opt`; with `force` what is right already is exchanged, too. `timeout`, in seconds, is for the service manager,
     and for file systems of the service, each of the two times they are looked at.
+    `progress` is as for `Host.merge`.
 
     Takes root. Raises when an extension cannot be used or the service does not answer; it sees what it saw then.
     """
@@ -2659,11 +2661,27 @@ class Host:
     def plan(self, class_: _Class = "confext") -> Plan:
         """What a merge or refresh would do, path by path. Changes nothing."""
 
-    def merge(self, class_: _Class = "confext", *, reload: bool = False) -> Report:
-        """Merge the extensions of a class over the directories of the host."""
+    def merge(
+        self, class_: _Class = "confext", *, reload: bool = False, progress: _Progress | None = None
+    ) -> Report:
+        """Merge the extensions of a class over the directories of the host.
 
-    def refresh(self, class_: _Class = "confext", *, force: bool = False, reload: bool = False) -> Report:
-        """Make what is merged what should be merged; readers never miss a file that is in both."""
+        `progress` is called while images are copied into memory, with how many bytes of all are done and how many there are;
+        what it raises ends the merge, and nothing has changed. Where nothing is copied it is not called.
+        """
+
+    def refresh(
+        self,
+        class_: _Class = "confext",
+        *,
+        force: bool = False,
+        reload: bool = False,
+        progress: _Progress | None = None,
+    ) -> Report:
+        """Make what is merged what should be merged; readers never miss a file that is in both.
+
+        `progress` is as for `merge`.
+        """
 
     def unmerge(self, class_: _Class = "confext", *, reload: bool = False) -> Report:
         """Take the stack of a class away. Nothing merged is no error."""
@@ -2675,8 +2693,12 @@ class Host:
         *,
         force: bool = False,
         reload: bool = False,
+        progress: _Progress | None = None,
     ) -> tuple[Report, ...]:
-        """Do it to several classes in one go: all of it is done, or nothing. One report for each class."""
+        """Do it to several classes in one go: all of it is done, or nothing. One report for each class.
+
+        `progress` is as for `merge`, and begins anew with the second class.
+        """
 
     def status(self, class_: _Class = "confext") -> tuple[Status, ...]:
         """How the hierarchies of a class stand."""
@@ -2757,12 +2779,13 @@ class Stack:
         service: str | None = None,
         live: bool = False,
         timeout: float = 10.0,
+        progress: _Progress | None = None,
     ) -> Stack:
         """Open, judge, attach and mount the extensions of a class.
 
         With `service` those that a unit lists, of both classes, over the root directory that it has. The unit is read from files
         below the host's root, or with `live` as the running service manager has it, which is waited for at most `timeout`
-        seconds.
+        seconds. `progress` is as for `Host.merge`, of each class by itself.
         """
 
     @property

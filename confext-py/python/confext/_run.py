@@ -54,23 +54,30 @@ def run(
     env: Mapping[str, str] | None = None,
     service: str | None = None,
     live: bool = False,
+    progress: Callable[[int, int], object] | None = None,
 ) -> subprocess.CompletedProcess[Any]:
     """Run a command that sees the extensions of a host merged, and nobody else does; wait for it.
 
     Without `host`, those of the running system. With `service` those that this unit lists, over the root directory that it has:
     what the service would see if it were started now; `live` asks the running service manager instead of reading files. The other arguments, the result, `subprocess.CalledProcessError` with
     `check` and `subprocess.TimeoutExpired` after `timeout` seconds are those of `subprocess.run`. When the wait ends by an
-    exception, the command is killed. Needs no root: `Stack.manner` says how it is done. Raises what `Stack` raises.
+    exception, the command is killed. `progress` is as for `Stack`. Needs no root: `Stack.manner` says how it is done. Raises what `Stack` raises.
     """
-    stack = functools.partial(assemble, host, class_, service, live)
+    stack = functools.partial(assemble, host, class_, service, live, progress)
     return start(arguments, (stack, cwd, env), How(capture_output, text, check, timeout))
 
 
-def assemble(host: Host | None, class_: _Class, service: str | None, live: bool) -> Stack:
+def assemble(
+    host: Host | None,
+    class_: _Class,
+    service: str | None,
+    live: bool,
+    progress: Callable[[int, int], object] | None,
+) -> Stack:
     """The stack that a command sees."""
     from . import _confext
 
-    return _confext.Stack(host or _confext.Host(), class_, service=service, live=live)
+    return _confext.Stack(host or _confext.Host(), class_, service=service, live=live, progress=progress)
 
 
 def start(

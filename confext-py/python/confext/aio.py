@@ -300,10 +300,10 @@ fec = _watched(_confext.fec)
 repair = _watched(_confext.repair)
 report = _watched(_confext.report)
 doctor = _plain(_confext.doctor)
-merge = _plain(_confext.Host.merge)
-refresh = _plain(_confext.Host.refresh)
+merge = _watched(_confext.Host.merge)
+refresh = _watched(_confext.Host.refresh)
 unmerge = _plain(_confext.Host.unmerge)
-apply = _plain(_confext.Host.apply)
+apply = _watched(_confext.Host.apply)
 plan = _plain(_confext.Host.plan)
 explain = _plain(_confext.Host.explain)
 trace = _plain(_confext.Host.trace)
@@ -313,7 +313,7 @@ service_detach = _plain(_confext.service_detach)
 service_plan = _plain(_confext.service_plan)
 service_explain = _plain(_confext.service_explain)
 service_trace = _plain(_confext.service_trace)
-service_refresh = _plain(_confext.service_refresh)
+service_refresh = _watched(_confext.service_refresh)
 service_show = _plain(_confext.service_show)
 service_status = _plain(_confext.service_status)
 
@@ -331,11 +331,12 @@ async def run(
     env: Mapping[str, str] | None = None,
     service: str | None = None,
     live: bool = False,
+    progress: Callable[[int, int], object] | None = None,
 ) -> subprocess.CompletedProcess[Any]:
     """`confext.run`. When the task is cancelled, the command is told to end, and killed after five seconds."""
     work = _Work()
     how = _run.How(capture_output, text, check, timeout, work.stopped.is_set)
-    stack = functools.partial(_run.assemble, host, class_, service, live)
+    stack = functools.partial(_run.assemble, host, class_, service, live, work.progress(progress))
     return await work.do(functools.partial(_run.start, arguments, (stack, cwd, env), how))
 
 

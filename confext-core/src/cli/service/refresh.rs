@@ -1,6 +1,7 @@
 //! `service refresh`: a running service sees the extensions that its settings name now
 
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -12,6 +13,7 @@ use super::super::host;
 use super::super::list::write_refused;
 use super::super::merge::{reason, write_layer};
 use super::super::output::{Output, View};
+use super::super::progress::Progress;
 use super::super::text::Clean;
 use super::items::Items;
 use crate::discover::Severity;
@@ -64,7 +66,7 @@ impl Which {
 }
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
-    let (host, admission) = arguments.merge.open(Class::Confext)?;
+    let (host, mut admission) = arguments.merge.open(Class::Confext)?;
     let extensions = match &arguments.which.unit {
         Some(unit) if arguments.items.is_empty() => Unit::live(unit, WAIT)?.service.extensions,
         unit => {
@@ -73,6 +75,8 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure>
         }
     };
     let process = arguments.which.open()?;
+    let progress = Arc::new(Progress::new("copying", output));
+    admission.watch = progress.watch();
     let mut options = service::Options::new(admission);
     if arguments.sysexts {
         options.hierarchies = Hierarchies::All;
@@ -80,7 +84,9 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure>
     if arguments.always {
         options.when = When::Always;
     }
-    output.summary(&service::refresh(&host, &process, &extensions, &options)?)?;
+    let report = service::refresh(&host, &process, &extensions, &options)?;
+    progress.clear();
+    output.summary(&report)?;
     Ok(())
 }
 

@@ -1,7 +1,6 @@
 //! [`Stage`]: a file system in memory, in a user's namespace, where the files of extensions are written to and put together.
 
 use std::cell::Cell;
-use std::ops::ControlFlow;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
@@ -9,8 +8,10 @@ use std::sync::Arc;
 use confext_ddi::Limits;
 use confext_ddi::fs::FileSystem;
 use confext_ddi::release::Class;
+use confext_ddi::verity::Progress;
 use rustix::fs::{XattrFlags, fsetxattr};
 
+use crate::admission::Watch;
 use crate::directory;
 use crate::error::{Error, Result};
 use crate::exec::{self, Namespace};
@@ -27,6 +28,13 @@ pub(super) struct Stage {
     host: OwnedFd,
     attributes: bool,
     next: Cell<u32>,
+}
+
+/// How much of the files is written.
+pub(super) struct Extracted<'a> {
+    pub(super) bytes: u64,
+    pub(super) of_bytes: u64,
+    pub(super) watch: &'a Watch,
 }
 
 impl Stage {
@@ -89,13 +97,13 @@ impl Stage {
             .map_err(|error| Error::os("open", super::shown(host, hierarchy), error))
     }
 
-    /// Writes files to a directory; `done` counts the bytes of all.
+    /// Writes files to a directory; `done` counts the bytes of all, and tells who watches.
     pub(super) fn extract(
         &self,
         files: &dyn FileSystem,
         name: &str,
         limits: &Limits,
-        done: &mut u64,
+        done: &mut Extracted<'_>,
     ) -> Result<()> {
         // Of device nodes, only marks of overlays are left.
         let mut options = extract::Options { devices: Devices::Make, ..extract::Options::default() };
@@ -103,10 +111,14 @@ impl Stage {
             options.xattrs.clear();
         }
         let mut limits = limits.clone();
-        limits.content_bytes = limits.content_bytes.saturating_sub(*done);
+        limits.content_bytes = limits.content_bytes.saturating_sub(done.bytes);
         let place = format!("/proc/self/fd/{}/{name}", self.root.as_raw_fd());
-        let extracted = extract(files, Path::new(&place), &options, &limits, |_| ControlFlow::Continue(()))?;
-        *done = done.saturating_add(extracted.bytes);
+        let tell = |bytes| {
+            let done_bytes = done.bytes.saturating_add(bytes).min(done.of_bytes);
+            done.watch.tell(Progress { done_bytes, total_bytes: done.of_bytes })
+        };
+        let extracted = extract(files, Path::new(&place), &options, &limits, tell)?;
+        done.bytes = done.bytes.saturating_add(extracted.bytes);
         Ok(())
     }
 
