@@ -426,3 +426,24 @@ def test_run_is_as_that_of_subprocess(root: Path, host: confext.Host, put: Any, 
         confext.run(["/bin/none"], host=host)
     with pytest.raises(TypeError):
         confext.run(["/bin/true"], host=host, shell=True)  # type: ignore[call-arg]
+
+
+def test_who_waits_for_a_copy_hears_how_far_it_is_and_may_end_it(
+    root: Path, make: Make, vendor: confext.KeyPair
+) -> None:
+    for name in ("one", "two"):
+        make({f"etc/{name}": b"x" * (1 << 20)}, path=root / f"run/confexts/{name}.raw", name=name)
+    host = confext.Host(root, certificates=vendor.certificate, attach="sealed-memory")
+
+    def enough(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    for call in (host.merge, host.refresh, lambda progress: confext.Stack(host, progress=progress)):
+        with pytest.raises(KeyboardInterrupt):
+            call(progress=enough)
+        assert host.status()[0].state == "bare"
+    told: list[tuple[int, int]] = []
+    host.merge(progress=lambda done, total: told.append((done, total)))
+    assert told == sorted(told) and told[-1][0] == told[-1][1] > 2 << 20
+    assert {total for _, total in told} == {told[-1][1]}
+    host.unmerge()
