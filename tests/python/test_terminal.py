@@ -378,3 +378,13 @@ def test_work_that_fails_leaves_only_its_error(tmp_path: Path, vendor: confext.K
     status, _, err = run(*call, terminal="err")
     bar, error = err.split("\r\x1b[K")
     assert status == 1 and bar.startswith("\rchecking") and COLOUR.sub("", error).startswith("error[")
+
+
+def test_a_merge_says_how_far_the_copies_are(root: Path, make: Make, vendor: confext.KeyPair) -> None:
+    make({"etc/one": b"x" * (8 << 20)}, path=root / "run/confexts/one.raw", name="one")
+    (root / "etc/verity.d").mkdir()
+    (root / "etc/verity.d/vendor.crt").write_bytes(vendor.certificate)
+    for terminal in ("err", "out"):
+        status, _, err = run("merge", "--root", root, "--attach", "sealed-memory", terminal=terminal)
+        assert status == 0 and ("copying    [" in err) == err.endswith("\r\x1b[K") == (terminal == "err"), err
+        assert run("unmerge", "--root", root)[0] == 0
