@@ -185,7 +185,8 @@ fn who_watches_hears_all_and_can_end_it_at_any_step() {
     let (whole, built) = image();
     let opened = open(&whole);
     let told = steps(&fec_path, &|tell| encode_file_watched(&opened, Roots::MIN, &fec_path, tell).map(drop));
-    assert!(told.len() > 3, "{told:?}");
+    // At the beginning, when all is checked, and at the end.
+    assert!(told.len() >= 3, "{told:?}");
     encode_file(&opened, Roots::MIN, &fec_path).unwrap();
     let fec = std::fs::File::open(&fec_path).unwrap();
     let mut damaged = whole.clone();
