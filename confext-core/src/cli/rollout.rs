@@ -149,6 +149,7 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<u8, Failure>
     let source: File = image_file::open(&arguments.image)?;
     let interrupted = sys::interrupted().map_err(|error| Error::os("watch", "signals", error))?;
     let progress = Progress::new("publishing", output);
+    let copying = Arc::new(Progress::new("copying", output));
     let show = |at: Reading| progress.show(at.done_bytes, at.total_bytes);
     let mut rollout = Rollout::new(&store, &source, options);
     let steps = &arguments.steps;
@@ -166,7 +167,9 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<u8, Failure>
     let mut unit = steps.unit(&arguments.unit);
     if steps.refreshed_by() == Who::Direct {
         let extensions = live()?.service.extensions;
-        let options = service::Options::new(arguments.trust.options(&host, None)?);
+        let mut admission = arguments.trust.options(&host, None)?;
+        admission.watch = copying.watch();
+        let options = service::Options::new(admission);
         unit.refresh = Refresh::Direct(Box::new(Direct { host: &host, extensions, options }));
     }
     rollout.progress = &show;
@@ -174,6 +177,7 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<u8, Failure>
     let mut table = Table::streamed(output::paper(), COLUMNS, [10, 8, 16, 10, 10]);
     let outcome = rollout::rollout(&rollout, &mut unit, &mut |event| {
         progress.clear();
+        copying.clear();
         // Who does not listen any more does not stop it.
         if printed.is_ok() {
             printed = told(&event, &mut table, output);
