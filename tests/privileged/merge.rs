@@ -84,6 +84,22 @@ fn the_metadata_is_what_systemd_writes() {
 
 #[test]
 #[ignore = "needs root"]
+fn who_wrote_a_record_knows_what_others_read() {
+    isolated(|| {
+        let root = Root::new();
+        root.confext("a", "etc/systemd/system/a.service", "[Service]\n").confext("b", "etc/sub/b", "b");
+        let host = root.host();
+        merge(&host, Class::Confext, &unprotected()).unwrap();
+        let own = status(&host, Class::Confext).unwrap();
+        assert_eq!(own, status(&root.host(), Class::Confext).unwrap());
+        let HierarchyState::Merged { record, .. } = &own[0].state else { panic!("{own:?}") };
+        assert!(record.as_ref().unwrap().heard.as_ref().unwrap().consumed.is_some());
+        root.unmerge(Class::Confext);
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
 fn the_highest_name_is_on_top() {
     isolated(|| {
         let root = Root::new();
