@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 /// Runs `test` in a mount namespace of its own, with an empty tmpfs that goes away with it.
 pub fn in_mount_namespace(test: impl FnOnce(&Path) + Send + 'static) {
@@ -15,10 +16,27 @@ pub fn in_mount_namespace(test: impl FnOnce(&Path) + Send + 'static) {
         rustix::mount::mount_change("/", private).unwrap();
         run("mount", &["-t", "tmpfs", "tmpfs", path.to_str().unwrap()]);
         test(&path);
-        run("umount", &["--recursive", path.to_str().unwrap()]);
+        unmount(&path);
     });
     if let Err(panic) = thread.join() {
         std::panic::resume_unwind(panic);
+    }
+}
+
+/// Unmounts what is at and below a path, which nothing may hold any more.
+///
+/// What holds it for a moment is waited for: a program that another test of this process starts has a copy of every open
+/// descriptor from its fork to its exec.
+pub fn unmount(path: &Path) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let output = Command::new("umount").arg("--recursive").arg(path).output().unwrap();
+        if output.status.success() {
+            return;
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("busy") && Instant::now() < deadline, "umount of {}: {said}", path.display());
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

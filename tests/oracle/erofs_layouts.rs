@@ -4,7 +4,7 @@
 use confext_ddi::fs::{self, FileSystem};
 use confext_ddi::fstype::FsType;
 use confext_ddi::{Limits, ReadAt, Result};
-use confext_tests::namespace::{in_mount_namespace, run};
+use confext_tests::namespace::{in_mount_namespace, run, unmount};
 use confext_tests::peer::{Place, record_files};
 use confext_tests::source::{self, noise};
 use rustix::fs::{
@@ -192,7 +192,7 @@ fn every_layout_is_read_as_its_source() {
             if !options.contains("BLOB") {
                 run("mount", &["-t", "erofs", "-o", "loop,ro", &place.text(&format!("image-{number}")), at]);
                 source::assert_same(&source::record(&mounted), &expected);
-                run("umount", &[at]);
+                unmount(&mounted);
             }
         }
     });

@@ -7,7 +7,7 @@ use confext_ddi::image::{self, Image};
 use confext_ddi::lint::Code;
 use confext_ddi::policy::Policy;
 use confext_ddi::release::{Class, ImageKind};
-use confext_tests::namespace::{in_mount_namespace, run};
+use confext_tests::namespace::{in_mount_namespace, run, unmount};
 use confext_tests::peer::{NAME, Place, record_files};
 use confext_tests::source::{self, Entry};
 use std::collections::BTreeMap;
@@ -73,7 +73,7 @@ fn accept(place: &Place, class: Class, (image, source): (&str, &str), change: fn
         let options = format!("loop,ro,offset={},sizelimit={}", range.start(), range.len_bytes());
         run("mount", &["-t", fs, "-o", &options, image.to_str().unwrap(), dir.to_str().unwrap()]);
         source::assert_same(&prepared(class, source::record(&dir), change), &expected);
-        run("umount", &[dir.to_str().unwrap()]);
+        unmount(&dir);
     });
 }
 

@@ -19,7 +19,7 @@ use confext_ddi::policy::Policy;
 use confext_ddi::release::Class;
 use confext_ddi::signature::KeyPair;
 use confext_tests::faults::{self, End, Fault};
-use confext_tests::namespace::run;
+use confext_tests::namespace::{run, unmount};
 use confext_tests::root::{Root, key};
 use confext_tests::sweep::isolated;
 
@@ -347,7 +347,7 @@ fn where_no_overlay_can_be_the_tree_is_the_same() {
             let path = root.path("etc/resolv.conf");
             run("mount", &["--bind", root.path("etc/base").to_str().unwrap(), path.to_str().unwrap()]);
             again(AS_USER, TEST, &[&root]);
-            run("umount", &[path.to_str().unwrap()]);
+            unmount(&path);
             forget(&root);
         });
     }

@@ -149,7 +149,7 @@ fn erofs_that_nothing_protects_is_read_from_its_file() {
             content.len() / 512,
             middle.to_str().unwrap()
         );
-        tool("sh", &["-c", &script]);
+        run("sh", &["-c", &script]);
         for image in [bare, middle] {
             let before = Census::take().loops;
             let layer = mount(&image, Mode::InPlace, Class::Confext);
@@ -190,11 +190,11 @@ fn what_can_not_be_read_from_its_file_is_attached_otherwise() {
         make_image("erofs", dir.path());
         let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
         let how = format!("lowerdir={},upperdir={},workdir={}", path(""), path("upper"), path("work"));
-        tool("mount", &["-t", "overlay", "overlay", "-o", &how, &path("merged")]);
+        run("mount", &["-t", "overlay", "overlay", "-o", &how, &path("merged")]);
         let layer = mount(&dir.path().join("merged/erofs.raw"), Mode::InPlace, Class::Confext);
         assert_eq!(way(&layer), (Reads::LoopDevice, Reason::Place));
         drop(layer);
-        tool("umount", &[&path("merged")]);
+        unmount(&dir.path().join("merged"));
         // A file system that is none is refused in the same way as on a loop device.
         let bad = dir.path().join("erofs.raw");
         let file = File::options().write(true).open(&bad).unwrap();

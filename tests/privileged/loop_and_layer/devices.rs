@@ -184,7 +184,7 @@ fn without_devices_there_is_an_error_and_nothing_is_left() {
     isolated(|| {
         let dir = scratch();
         let file = patterned(&dir.path().join("backing"), 4096, 1);
-        tool("mount", &["-t", "tmpfs", "tmpfs", "/dev"]);
+        run("mount", &["-t", "tmpfs", "tmpfs", "/dev"]);
         let code = || LoopDevice::attach(file.as_fd(), &options(0, 4096)).unwrap_err().code();
         assert_eq!(code(), "missing-capability");
         // A driver, but no node for any of its devices.

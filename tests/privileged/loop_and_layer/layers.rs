@@ -45,7 +45,7 @@ fn an_ext4_journal_is_left_alone_and_may_be_missing() {
             file.set_len(4 << 20).unwrap();
             let tree = tree(dir.path());
             let (image_arg, tree_arg) = (image.to_str().unwrap(), tree.to_str().unwrap());
-            tool("mkfs.ext4", &["-q", "-O", features, "-d", tree_arg, image_arg]);
+            run("mkfs.ext4", &["-q", "-O", features, "-d", tree_arg, image_arg]);
             if features.ends_with("csum") {
                 // needs_recovery: as if it had not been unmounted. A plain read-only mount would replay the journal.
                 let incompatible = 1024 + 0x60;
@@ -173,7 +173,7 @@ fn reading_a_file_of_a_layer_stays_inside_it_and_inside_the_limit() {
         assert_eq!(layer.read("link", 6).unwrap().unwrap(), b"inside");
         assert_eq!(layer.read("link", 5).unwrap_err().code(), "limit-bytes");
         assert_eq!(layer.read("etc/../../etc/passwd", 6).unwrap().unwrap(), b"inside");
-        tool("mkfifo", &[root.join("pipe").to_str().unwrap()]);
+        run("mkfifo", &[root.join("pipe").to_str().unwrap()]);
         assert_eq!(layer.read("pipe", 6).unwrap_err().code(), "layer-type");
     });
 }

@@ -21,6 +21,7 @@ use confext_ddi::policy::{Admitted, Policy};
 use confext_ddi::release::Class;
 use confext_ddi::signature::{Certificates, KeyPair, Time};
 use confext_ddi::units::ByteRange;
+use confext_tests::namespace::{run, unmount};
 use confext_tests::sweep::{Census, isolated};
 use rustix::fs::StatVfsMountFlags;
 use tempfile::TempDir;
@@ -49,12 +50,6 @@ fn options(start: u64, end: u64) -> loopdev::Options {
     loopdev::Options::new(ByteRange::new(start, end).unwrap())
 }
 
-fn tool(program: &str, arguments: &[&str]) {
-    let output = Command::new(program).args(arguments).output();
-    let output = output.unwrap_or_else(|error| panic!("{program}: {error}; run tests/setup.sh tools"));
-    assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
 /// The content of every test image: a confext and a sysext in one.
 fn tree(dir: &Path) -> PathBuf {
     let root = dir.join("tree");
@@ -71,18 +66,18 @@ fn make_image(fs_type: &str, dir: &Path) -> PathBuf {
     let image = dir.join(format!("{fs_type}.raw"));
     let (image_arg, tree_arg) = (image.to_str().unwrap(), tree.to_str().unwrap());
     match fs_type {
-        "erofs" => tool("mkfs.erofs", &["--quiet", image_arg, tree_arg]),
-        "squashfs" => tool("mksquashfs", &[tree_arg, image_arg, "-quiet", "-no-progress"]),
+        "erofs" => run("mkfs.erofs", &["--quiet", image_arg, tree_arg]),
+        "squashfs" => run("mksquashfs", &[tree_arg, image_arg, "-quiet", "-no-progress"]),
         "ext4" => {
             File::create(&image).unwrap().set_len(4 << 20).unwrap();
-            tool("mkfs.ext4", &["-q", "-d", tree_arg, image_arg]);
+            run("mkfs.ext4", &["-q", "-d", tree_arg, image_arg])
         }
         "vfat" => {
             File::create(&image).unwrap().set_len(4 << 20).unwrap();
-            tool("mkfs.vfat", &[image_arg]);
+            run("mkfs.vfat", &[image_arg])
         }
         other => panic!("no recipe for {other}"),
-    }
+    };
     image
 }
 

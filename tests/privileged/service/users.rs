@@ -7,7 +7,7 @@ use std::process::Command;
 use confext_core::service::{Found, How, Owners};
 use confext_core::stack::Outcome;
 use confext_tests::faults::{self, End, Fault};
-use confext_tests::namespace::run;
+use confext_tests::namespace::{run, unmount};
 use confext_tests::subject::Subject;
 use confext_tests::sweep::isolated;
 
@@ -145,15 +145,14 @@ fn a_file_system_without_mapped_owners_keeps_its_own() {
         // An overlay cannot be mapped.
         let over = layers.path("a");
         let options = format!("lowerdir={}:{}", over.display(), layers.path("b").display());
-        let over = over.display().to_string();
-        run("mount", &["-t", "overlay", "-o", &options, "overlay", &over]);
+        run("mount", &["-t", "overlay", "-o", &options, "overlay", over.to_str().unwrap()]);
         let subject = rootless(ETC);
         assert_eq!(layers.put(&subject, &["b", "a"]).owners, Some(Owners::Image));
         assert_eq!(subject.read("etc/version").as_deref(), Some("a"));
         assert!(!as_root_inside(&subject, ROOT_HAS_THE_KEY));
         assert!(as_root_inside(&subject, r#"test "$(stat -c %u:%g /etc/key)" = 65534:65534"#));
         drop(subject);
-        run("umount", &[&over]);
+        unmount(&over);
     });
 }
 
