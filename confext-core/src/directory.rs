@@ -62,16 +62,16 @@ impl Directory {
         Self { root, limits: limits.clone(), recent: Recent::default(), tree: None }
     }
 
-    /// Looks at everything in it. From then on who asks is told what was seen, whatever has changed meanwhile. Contents of
+    /// Looks at everything in it, given what it is itself. From then on who asks is told what was seen, whatever has changed meanwhile. Contents of
     /// files, targets of links and values of attributes are not kept.
     ///
     /// # Errors
     ///
     /// As [`confext_ddi::fs::walk`].
-    pub(crate) fn look_at_all(&mut self) -> Result<&Tree> {
-        let tree = match Tree::look(self.root.as_fd(), &self.limits) {
+    pub(crate) fn look_at_all(&mut self, stat: &Statx) -> Result<&Tree> {
+        let tree = match Tree::look(self.root.as_fd(), stat, &self.limits) {
             Err(error) if is_place(&error) => {
-                Tree::look(self.readable(b"", OFlags::DIRECTORY)?.as_fd(), &self.limits)?
+                Tree::look(self.readable(b"", OFlags::DIRECTORY)?.as_fd(), stat, &self.limits)?
             }
             tree => tree?,
         };
@@ -88,6 +88,18 @@ impl Directory {
         let path = relative(path);
         let is_plain = path.split(|&byte| byte == b'/').all(is_name);
         self.tree.as_ref().filter(|_| is_plain).map(|tree| (tree, path))
+    }
+
+    /// Whether anything is in a directory.
+    ///
+    /// # Errors
+    ///
+    /// As [`FileSystem::read_dir`].
+    pub(crate) fn has_entries(&self, path: &[u8]) -> Result<bool> {
+        match self.remembered(path) {
+            Some((tree, path)) if tree.below(path).next().is_some() => Ok(true),
+            _ => Ok(!self.read_dir(path)?.is_empty()),
+        }
     }
 
     /// The directory itself, for another owner.
@@ -129,13 +141,14 @@ impl Directory {
         self.inside(path, |parent, name| sys::open_beneath(parent, name, flags, resolve))
     }
 
-    fn open_regular(&self, path: &[u8]) -> Result<std::fs::File> {
-        let found = self.stat(path)?.file_type;
-        if found != FileType::Regular {
+    /// A file, and how long it was when it was looked at.
+    fn open_regular(&self, path: &[u8]) -> Result<(std::fs::File, u64)> {
+        let found = self.stat(path)?;
+        if found.file_type != FileType::Regular {
             let path = String::from_utf8_lossy(path).into_owned();
-            return Err(Lookup::NotAFile { path, found: found.as_str() }.into());
+            return Err(Lookup::NotAFile { path, found: found.file_type.as_str() }.into());
         }
-        Ok(self.readable(path, OFlags::empty())?.into())
+        Ok((self.readable(path, OFlags::empty())?.into(), found.size_bytes))
     }
 
     fn look(&self, path: &[u8]) -> Result<Metadata> {
@@ -191,14 +204,18 @@ impl Directory {
     }
 }
 
-/// Reads a file to its end, or a byte more than `most`.
-fn read_all(mut file: &std::fs::File, most: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
+/// Reads a file to its end, or a byte more than `most`. It is expected to be so long.
+fn read_all(mut file: &std::fs::File, expected: u64, most: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
     // Most files that are read whole are small: what is read is counted in calls.
     let mut first = [0; 4096];
-    let len = io::Read::read(&mut io::Read::take(&mut file, most.saturating_add(1)), &mut first)?;
+    let room = most.saturating_add(1);
+    let len = io::Read::read(&mut io::Read::take(&mut file, room), &mut first)?;
     bytes.extend_from_slice(first.get(..len).unwrap_or_default());
-    let left = most.saturating_add(1).saturating_sub(u64::try_from(len).unwrap_or(u64::MAX));
-    if len > 0 {
+    let read = u64::try_from(len).unwrap_or(u64::MAX);
+    // There was room for more, and no more is expected: that was the end.
+    let is_whole = read == expected && len < first.len();
+    let left = room.saturating_sub(read);
+    if len > 0 && !is_whole {
         io::Read::read_to_end(&mut io::Read::take(file, left), bytes)?;
     }
     Ok(())
@@ -238,14 +255,14 @@ impl FileSystem for Directory {
     }
 
     fn read_at(&self, path: &[u8], offset: u64, buf: &mut [u8]) -> Result<usize> {
-        self.open_regular(path)?.read_at(buf, offset).map_err(|error| at(path, error))
+        self.open_regular(path)?.0.read_at(buf, offset).map_err(|error| at(path, error))
     }
 
     fn read(&self, path: &[u8]) -> Result<Vec<u8>> {
-        let file = self.open_regular(path)?;
+        let (file, expected) = self.open_regular(path)?;
         let most = self.limits.file_bytes;
         let mut bytes = Vec::new();
-        read_all(&file, most, &mut bytes).map_err(|error| at(path, error))?;
+        read_all(&file, expected, most, &mut bytes).map_err(|error| at(path, error))?;
         let found = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         if found > most {
             return Err(LimitExceeded::Bytes { what: "file", found, most }.into());

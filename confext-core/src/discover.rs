@@ -28,7 +28,7 @@ use crate::error::{Error, Result, hint_of};
 use crate::host::Host;
 use crate::parallel;
 use crate::sys::{Mode, OFlags};
-pub(crate) use entry::{best, locate};
+pub(crate) use entry::{best, locate, masked};
 
 /// What a candidate is.
 ///
@@ -354,6 +354,28 @@ pub const fn search_directories(class: Class, scope: Scope) -> &'static [&'stati
 /// `os` when a search directory exists and cannot be listed: what it masks is unknown then. Whatever is wrong with one
 /// entry is in [`Discovery::refused`].
 pub fn discover(host: &Host, class: Class) -> Result<Discovery> {
+    find(host, class, Masks::Known)
+}
+
+/// The same for who looks into directories anyway, and finds there that one is empty.
+///
+/// # Errors
+///
+/// As [`discover`].
+pub(crate) fn discover_to_open(host: &Host, class: Class) -> Result<Discovery> {
+    find(host, class, Masks::AreCandidates)
+}
+
+/// What is made of directories in which nothing is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Masks {
+    /// They are told from others.
+    Known,
+    /// A directory that is one of its own is not looked into.
+    AreCandidates,
+}
+
+fn find(host: &Host, class: Class, masks: Masks) -> Result<Discovery> {
     let mut taken: BTreeMap<String, Found> = BTreeMap::new();
     let (mut refused, mut searched) = (Vec::new(), Vec::new());
     for path in search_directories(class, host.scope()) {
@@ -364,13 +386,21 @@ pub fn discover(host: &Host, class: Class) -> Result<Discovery> {
             continue;
         };
         searched.push(Searched { path, state: SearchState::Listed });
-        let examined = parallel::map(listed.entries, |(entry, kind)| {
+        let Listed { directory: within, entries } = listed;
+        let examine = |(entry, kind): (Vec<u8>, FileType)| {
             let path = directory.join(std::ffi::OsStr::from_bytes(&entry));
             let mut refused = Vec::new();
-            let place = listed.directory.plain(&entry, kind);
+            let place = within.plain(&entry, kind, masks);
             let place = place.map_or_else(|| locate(host, &path), Ok);
             (entry::examine((host, class), &path, (&entry, place), &mut refused), refused)
-        });
+        };
+        // Where nothing is opened, a thread costs more than it saves.
+        let opens = |(_, kind): &(_, FileType)| masks == Masks::Known || *kind != FileType::Directory;
+        let examined: Vec<_> = if entries.iter().any(opens) {
+            parallel::map(entries, examine)
+        } else {
+            entries.into_iter().map(examine).collect()
+        };
         for (found, without_name) in examined {
             here.extend(found);
             refused.extend(without_name);
@@ -437,10 +467,13 @@ struct Within {
 
 impl Within {
     /// An entry that is a directory of its own and no link: it is where its name is. `None` where that cannot be told.
-    fn plain(&self, name: &[u8], kind: FileType) -> Option<entry::Place> {
+    fn plain(&self, name: &[u8], kind: FileType, masks: Masks) -> Option<entry::Place> {
         let path = self.path.as_ref().filter(|_| kind == FileType::Directory)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(&self.place, name, flags, Mode::empty()).ok()?;
+        let fd = match masks {
+            Masks::Known => Some(rustix::fs::openat(&self.place, name, flags, Mode::empty()).ok()?),
+            Masks::AreCandidates => None,
+        };
         Some(entry::Place { fd, kind, path: path.join(std::ffi::OsStr::from_bytes(name)) })
     }
 }

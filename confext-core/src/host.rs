@@ -269,7 +269,7 @@ impl Host {
 
     /// `path` as the caller's process would write it, for messages.
     pub(crate) fn display(&self, path: &Path) -> String {
-        self.path.join(path.strip_prefix("/").unwrap_or(path)).display().to_string()
+        self.path.join(path.strip_prefix("/").unwrap_or(path)).to_string_lossy().into_owned()
     }
 
     /// Where an opened file is inside the root, links resolved; `None` when it is outside or was removed.

@@ -2,7 +2,7 @@
 
 use std::os::fd::BorrowedFd;
 
-use confext_ddi::digest::{self, RootHash, Salt};
+use confext_ddi::digest::{self, Salt};
 use confext_ddi::fs::Metadata;
 use confext_ddi::id::Uuid;
 use confext_ddi::limits::Limits;
@@ -13,7 +13,7 @@ use confext_ddi::verity::{self, Geometry, Superblock};
 use crate::directory::{self, Directory, Tree};
 use crate::discover::Kind;
 use crate::state::Identity;
-use crate::sys::{self, FileHandle, Statx, StatxFlags};
+use crate::sys::{self, FileHandle, MountId, Statx, StatxFlags};
 
 /// A file is the same when it was not written to, replaced or given away.
 pub(crate) fn of_file(stat: &Statx) -> Identity {
@@ -46,14 +46,14 @@ pub(crate) fn of_directory(stat: &Statx, tree: &Tree) -> Identity {
     Identity::Directory {
         device: (stat.stx_dev_major, stat.stx_dev_minor),
         inode: stat.stx_ino,
-        listing: hex(listing),
+        listing: const_hex::encode(listing),
     }
 }
 
 /// The same, of one that nobody has looked at yet.
 pub(crate) fn look_at_directory(files: &mut Directory) -> confext_ddi::Result<Identity> {
     let stat = directory::statx(files.fd())?;
-    Ok(of_directory(&stat, files.look_at_all()?))
+    Ok(of_directory(&stat, files.look_at_all(&stat)?))
 }
 
 /// All of it, each number at a place of its own.
@@ -83,7 +83,7 @@ pub(crate) fn of_directory_content(files: &Directory, limits: &Limits) -> confex
         content = digest::sha256(&[&content, format!("{entry:?}").as_bytes()]);
         Ok(())
     })?;
-    Ok(Identity::Content { sha256: hex(content) })
+    Ok(Identity::Content { sha256: const_hex::encode(content) })
 }
 
 /// An image has the same content when every byte of its file system is the same.
@@ -103,11 +103,7 @@ pub(crate) fn of_image_content(data: &dyn ReadAt) -> confext_ddi::Result<Identit
         let root_hash = verity::write(data, &Geometry::new(&superblock)?, |_, _| Ok(()))?;
         parts.extend_from_slice(root_hash.as_bytes());
     }
-    Ok(Identity::Content { sha256: hex(digest::sha256(&[&parts, &last])) })
-}
-
-fn hex(bytes: [u8; 32]) -> String {
-    RootHash::from_bytes(bytes).to_hex()
+    Ok(Identity::Content { sha256: const_hex::encode(digest::sha256(&[&parts, &last])) })
 }
 
 /// What systemd writes down of an extension without a hash tree.
@@ -132,8 +128,15 @@ impl Seen {
     ///
     /// As `statx`.
     pub(crate) fn of(opened: BorrowedFd<'_>, kind: Kind) -> std::io::Result<(Self, Statx)> {
-        let mask = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
-        let (stat, mount) = sys::statx_and_mount(opened, mask)?;
+        let (stat, mount) = sys::statx_and_mount(opened, Self::ASKED)?;
+        Ok((Self::new(opened, kind, (&stat, mount)), stat))
+    }
+
+    /// What `statx` is to be asked for.
+    pub(crate) const ASKED: StatxFlags = StatxFlags::BASIC_STATS.union(StatxFlags::BTIME);
+
+    /// Of one that was asked for already, and is open in any mount.
+    pub(crate) fn new(opened: BorrowedFd<'_>, kind: Kind, (stat, mount): (&Statx, Option<MountId>)) -> Self {
         let birth = microseconds(stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec);
         let birth = (stat.stx_mask & StatxFlags::BTIME.bits() != 0).then_some(birth).filter(known);
         // The attribute stands in for a file system without birth times; of two times the earlier one counts.
@@ -143,14 +146,13 @@ impl Seen {
             (birth, noted) => birth.or(noted),
         };
         let modified = microseconds(stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec);
-        let seen = Self {
-            mount: mount.map(sys::MountId::number),
+        Self {
+            mount: mount.map(MountId::number),
             handle: sys::file_handle(opened).ok(),
             inode: stat.stx_ino,
             created_usec: if kind == Kind::Block { 0 } else { created.unwrap_or(0) },
             modified_usec: if kind == Kind::Raw { modified } else { 0 },
-        };
-        Ok((seen, stat))
+        }
     }
 }
 

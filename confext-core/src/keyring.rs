@@ -184,7 +184,7 @@ impl KeyName {
     /// with the end of one.
     fn search_text(&self) -> Option<CString> {
         let (Self::IssuerAndSerial(id) | Self::KeyIdentifier(id)) = self;
-        let text = format!("ex:{}", hex(id));
+        let text = format!("ex:{}", const_hex::encode(id));
         (!id.is_empty() && text.len() <= MOST_DESCRIPTION_BYTES).then_some(())?;
         CString::new(text).ok()
     }
@@ -476,10 +476,6 @@ fn describe(serial: KeySerial, lines: &[listing::Line]) -> Key {
     let algorithm =
         line.zip(description.as_deref()).and_then(|(line, text)| listing::algorithm(&line.text, text));
     Key { serial, kind, description, subject, key_id, algorithm, state }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn list() -> Result<String> {

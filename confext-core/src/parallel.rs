@@ -1,14 +1,13 @@
 //! [`map`]: the same for many things on all processors, with the answers in their order
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// With fewer a thread costs more than it saves.
 const FEW: usize = 16;
 
 /// Calls once for each item. The calls are made at the same time where that is worth it, so that none may wait for another.
 pub(crate) fn map<T: Send, R: Send>(items: Vec<T>, call: impl Fn(T) -> R + Sync) -> Vec<R> {
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    if items.len() < FEW || threads < 2 {
+    if items.len() < FEW || threads() < 2 {
         return items.into_iter().map(call).collect();
     }
     let answers: Vec<Option<R>> = items.iter().map(|_| None).collect();
@@ -25,7 +24,7 @@ pub(crate) fn map<T: Send, R: Send>(items: Vec<T>, call: impl Fn(T) -> R + Sync)
         }
     };
     std::thread::scope(|scope| {
-        for _ in 1..threads {
+        for _ in 1..threads() {
             // Where no thread can be had this one does all of it.
             if std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
                 break;
@@ -34,6 +33,12 @@ pub(crate) fn map<T: Send, R: Send>(items: Vec<T>, call: impl Fn(T) -> R + Sync)
         work();
     });
     answers.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().flatten().collect()
+}
+
+/// How many threads there are to be. Asked for once: control groups are read for it.
+fn threads() -> usize {
+    static THREADS: OnceLock<usize> = OnceLock::new();
+    *THREADS.get_or_init(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
 }
 
 #[cfg(test)]

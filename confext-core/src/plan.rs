@@ -375,7 +375,7 @@ impl Plan {
     fn hierarchy(&mut self, input: &Input<'_>, holders: &[Holder<'_>], detail: Detail) -> Result<Hierarchy> {
         let mut floors = Floors::default();
         let (mut changes, mut merged) = (Vec::new(), Vec::new());
-        let mut base_files = Base { files: input.base, absent: BTreeSet::new() };
+        let mut base_files = Base { files: input.base, absent: BTreeSet::new(), last: (b"", false) };
         let mut from_root = Vec::new();
         for holders in holders.chunk_by(|one, next| one.path == next.path) {
             let Some(Holder { path, .. }) = holders.first() else { continue };
@@ -470,17 +470,19 @@ struct Base<'a> {
     files: Option<&'a dyn FileSystem>,
     /// Directories that it does not have. Those come before what is in them.
     absent: BTreeSet<&'a [u8]>,
+    /// The directory that was asked about last, and whether it does not have that: most are asked about many times in a row.
+    last: (&'a [u8], bool),
 }
 
 impl<'a> Base<'a> {
     fn get(&mut self, path: &'a [u8], is_asked_for_more: bool) -> confext_ddi::Result<Option<Metadata>> {
         let Some(files) = self.files else { return Ok(None) };
         let slash = path.iter().rposition(|&byte| byte == b'/');
-        let parent = slash.and_then(|at| path.get(..at));
-        let found = match parent {
-            Some(parent) if self.absent.contains(parent) => None,
-            _ => lookup(files, path)?,
-        };
+        let parent = slash.and_then(|at| path.get(..at)).unwrap_or_default();
+        if parent != self.last.0 {
+            self.last = (parent, self.absent.contains(parent));
+        }
+        let found = if self.last.1 { None } else { lookup(files, path)? };
         if found.is_none() && is_asked_for_more {
             self.absent.insert(path);
         }

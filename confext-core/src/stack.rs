@@ -414,7 +414,7 @@ impl Stack {
         if !exec::may_mount() {
             return rootless::assemble(host, class, options, selection);
         }
-        let stack = Self::make(host, class, options, selection, Audience::One)?;
+        let stack = Self::make(host, class, options, (selection, &[]), Audience::One)?;
         for tree in &stack.trees {
             if tree.mount_point == MountPoint::Missing {
                 let target = host.display(tree.hierarchy.as_ref());

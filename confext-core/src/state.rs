@@ -188,10 +188,43 @@ pub(crate) struct Merged {
 ///
 /// `os`.
 pub(crate) fn look(host: &Host, class: Class, hierarchy: &str) -> Result<Current> {
-    let fd = match host.open_path(Path::new(hierarchy), OFlags::DIRECTORY) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Current::Missing),
-        fd => fd.map_err(|error| Error::os("open", host.display(Path::new(hierarchy)), error))?,
-    };
+    let Some(fd) = open(host, hierarchy)? else { return Ok(Current::Missing) };
+    look_at(host, class, hierarchy, fd)
+}
+
+/// The same, by one who has seen this before: of a stack that is still there only that is asked.
+///
+/// # Errors
+///
+/// `os`.
+pub(crate) fn look_again(
+    host: &Host,
+    class: Class,
+    hierarchy: &str,
+    before: Option<&Merged>,
+) -> Result<Current> {
+    let Some(fd) = open(host, hierarchy)? else { return Ok(Current::Missing) };
+    let is_on = |mount| sys::mount_id(fd.as_fd()).is_ok_and(|now| now == mount);
+    match before {
+        // The number of a mount that is held is not given to another one.
+        Some(Merged { top, names, since, record, fault: None })
+            if sys::mount_id(top.as_fd()).is_ok_and(is_on) =>
+        {
+            let (names, record) = (names.clone(), record.clone());
+            Ok(Current::Merged(Box::new(Merged { top: fd, names, since: *since, record, fault: None })))
+        }
+        _ => look_at(host, class, hierarchy, fd),
+    }
+}
+
+fn open(host: &Host, hierarchy: &str) -> Result<Option<OwnedFd>> {
+    match host.open_path(Path::new(hierarchy), OFlags::DIRECTORY) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        fd => fd.map(Some).map_err(|error| Error::os("open", host.display(Path::new(hierarchy)), error)),
+    }
+}
+
+fn look_at(host: &Host, class: Class, hierarchy: &str, fd: OwnedFd) -> Result<Current> {
     if !is_stack(fd.as_fd(), class).map_err(|error| at(host, hierarchy, error))? {
         return Ok(Current::Bare(fd));
     }
@@ -280,10 +313,12 @@ fn read_in(directory: BorrowedFd<'_>, metadata: &str, name: &str) -> io::Result<
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => std::fs::File::from(file?),
     };
-    // All of it at once, and a byte more that is not there.
+    // All of it at once, with room for a byte more.
     let expected = usize::try_from(file.metadata()?.len()).unwrap_or(MOST_BYTES).min(MOST_BYTES);
     let mut bytes = Vec::with_capacity(expected.saturating_add(1));
-    while rustix::io::read(&file, rustix::buffer::spare_capacity(&mut bytes))? > 0 && bytes.len() < MOST_BYTES
+    while rustix::io::read(&file, rustix::buffer::spare_capacity(&mut bytes))? > 0
+        && bytes.len() != expected
+        && bytes.len() < MOST_BYTES
     {
         bytes.reserve(1);
     }

@@ -49,7 +49,9 @@ pub use mount::{
     detach, detach_at, detach_path, map_owners, mount_file_system, move_mount, open_tree, pivot_root,
     set_attributes, set_propagation,
 };
-pub use mounts::{MountSource, mount_id, mount_info, mount_place, mounts_below, statx_and_mount};
+pub use mounts::{
+    MountSource, mount_id, mount_info, mount_place, mounts_below, statx_and_mount, statx_and_mount_at,
+};
 pub use namespace::{
     NamespaceKind, current_mount_namespace, enter_namespace, enter_namespaces_of, enter_root, owner_of,
     unshare_directories, unshare_mounts,

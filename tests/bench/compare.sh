@@ -214,9 +214,10 @@ ours_pick() { ./confext pick "$PWD/app.raw.v/app___.raw"; }
 theirs_pick() { systemd-vpick "$PWD/app.raw.v/app___.raw"; }
 cmp <(ours_pick) <(theirs_pick)
 
-# host NAME: a root directory with a host in it, and a place for its extensions.
+# host NAME: a root directory with a host in it, and a place on disk for its extensions. As on any host, /run is in memory.
 host() {
-    mkdir -p "$1"/{usr/lib,etc,run/confexts}
+    mkdir -p "$1"/{usr/lib,etc,run,var/lib/confexts}
+    mount -t tmpfs run "$1/run"
     printf 'ID=test\nVERSION_ID=1\n' | tee "$1/usr/lib/os-release" >"$1/etc/os-release"
 }
 # directories NAME COUNT: a host with so many extensions, each of ten files in /etc.
@@ -224,7 +225,7 @@ directories() {
     local extension file at
     host "$1"
     for ((extension = 0; extension < $2; extension++)); do
-        at=$1/run/confexts/app-$extension/etc
+        at=$1/var/lib/confexts/app-$extension/etc
         mkdir -p "$at/app-$extension" "$at/extension-release.d"
         echo ID=_any >"$at/extension-release.d/extension-release.app-$extension"
         for ((file = 0; file < 10; file++)); do echo "$file" >"$at/app-$extension/$file"; done
@@ -238,7 +239,7 @@ cp cert.pem raw/etc/verity.d/bench.crt
 for ((image = 0; image < 20; image++)); do
     mkdir -p "part/etc/app-$image"
     echo 'answer = 42' >"part/etc/app-$image/app.conf"
-    ./confext --quiet build --class confext --name "app-$image" --source part --output "raw/run/confexts/app-$image.raw" \
+    ./confext --quiet build --class confext --name "app-$image" --source part --output "raw/var/lib/confexts/app-$image.raw" \
         --release ID=_any --key key.pem --certificate cert.pem
     rm -r part
 done

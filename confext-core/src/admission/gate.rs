@@ -14,8 +14,8 @@ use confext_ddi::signature::Verifier;
 
 use super::fit::{Fit, Matcher, Wanted};
 use super::{Body, Detect, Extension, LeftOut, Matched, Named, Options, in_image};
-use crate::copies::Copies;
-use crate::discover::{Candidate, Kind};
+use crate::copies::{Copies, Place};
+use crate::discover::{self, Candidate, Kind, Severity};
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::identity::{self, Seen};
@@ -115,11 +115,10 @@ impl<'a> Gate<'a> {
 
     /// The same, on terms of its own.
     pub(crate) fn admit_on(&self, candidate: Candidate, terms: Terms<'_>) -> Result<Extension, LeftOut> {
-        let (fd, seen, stat) = self.open_candidate(&candidate)?;
         let extension = match candidate.kind {
-            Kind::Directory => self.admit_directory(candidate, (fd, &stat), (seen, terms))?,
+            Kind::Directory => self.admit_directory(candidate, terms)?,
             Kind::Raw | Kind::Block => {
-                let (image, seen, stat) = self.open_image(&candidate, (fd, seen, stat))?;
+                let (image, seen, stat) = self.open_image(&candidate)?;
                 self.admit_image(candidate, image, (seen, &stat), terms)?
             }
         };
@@ -148,11 +147,8 @@ impl<'a> Gate<'a> {
     }
 
     /// An image that is replaced while it is opened is opened again: its sidecars may be those of the new one.
-    fn open_image(
-        &self,
-        candidate: &Candidate,
-        mut opened: (OwnedFd, Seen, Statx),
-    ) -> Result<(Image<File>, Seen, Statx)> {
+    fn open_image(&self, candidate: &Candidate) -> Result<(Image<File>, Seen, Statx)> {
+        let mut opened = self.open_candidate(candidate)?;
         let mut options = image::Options::default().limits(self.options.limits.clone());
         options.architecture = self.host.architecture();
         let mut attempt: u32 = 1;
@@ -167,12 +163,18 @@ impl<'a> Gate<'a> {
         }
     }
 
-    fn admit_directory(
-        &self,
-        candidate: Candidate,
-        (fd, stat): (OwnedFd, &Statx),
-        (seen, terms): (Seen, Terms<'_>),
-    ) -> Result<Extension, LeftOut> {
+    /// The directory of a candidate, without the mounts below it.
+    fn open_directory(&self, candidate: &Candidate) -> Result<(Place, Seen, Statx)> {
+        if let Some(found) = self.copies.find(self.host, &candidate.path) {
+            return Ok(found);
+        }
+        let (fd, seen, stat) = self.open_candidate(candidate)?;
+        let place = self.copies.without_mounts(self.host, &candidate.path, (fd, &stat));
+        Ok((place, seen, stat))
+    }
+
+    fn admit_directory(&self, candidate: Candidate, terms: Terms<'_>) -> Result<Extension, LeftOut> {
+        let (mut place, seen, stat) = self.open_directory(&candidate)?;
         if !terms.policy.admits(Designator::Root, Protection::None) {
             let fault = Refused::Policy {
                 designator: "root",
@@ -185,10 +187,13 @@ impl<'a> Gate<'a> {
             let fault = Refused::KeyRulesUnsigned { found: "none: it is a directory" };
             return Err(in_image(&candidate, fault.into()).into());
         }
-        let mut place = self.copies.without_mounts(self.host, &candidate.path, (fd, stat));
-        let tree = place.directory.look_at_all().map_err(|error| in_image(&candidate, error))?;
+        let tree = place.directory.look_at_all(&stat).map_err(|error| in_image(&candidate, error))?;
+        if tree.len() == 0 && matches!(self.matcher.wanted(), Wanted::Class(_)) {
+            let error = discover::masked(&candidate.entry).into_error();
+            return Err(LeftOut { severity: Severity::Ignored, error });
+        }
         let identity = match self.options.detect {
-            Detect::Identity => identity::of_directory(stat, tree),
+            Detect::Identity => identity::of_directory(&stat, tree),
             Detect::Content => identity::of_directory_content(&place.directory, &self.options.limits)
                 .map_err(|error| in_image(&candidate, error))?,
         };

@@ -22,11 +22,15 @@ use crate::sys::{self, AtFlags, Mode, OFlags, Statx, StatxFlags};
 const LISTING_BYTES: usize = 8192;
 /// Names of attributes that are longer together are left to who wants to know them.
 const NAMES_BYTES: usize = 1024;
+/// Most files have one name, or none.
+const FEW_NAMES_BYTES: usize = 64;
 /// How often an entry is looked at that is now a directory and now none.
 const ATTEMPTS: u32 = 5;
 /// What there is room for at once: as much as most extensions have.
 const USUAL_ENTRIES: usize = 32;
 const USUAL_BYTES: usize = 1024;
+const USUAL_NAMES: usize = 16;
+const USUAL_LEVELS: usize = 4;
 
 /// What is below a directory: directories before what is in them, names sorted by their bytes.
 #[derive(Debug, Default)]
@@ -69,20 +73,20 @@ pub(crate) struct Seen<'a> {
 }
 
 impl Tree {
-    /// Looks at everything below `root`, which must be open for reading and not listed yet.
+    /// Looks at everything below `root`, of which this is known. It must be open for reading and not listed yet.
     ///
     /// # Errors
     ///
     /// As [`confext_ddi::fs::walk`]: the first one ends it.
-    pub(super) fn look(root: BorrowedFd<'_>, limits: &Limits) -> Result<Self> {
+    pub(super) fn look(root: BorrowedFd<'_>, stat: &Statx, limits: &Limits) -> Result<Self> {
         let tree = Self {
             paths: Vec::with_capacity(USUAL_BYTES),
             entries: Vec::with_capacity(USUAL_ENTRIES),
             hierarchies: Vec::new(),
         };
-        let mut look = Look { limits, tree, levels: Vec::new(), spare: Vec::new(), lists_entries: true };
-        let id = id(&statx(root).map_err(|error| at(b"", error))?);
-        look.enter(0..0, id, Open::Root(root))?;
+        let levels = Vec::with_capacity(USUAL_LEVELS);
+        let mut look = Look { limits, tree, levels, spare: Vec::new(), lists_entries: true };
+        look.enter(0..0, id(stat), Open::Root(root))?;
         while let Some(level) = look.levels.last_mut() {
             if !level.names.advance() {
                 look.spare.extend(look.levels.pop().map(|level| level.names));
@@ -204,7 +208,7 @@ struct Level<'a> {
 }
 
 /// The names in a directory, one after the other and sorted by bytes, with what the listing says of their kind.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Names {
     bytes: Vec<u8>,
     sorted: Vec<(std::ops::Range<usize>, rustix::fs::FileType)>,
@@ -213,6 +217,11 @@ struct Names {
 }
 
 impl Names {
+    /// For as many as most directories have.
+    fn with_room() -> Self {
+        Self { bytes: Vec::with_capacity(USUAL_NAMES * 16), sorted: Vec::with_capacity(USUAL_NAMES), next: 0 }
+    }
+
     /// Reads all names of a directory in the place of what was there.
     fn read(&mut self, directory: BorrowedFd<'_>, path: &[u8], limits: &Limits) -> Result<()> {
         let Self { bytes, sorted, next } = self;
@@ -289,7 +298,7 @@ impl<'a> Look<'a> {
         if depth >= most {
             return Err(LimitExceeded::Count { what: "levels of directories", found: depth, most }.into());
         }
-        let mut names = self.spare.pop().unwrap_or_default();
+        let mut names = self.spare.pop().unwrap_or_else(Names::with_room);
         names.read(directory.fd(), text, self.limits)?;
         self.levels.push(Level { path, id, directory, names });
         Ok(())
@@ -370,9 +379,17 @@ fn look_at(
 }
 
 /// What the names of attributes say. What cannot be told here is asked again by who wants to know it, and fails there.
-fn attributes(list: impl FnOnce(&mut [u8]) -> rustix::io::Result<usize>) -> Attributes {
-    let mut buffer = [0; NAMES_BYTES];
-    let len = match list(&mut buffer) {
+fn attributes(mut list: impl FnMut(&mut [u8]) -> rustix::io::Result<usize>) -> Attributes {
+    // The kernel takes as much memory as it is given, before it looks.
+    let (mut few, mut many) = ([0; FEW_NAMES_BYTES], Vec::new());
+    let mut buffer = &mut few[..];
+    let mut listed = list(buffer);
+    if listed == Err(Errno::RANGE) {
+        many.resize(NAMES_BYTES, 0);
+        buffer = &mut many;
+        listed = list(buffer);
+    }
+    let len = match listed {
         Ok(0) | Err(Errno::OPNOTSUPP) => return Attributes::None,
         Ok(len) => len,
         Err(_) => return Attributes::Unknown,
@@ -393,6 +410,11 @@ mod tests {
         Directory::new(std::fs::File::open(path).unwrap().into(), limits)
     }
 
+    fn look(files: &mut Directory) -> Result<&Tree> {
+        let stat = statx(files.fd()).unwrap();
+        files.look_at_all(&stat)
+    }
+
     /// Names whose order is another one when they are compared together with a slash.
     fn example() -> tempfile::TempDir {
         let dir = tempfile::tempdir_in("/var/tmp").unwrap();
@@ -410,7 +432,7 @@ mod tests {
     fn it_answers_like_the_directory_itself() {
         let (dir, limits) = (example(), Limits::default());
         let (live, mut known) = (open(dir.path(), &limits), open(dir.path(), &limits));
-        known.look_at_all().unwrap();
+        look(&mut known).unwrap();
         let walked = |files: &Directory| fs::walk(files, b"", &limits).unwrap().map(Result::unwrap).collect();
         let all: Vec<(Vec<u8>, Metadata)> = walked(&live);
         assert_eq!(all, walked(&known));
@@ -446,7 +468,7 @@ mod tests {
     fn what_was_seen_stays() {
         let (dir, limits) = (example(), Limits::default());
         let mut files = open(dir.path(), &limits);
-        files.look_at_all().unwrap();
+        look(&mut files).unwrap();
         std::fs::remove_dir_all(dir.path().join("etc/a")).unwrap();
         std::fs::write(dir.path().join("etc/new"), b"").unwrap();
         assert!(lookup(&files, b"etc/a/b/c").unwrap().is_some());
@@ -462,11 +484,11 @@ mod tests {
             (limits.entries, limits.depth) = (entries, depth);
             let walked = fs::walk(&open(dir.path(), &limits), b"", &limits)
                 .and_then(|walk| walk.collect::<Result<Vec<_>>>().map(|_| ()));
-            let looked = open(dir.path(), &limits).look_at_all().map(|_| ());
+            let looked = look(&mut open(dir.path(), &limits)).map(|_| ());
             let code = |result: Result<()>| result.unwrap_err().to_string();
             assert_eq!(code(looked), code(walked), "{limits:?}");
         }
-        assert!(open(dir.path(), &Limits::default()).look_at_all().is_ok());
+        assert!(look(&mut open(dir.path(), &Limits::default())).is_ok());
     }
 
     #[test]
@@ -474,7 +496,7 @@ mod tests {
         let dir = example();
         let place = rustix::fs::open(dir.path(), OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
         let mut files = Directory::new(place, &Limits::default());
-        assert_eq!(files.look_at_all().unwrap().iter().count(), 16);
+        assert_eq!(look(&mut files).unwrap().iter().count(), 16);
     }
 
     #[test]
@@ -500,7 +522,7 @@ mod tests {
             rustix::fs::setxattr(dir.path().join(path), name, b"1", flags).unwrap();
         }
         let mut files = open(dir.path(), &limits);
-        let tree = files.look_at_all().unwrap();
+        let tree = look(&mut files).unwrap();
         let of = |path: &[u8]| tree.get(path).unwrap().attributes;
         let expected = [Attributes::Others, Attributes::Unknown, Attributes::Unknown];
         assert_eq!([of(b"etc/a-b"), of(b"other/x"), of(b"etc/link")], expected);

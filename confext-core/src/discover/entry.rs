@@ -62,18 +62,20 @@ pub(super) fn examine(
 }
 
 fn usable(entry: &Path, name: &str, kind: Kind, place: Place) -> Result<Candidate, Rejection> {
-    if kind == Kind::Directory {
-        match directory::is_empty(place.fd.as_fd()) {
-            Ok(true) => {
-                let found = "an empty directory, which masks this name";
-                return Err(Rejection::ignored(entry, "masked", found, "an extension"));
-            }
+    let Place { fd, path, .. } = place;
+    if let Some(fd) = fd.filter(|_| kind == Kind::Directory) {
+        match directory::is_empty(fd.as_fd()) {
+            Ok(true) => return Err(masked(entry)),
             Ok(false) => {}
             Err(errno) => return Err(not_opened(entry, errno)),
         }
     }
-    let Place { path, .. } = place;
     Ok(Candidate { name: name.to_owned(), entry: entry.to_path_buf(), path, kind, version: None })
+}
+
+/// A directory in which nothing is.
+pub(crate) fn masked(entry: &Path) -> Rejection {
+    Rejection::ignored(entry, "masked", "an empty directory, which masks this name", "an extension")
 }
 
 /// Takes the name out of an entry's name, with the entry's rank among entries of the same name: `N.CLASS`, `N`,
@@ -203,7 +205,8 @@ pub(crate) fn best(
 
 /// What an entry leads to.
 pub(crate) struct Place {
-    pub(super) fd: OwnedFd,
+    /// `None` where nobody has looked into it.
+    pub(super) fd: Option<OwnedFd>,
     pub(crate) kind: FileType,
     /// From the root, without links.
     pub(crate) path: PathBuf,
@@ -216,7 +219,7 @@ pub(crate) fn locate(host: &Host, path: &Path) -> Result<Place, Rejection> {
     for _ in 0..ATTEMPTS {
         let (fd, kind) = resolve(host, path)?;
         if let Some(inside) = host.path_of(fd.as_fd()) {
-            return Ok(Place { fd, kind, path: Path::new("/").join(inside) });
+            return Ok(Place { fd: Some(fd), kind, path: Path::new("/").join(inside) });
         }
     }
     Err(not_opened(path, Errno::XDEV))

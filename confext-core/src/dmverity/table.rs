@@ -1,7 +1,5 @@
 //! What dm-verity is told, as text for the kernel and back, and when a device that is there is as good as a new one.
 
-use std::fmt::Write as _;
-
 use confext_ddi::RootHash;
 use confext_ddi::verity::{Geometry, HashType};
 
@@ -174,7 +172,7 @@ impl Table {
             hash_start: geometry.tree_start().checked_div(u64::from(hash_block_bytes)).unwrap_or(0),
             algorithm: superblock.algorithm.name().to_owned(),
             root_hash: root_hash.to_hex(),
-            salt: if salt.is_empty() { "-".to_owned() } else { hex(salt) },
+            salt: if salt.is_empty() { "-".to_owned() } else { const_hex::encode(salt) },
         };
         Self { data, hash, extras: Extras::default(), tree }
     }
@@ -353,14 +351,6 @@ impl Extras {
 fn parse_number(text: &str) -> Option<DeviceNumber> {
     let (major, minor) = text.split_once(':')?;
     Some(DeviceNumber { major: major.parse().ok()?, minor: minor.parse().ok()? })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use confext_ddi::signature::{
     TrustSource, Usage, Validity, Verifier,
 };
 
-use super::{BLACKLIST, Found, KeyName, Keyring, PrivateKeyring, hex};
+use super::{BLACKLIST, Found, KeyName, Keyring, PrivateKeyring};
 use crate::sys::{self, KeySerial};
 
 /// Keyrings of the kernel whose keys' signatures count.
@@ -188,7 +188,10 @@ impl KernelKeyring {
             key: sys::key_describe(key)
                 .ok()
                 .and_then(|text| super::listing::parse_description(&text))
-                .map_or_else(|| hex(&question.form.key_id()), |described| described.description),
+                .map_or_else(
+                    || const_hex::encode(&question.form.key_id()),
+                    |described| described.description,
+                ),
         };
         let Some(certificate) = &question.certificate else {
             if self.rules.validity == Validity::Required || self.rules.usage != Usage::Ignored {

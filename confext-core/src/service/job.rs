@@ -171,7 +171,7 @@ impl Job {
                 Some(staging)
             }
         };
-        let assembled = overlay::assemble(&Parts {
+        let assembled = overlay::assemble(Parts {
             viewer: Viewer::Service(self.attributes),
             class: self.class,
             hierarchy: self.hierarchy,
@@ -180,7 +180,7 @@ impl Job {
             upper: None,
             imported: None,
             submounts: &self.view.submounts,
-            record: &self.record,
+            record: self.record.clone(),
             origin: "",
             staging: staging.as_ref(),
         })?;

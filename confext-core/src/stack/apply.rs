@@ -105,10 +105,11 @@ pub fn apply(host: &Host, verb: Verb, classes: &[(Class, &Options)]) -> Result<V
     steps.sort_by_key(rank);
     place(host, &lock, &steps)?;
     // The lock is held until nothing of the old stacks is left. What stays is no error: the stacks have changed.
+    let mut last = None;
     for mut step in steps {
         let hierarchy = step.hierarchy();
-        if let Some(old) = step.old() {
-            closing.close(old);
+        if let Some(before) = step.old().and_then(|old| last.replace(old)) {
+            closing.close(before);
         }
         if let Err(error) = step.settle() {
             let mut report =
@@ -116,6 +117,8 @@ pub fn apply(host: &Host, verb: Verb, classes: &[(Class, &Options)]) -> Result<V
             report.iter_mut().for_each(|report| report.left_behind.push(error.explain()));
         }
     }
+    // One of them here: there is nothing else to do than to wait.
+    drop(last);
     drop(closing);
     // Units may take their time, and may merge themselves.
     drop(lock);
@@ -246,7 +249,7 @@ impl Intent {
         let mut because = changes(&records(&stacks), &wanted, &options.policy.to_string());
         because.extend(attached_otherwise(&records(&stacks), options.attach, options.checks));
         because.extend(executed_otherwise(class, &records(&stacks), options.execution));
-        because.extend(mutable::changes(host, class, options.mutability, &records(&stacks))?);
+        because.extend(mutable::changes(host, class, options.mutability, &stacks)?);
         if left_over {
             because.push(Change::Interrupted);
         }
@@ -307,7 +310,7 @@ impl Intent {
         (options, selection, outcome): (&Options, Selection, Outcome),
     ) -> Result<Self> {
         let Stack { trees, layers, plan: Plan { refused, heard: now, .. }, closing, .. } =
-            Stack::make(host, class, options, selection, Audience::Everybody)?;
+            Stack::make(host, class, options, (selection, &stacks), Audience::Everybody)?;
         if trees.is_empty() {
             return Self::unmerge(host, (class, options), stacks, refused);
         }

@@ -53,7 +53,7 @@ pub(crate) fn changes(
     let expected = first.layers.iter().flat_map(|layer| &layer.hierarchies);
     let mut missing: Vec<_> =
         expected.filter(|h| !merged.iter().any(|(name, _)| name == h)).cloned().collect();
-    let strays = records.iter().filter(|record| record.layers != first.layers);
+    let strays = records.iter().skip(1).filter(|record| record.layers != first.layers);
     missing.extend(strays.map(|record| record.hierarchy.clone()));
     missing.sort();
     missing.dedup();
@@ -97,14 +97,13 @@ fn compare(found: &[Layer], wanted: &[Layer], changes: &mut Vec<Change>) {
     }
     let (found, wanted) = (by_name(found), by_name(wanted));
     for (name, before) in &found {
-        let name = (*name).to_owned();
-        match wanted.get(name.as_str()) {
-            None => changes.push(Change::Removed { name }),
-            Some(now) => match Fate::between(before, now) {
-                Fate::Replaced { test } => changes.push(Change::Replaced { name, test }),
-                Fate::Rechecked => changes.push(Change::Rechecked { name }),
-                _ => {}
-            },
+        let fate = wanted.get(name).map(|now| Fate::between(before, now));
+        let name = || (*name).to_owned();
+        match fate {
+            None => changes.push(Change::Removed { name: name() }),
+            Some(Fate::Replaced { test }) => changes.push(Change::Replaced { name: name(), test }),
+            Some(Fate::Rechecked) => changes.push(Change::Rechecked { name: name() }),
+            Some(_) => {}
         }
     }
     for name in wanted.keys().filter(|name| !found.contains_key(*name)) {

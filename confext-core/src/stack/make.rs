@@ -33,12 +33,12 @@ use crate::state::{self, Current, FORMAT, Merged, Record};
 use crate::units::Request;
 
 impl Stack {
-    /// Attaches, mounts, plans and assembles; nothing is put in place.
+    /// Attaches, mounts, plans and assembles; nothing is put in place. `stacks` are those that were seen before.
     pub(crate) fn make(
         host: &Host,
         class: Class,
         options: &Options,
-        selection: Selection,
+        (selection, stacks): (Selection, &[(&'static str, Merged)]),
         audience: Audience,
     ) -> Result<Self> {
         let layering = host.capabilities().layering(options.layers)?;
@@ -59,7 +59,7 @@ impl Stack {
                 Err(out) => refused.push(Rejection::of(&candidate, out.severity, &out.error)),
             }
         }
-        let mut grounds = Ground::look_at_all(host, class, options, &mounted)?;
+        let mut grounds = Ground::look_at_all(host, class, options, (&mounted, stacks))?;
         let mut plan = settle((class, audience), options, &mut mounted, &grounds, &mut refused)?;
         plan.refused = refused;
         grounds.retain(|ground| {
@@ -165,7 +165,7 @@ impl Merge<'_> {
             execution: options.execution,
             heard: Some(self.heard.below(ground.hierarchy)),
         };
-        let mount = overlay::assemble(&Parts {
+        let mount = overlay::assemble(Parts {
             viewer: Viewer::Host,
             class,
             hierarchy: ground.hierarchy,
@@ -174,7 +174,7 @@ impl Merge<'_> {
             upper: upper.as_ref(),
             imported: ground.target.imported(),
             submounts: &ground.submounts,
-            record: &record,
+            record,
             origin: &self.origin,
             staging: self.staging.as_ref(),
         })?;
@@ -355,8 +355,8 @@ impl Mounted {
                 Some(files) => Part::Of(Arc::clone(files), path, directory),
                 None => Part::Own(Box::new(Directory::of_shared(directory, &options.limits))),
             };
-            let entries = part.files().read_dir(part.root());
-            if !entries.map_err(|source| of_image(&candidate, source.into()))?.is_empty() {
+            let has_entries = part.files().has_entries(part.root());
+            if has_entries.map_err(|source| of_image(&candidate, source.into()))? {
                 record.hierarchies.push(path.to_owned());
                 directories.insert(path, part);
             }
@@ -404,13 +404,21 @@ struct Ground {
 
 impl Ground {
     /// Looks at the hierarchies that extensions have files in, and at those that are to be written to.
-    fn look_at_all(host: &Host, class: Class, options: &Options, mounted: &[Mounted]) -> Result<Vec<Self>> {
+    /// `stacks` were there when the merge began.
+    fn look_at_all(
+        host: &Host,
+        class: Class,
+        options: &Options,
+        (mounted, stacks): (&[Mounted], &[(&'static str, Merged)]),
+    ) -> Result<Vec<Self>> {
         let mut grounds = Vec::new();
         for hierarchy in class.hierarchies() {
             let used = mounted.iter().any(|layer| layer.directories.contains_key(hierarchy));
             let target = Target::find(host, hierarchy, options.mutability)?;
             if used || !matches!(target, Target::Nothing) {
-                grounds.push(Self::look(host, class, options, (hierarchy, target))?);
+                let before = stacks.iter().find(|(name, _)| name == hierarchy).map(|(_, merged)| merged);
+                let current = state::look_again(host, class, hierarchy, before)?;
+                grounds.push(Self::look(host, class, options, (hierarchy, target, current))?);
             }
         }
         Ok(grounds)
@@ -426,10 +434,10 @@ impl Ground {
         host: &Host,
         class: Class,
         options: &Options,
-        (hierarchy, target): (&'static str, Target),
+        (hierarchy, target, current): (&'static str, Target, Current),
     ) -> Result<Self> {
         let base = |directory| Some(Directory::new(directory, &options.limits));
-        Ok(match state::look(host, class, hierarchy)? {
+        Ok(match current {
             Current::Missing => Self {
                 hierarchy,
                 base: None,

@@ -167,6 +167,9 @@ impl Target {
         targets: &[(&str, &Self)],
         audience: Audience,
     ) -> Result<()> {
+        if targets.iter().all(|(_, target)| target.path().is_none()) {
+            return Ok(());
+        }
         let mut used = Vec::new();
         for other in [Class::Sysext, Class::Confext] {
             for hierarchy in other.hierarchies() {
@@ -287,41 +290,48 @@ pub(crate) fn changes(
     host: &Host,
     class: Class,
     mode: Mutability,
-    merged: &[(&'static str, Option<&Record>)],
+    stacks: &[(&'static str, Merged)],
 ) -> Result<Vec<Change>> {
     let mut changes = Vec::new();
     for hierarchy in class.hierarchies() {
         let target = Target::find(host, hierarchy, mode)?;
-        let record = merged.iter().find(|(name, _)| name == hierarchy);
-        let change = match (record, state::look(host, class, hierarchy)?) {
-            (Some((_, Some(record))), _) if record.mutable.mode != mode => {
-                Some(Change::Mutability { found: record.mutable.mode, expected: mode })
+        let merged = stacks.iter().find(|(name, _)| name == hierarchy).map(|(_, merged)| merged);
+        let stays = match merged.map(|merged| (merged, merged.record.as_deref())) {
+            Some((_, Some(record))) if record.mutable.mode != mode => {
+                let change = Change::Mutability { found: record.mutable.mode, expected: mode };
+                if !changes.contains(&change) {
+                    changes.push(change);
+                }
+                true
             }
-            (Some((_, Some(record))), Current::Merged(now)) => {
+            Some((now, Some(record))) => {
                 let files =
                     record.layers.iter().flat_map(|layer| &layer.hierarchies).any(|name| name == hierarchy);
-                let stays = target.is_as(&record.mutable)
+                target.is_as(&record.mutable)
                     && (files || target.acts(!record.created))
-                    && !is_interrupted(host, hierarchy, record, &now)?;
-                (!stays).then(|| Change::Hierarchy { hierarchy: (*hierarchy).to_owned() })
+                    && !is_interrupted(host, hierarchy, record, now)?
             }
-            (None, current) if target.acts(!matches!(current, Current::Missing)) => {
-                Some(Change::Hierarchy { hierarchy: (*hierarchy).to_owned() })
-            }
-            _ => None,
+            Some((_, None)) => true,
+            None => !target.acts(is_there(host, hierarchy)),
         };
-        if let Some(change) = change.filter(|change| !changes.contains(change)) {
-            changes.push(change);
-        }
+        let change = (!stays).then(|| Change::Hierarchy { hierarchy: (*hierarchy).to_owned() });
+        changes.extend(change);
     }
     Ok(changes)
 }
 
 /// Whether a refresh ended between making the old stack read-only and putting the new one in place.
 fn is_interrupted(host: &Host, hierarchy: &str, record: &Record, now: &Merged) -> Result<bool> {
+    if record.mutable.writes == Writes::Nowhere {
+        return Ok(false);
+    }
     let flags = sys::volume_flags(now.top.as_fd())
         .map_err(|error| Error::os("stat", host.display(Path::new(hierarchy)), error))?;
-    Ok(record.mutable.writes != Writes::Nowhere && flags.contains(StatVfsMountFlags::RDONLY))
+    Ok(flags.contains(StatVfsMountFlags::RDONLY))
+}
+
+fn is_there(host: &Host, hierarchy: &str) -> bool {
+    host.open_path(Path::new(hierarchy), OFlags::DIRECTORY).is_ok()
 }
 
 /// What a merge that was not made yet finds written: where the mode makes a directory, or memory, there is nothing in it.
@@ -331,14 +341,13 @@ fn is_interrupted(host: &Host, hierarchy: &str, record: &Record, now: &Merged) -
 ///
 /// As [`Target::find`].
 pub(crate) fn found_written(host: &Host, hierarchy: &str, mode: Mutability) -> Result<Option<Mutable>> {
-    let present = host.open_path(Path::new(hierarchy), OFlags::DIRECTORY).is_ok();
     let target = Target::find(host, hierarchy, mode)?;
     let planned = target.planned(hierarchy, mode, None);
     let writes = match target {
         Target::Missing | Target::Memory(_) => Writes::Nowhere,
         _ => planned.writes,
     };
-    let acts = target.acts(present);
+    let acts = target.acts(is_there(host, hierarchy));
     Ok(acts.then_some(Mutable { writes, ..planned }))
 }
 
@@ -349,8 +358,7 @@ pub(crate) fn found_written(host: &Host, hierarchy: &str, mode: Mutability) -> R
 /// As [`Target::find`].
 pub(crate) fn acts_alone(host: &Host, class: Class, mode: Mutability) -> Result<bool> {
     for hierarchy in class.hierarchies() {
-        let present = host.open_path(Path::new(hierarchy), OFlags::DIRECTORY).is_ok();
-        if Target::find(host, hierarchy, mode)?.acts(present) {
+        if Target::find(host, hierarchy, mode)?.acts(is_there(host, hierarchy)) {
             return Ok(true);
         }
     }

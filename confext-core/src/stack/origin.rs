@@ -55,13 +55,13 @@ impl<'a> Entry<'a> {
             let verity_hash = Some(root_hash.to_hex());
             return Self { path, verity_hash, ..Self::default() };
         }
-        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         let handle = seen.handle.as_ref();
         Self {
             path,
             verity_hash: None,
             on_mount_id: seen.mount,
-            file_handle: handle.map(|handle| Handle { kind: handle.kind, handle: hex(&handle.bytes) }),
+            file_handle: handle
+                .map(|handle| Handle { kind: handle.kind, handle: const_hex::encode(&handle.bytes) }),
             inode: handle.is_none().then_some(seen.inode),
             crtime: Some(seen.created_usec),
             mtime: Some(seen.modified_usec),

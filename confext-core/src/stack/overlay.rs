@@ -51,7 +51,7 @@ pub(crate) struct Parts<'a> {
     /// The mounts to carry over.
     pub(crate) submounts: &'a [Submount],
     /// What is written down about it.
-    pub(crate) record: &'a Record,
+    pub(crate) record: Record,
     /// What systemd compares.
     pub(crate) origin: &'a str,
     /// Where layers and base were moved to, if they had to be.
@@ -63,24 +63,24 @@ pub(crate) struct Parts<'a> {
 /// # Errors
 ///
 /// `too-many-layers`; `submount-point`; `mutable-directory`; `file-system-context` with the kernel's message; `os`.
-pub(crate) fn assemble(parts: &Parts<'_>) -> Result<Assembled> {
+pub(crate) fn assemble(parts: Parts<'_>) -> Result<Assembled> {
     let found = parts.layers.len().saturating_add(2).saturating_add(usize::from(parts.imported.is_some()));
     if found > MOST_LAYERS {
         let expected = format!("at most {MOST_LAYERS}");
         return Err(Error::conflict("too-many-layers", parts.hierarchy, format!("{found} layers"), expected));
     }
-    let metadata = Metadata::make(parts)?;
+    let metadata = Metadata::make(&parts)?;
     if let Some(staging) = parts.staging {
         staging.adopt(&[metadata.root.as_fd()])?;
     }
     if parts.submounts.is_empty() {
-        let tree = mount(parts, &metadata, Purpose::Use)?;
+        let tree = mount(&parts, &metadata, Purpose::Use)?;
         return finish(parts, metadata, tree);
     }
     // A mount point that no layer has: made in the metadata layer, then the overlay is made again. Changing a layer of
     // an overlay that was looked at is not defined, and neither are two overlays that write to one directory.
     let purpose = if parts.upper.is_some() { Purpose::Look } else { Purpose::Use };
-    let tree = mount(parts, &metadata, purpose)?;
+    let tree = mount(&parts, &metadata, purpose)?;
     let missing = missing_points(tree.as_fd(), parts.submounts)?;
     if missing.is_empty() && purpose == Purpose::Use {
         return finish(parts, metadata, tree);
@@ -89,7 +89,7 @@ pub(crate) fn assemble(parts: &Parts<'_>) -> Result<Assembled> {
         metadata.add_point(submount, tree.as_fd())?;
     }
     drop(tree);
-    let tree = mount(parts, &metadata, Purpose::Use)?;
+    let tree = mount(&parts, &metadata, Purpose::Use)?;
     finish(parts, metadata, tree)
 }
 
@@ -120,8 +120,9 @@ enum Purpose {
     Use,
 }
 
-fn finish(parts: &Parts<'_>, metadata: Metadata, tree: OwnedFd) -> Result<Assembled> {
-    let written = metadata.write_device(tree.as_fd(), parts)?;
+fn finish(parts: Parts<'_>, metadata: Metadata, tree: OwnedFd) -> Result<Assembled> {
+    let name = Path::new(parts.metadata_directory());
+    let written = metadata.write_device(tree.as_fd(), parts.record)?;
     if parts.upper.is_some() {
         let failed = |error| Error::os("make read-only", "the metadata of a stack", error);
         // The kernel falls back to reading where a file system lacks what an overlay needs to write to it.
@@ -134,7 +135,6 @@ fn finish(parts: &Parts<'_>, metadata: Metadata, tree: OwnedFd) -> Result<Assemb
                 "extended attributes, and more",
             ));
         }
-        let name = Path::new(parts.metadata_directory());
         let copy = sys::clone_tree(tree.as_fd(), name, Depth::Single).map_err(failed)?;
         submounts::make_private(copy.as_fd()).map_err(failed)?;
         let change = AttributeChange::set(MountAttrFlags::MOUNT_ATTR_RDONLY);
@@ -343,18 +343,18 @@ impl Metadata {
     }
 
     /// The overlay's device is known only when it exists; nobody has looked at this directory through it yet.
-    pub(super) fn write_device(&self, tree: BorrowedFd<'_>, parts: &Parts<'_>) -> Result<Written> {
+    pub(super) fn write_device(&self, tree: BorrowedFd<'_>, record: Record) -> Result<Written> {
+        let class = record.class;
         let write = || {
             let stat = directory::statx(tree)?;
             let (major, minor) = (stat.stx_dev_major, stat.stx_dev_minor);
-            let record = Record { device: Some((major, minor)), ..parts.record.clone() };
-            let bytes = serde_json::to_vec_pretty(&record)?;
+            let record = Record { device: Some((major, minor)), ..record };
+            let bytes = serde_json::to_vec(&record)?;
             self.write(RECORD_FILE, &bytes)?;
             self.write("dev", format!("{major}:{minor}\n").as_bytes())?;
             Ok(Written { bytes, record })
         };
-        write()
-            .map_err(|error: io::Error| Error::os("write", format!("dev of a {} stack", parts.class), error))
+        write().map_err(|error: io::Error| Error::os("write", format!("dev of a {class} stack"), error))
     }
 
     /// Makes a place for a mount, with the directories on the way as the tree has them.

@@ -287,7 +287,7 @@ impl Merge<'_> {
             upper: None,
             imported: None,
             submounts: &[],
-            record: &record,
+            record,
             origin: &origin,
             staging: None,
         };
@@ -296,7 +296,7 @@ impl Merge<'_> {
         let top = self.stage.next();
         let metadata = Metadata::write_to(self.stage.make_top(&top, ground.base.fd())?, &parts)?;
         let made = tree::make(self.stage, self.class, (&names, &top), (&base, hierarchy))?;
-        metadata.write_device(std::os::fd::AsFd::as_fd(&made.tree), &parts)?;
+        metadata.write_device(std::os::fd::AsFd::as_fd(&made.tree), parts.record)?;
         self.stage.seal(&made.tree, flags)?;
         let tree = Tree {
             hierarchy,

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::admission::{Extension, Gate, Matcher, Options};
-use crate::discover::{Discovery, Rejection, Searched, discover, search_directories};
+use crate::discover::{self, Discovery, Rejection, Searched, discover_to_open, search_directories};
 use crate::error::Result;
 use crate::host::Host;
 use crate::parallel;
@@ -61,7 +61,7 @@ impl Selection {
 /// With [`OnBad::RefuseAll`](crate::admission::OnBad) the first fault of an extension; what keeps a required one from
 /// being used, `required-missing` when there is none of its name; what keeps all of them from being found.
 pub fn select(host: &Host, class: Class, options: &Options) -> Result<Selection> {
-    let found = discover(host, class)?;
+    let found = discover_to_open(host, class)?;
     let gate = Gate::open(host, class, options)?;
     let names = found.candidates.iter().map(|candidate| candidate.name.as_str());
     let missing = missing(host, class, options, names.chain(taken(&found.refused)));
@@ -79,6 +79,10 @@ pub fn select(host: &Host, class: Class, options: &Options) -> Result<Selection>
         match admitted {
             Ok(extension) => extensions.push(extension),
             Err(out) if options.is_fatal(Some(&candidate.name), out.severity) => return Err(out.error),
+            // As it is told by who only looks for candidates.
+            Err(out) if out.error.code() == "masked" => {
+                refused.push(discover::masked(&candidate.entry).named(&candidate.name));
+            }
             Err(out) => refused.push(Rejection::of(&candidate, out.severity, &out.error)),
         }
     }

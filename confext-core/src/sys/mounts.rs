@@ -7,6 +7,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::OnceLock;
 
 use rustix::fs::{AtFlags, Statx, StatxFlags};
+use rustix::path::Arg;
 
 use super::statmount::{self, Ask, MountId, MountInfo};
 use super::table;
@@ -112,10 +113,27 @@ pub fn mount_id(fd: BorrowedFd<'_>) -> io::Result<MountId> {
 /// As `stat`.
 pub fn statx_and_mount(fd: BorrowedFd<'_>, mask: StatxFlags) -> io::Result<(Statx, Option<MountId>)> {
     if MountSource::current() == MountSource::Calls {
-        return statmount::statx_and_mount(fd, mask);
+        return statmount::statx_and_mount(fd, c"", AtFlags::EMPTY_PATH, mask);
     }
     let stat = rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, mask)?;
     Ok((stat, table::mount_id(fd).ok()))
+}
+
+/// `statx(dir, name, AT_SYMLINK_NOFOLLOW, mask)` and the number of the mount that the entry is on; no number where it takes
+/// more than this call.
+///
+/// # Errors
+///
+/// As `stat`.
+pub fn statx_and_mount_at(
+    dir: BorrowedFd<'_>,
+    name: impl Arg,
+    mask: StatxFlags,
+) -> io::Result<(Statx, Option<MountId>)> {
+    match MountSource::current() {
+        MountSource::Calls => statmount::statx_and_mount(dir, name, AtFlags::SYMLINK_NOFOLLOW, mask),
+        MountSource::Table => Ok((rustix::fs::statx(dir, name, AtFlags::SYMLINK_NOFOLLOW, mask)?, None)),
+    }
 }
 
 /// [`MountSource::info`] of the current source.

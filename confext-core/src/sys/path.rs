@@ -66,16 +66,18 @@ fn open(
     resolve: ResolveFlags,
 ) -> io::Result<OwnedFd> {
     const ATTEMPTS: u32 = 1000;
-    let path = path.into_c_str()?;
     let no_way_out = resolve.contains(ResolveFlags::IN_ROOT) && !resolve.contains(ResolveFlags::NO_XDEV);
-    for _ in 1..ATTEMPTS {
-        match rustix::fs::openat2(dir, &*path, flags, mode, resolve) {
-            Err(Errno::AGAIN) => {}
-            Err(Errno::XDEV) if no_way_out => {}
-            other => return Ok(other?),
+    let opened = path.into_with_c_str(|path| {
+        for _ in 1..ATTEMPTS {
+            match rustix::fs::openat2(dir, path, flags, mode, resolve) {
+                Err(Errno::AGAIN) => {}
+                Err(Errno::XDEV) if no_way_out => {}
+                other => return other,
+            }
         }
-    }
-    Ok(rustix::fs::openat2(dir, &*path, flags, mode, resolve)?)
+        rustix::fs::openat2(dir, path, flags, mode, resolve)
+    });
+    Ok(opened?)
 }
 
 /// `statx(dir, path, flags, mask)`

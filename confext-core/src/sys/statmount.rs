@@ -12,6 +12,7 @@ use linux_raw_sys::general::{
 };
 use rustix::fs::{AtFlags, Mode, OFlags, Statx, StatxFlags};
 use rustix::mount::MountAttrFlags;
+use rustix::path::Arg;
 use serde::Serialize;
 
 const _: () = assert!(size_of::<mnt_id_req>() == 32);
@@ -115,9 +116,14 @@ pub(super) fn mount_id(fd: BorrowedFd<'_>) -> io::Result<MountId> {
 /// # Errors
 ///
 /// As `stat`.
-pub(super) fn statx_and_mount(fd: BorrowedFd<'_>, mask: StatxFlags) -> io::Result<(Statx, Option<MountId>)> {
+pub(super) fn statx_and_mount(
+    dir: BorrowedFd<'_>,
+    path: impl Arg,
+    flags: AtFlags,
+    mask: StatxFlags,
+) -> io::Result<(Statx, Option<MountId>)> {
     let unique = StatxFlags::from_bits_retain(STATX_MNT_ID_UNIQUE);
-    let stat = rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, mask | unique)?;
+    let stat = rustix::fs::statx(dir, path, flags, mask | unique)?;
     let id = (stat.stx_mask & STATX_MNT_ID_UNIQUE != 0).then_some(MountId(stat.stx_mnt_id));
     Ok((stat, id))
 }

@@ -20,7 +20,7 @@ pub fn resolve(fs: &dyn FileSystem, path: &[u8], limits: &Limits) -> Result<Vec<
     // Components still to go, next one last; and the way so far, each with the length of the path before it.
     let mut rest: Vec<Cow<'_, [u8]>> =
         components(path, limits)?.into_iter().rev().map(Cow::Borrowed).collect();
-    let mut done: Vec<u8> = Vec::new();
+    let mut done: Vec<u8> = Vec::with_capacity(path.len());
     let mut links: u32 = 0;
     let mut file_type = FileType::Directory;
 
