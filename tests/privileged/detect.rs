@@ -206,3 +206,33 @@ fn erofs_in_its_file_is_merged_without_a_loop_device() {
         root.unmerge(Class::Confext);
     });
 }
+
+#[test]
+#[ignore = "needs root"]
+fn a_directory_mounted_in_the_place_of_an_extension_is_the_extension() {
+    isolated(|| {
+        let root = Root::new();
+        let at = |name: &str| root.path(&format!("var/lib/confexts/{name}"));
+        for name in ["app", "other"] {
+            root.confext(name, "etc/app.conf", name);
+        }
+        // Of the same name, and not found by itself.
+        fs::rename(at("other"), root.path("srv")).unwrap();
+        let release =
+            |name: &str| root.path(&format!("srv/etc/extension-release.d/extension-release.{name}"));
+        fs::rename(release("other"), release("app")).unwrap();
+        let refreshed = || again(&root, Detect::Identity);
+        assert_eq!(
+            (refreshed().outcome, root.read("etc/app.conf").as_deref()),
+            (Outcome::Merged, Some("app"))
+        );
+        rustix::mount::mount_bind(root.path("srv"), at("app")).unwrap();
+        assert_eq!(replaced(&refreshed()), [("app".to_owned(), "directory")]);
+        assert_eq!(root.read("etc/app.conf").as_deref(), Some("other"));
+        // Both ways, as what is in a mount point is looked at in another way.
+        rustix::mount::unmount(at("app"), rustix::mount::UnmountFlags::DETACH).unwrap();
+        assert_eq!(replaced(&refreshed()), [("app".to_owned(), "directory")]);
+        assert_eq!(root.read("etc/app.conf").as_deref(), Some("app"));
+        root.unmerge(Class::Confext);
+    });
+}

@@ -330,3 +330,33 @@ fn who_watches_hears_nothing_of_what_is_not_copied() {
         root.unmerge(Class::Confext);
     });
 }
+
+#[test]
+#[ignore = "needs root"]
+fn a_stack_that_others_take_away_while_images_are_copied_is_merged_anew() {
+    isolated(|| {
+        let (root, key) = (Root::new(), key("vendor"));
+        root.trust(&key);
+        root.image(Class::Confext, "run/confexts/one.raw", &[("etc/one", "1")], Some(&key));
+        let etc = root.path("etc");
+        let taken = Arc::new(Mutex::new(0));
+        let mut options = Options::default();
+        options.attach = Mode::SealedMemory;
+        merge(&root.host(), Class::Confext, &options).unwrap();
+        options.replace = Replace::Always;
+        let count = Arc::clone(&taken);
+        options.watch = Watch::new(move |_| {
+            let mut count = count.lock().unwrap();
+            if *count == 0 {
+                rustix::mount::unmount(&etc, rustix::mount::UnmountFlags::DETACH).unwrap();
+            }
+            *count += 1;
+            ControlFlow::Continue(())
+        });
+        let report = refresh(&root.host(), Class::Confext, &options).unwrap();
+        assert!(*taken.lock().unwrap() > 0 && matches!(report.outcome, Outcome::Refreshed { .. }));
+        assert_eq!((root.mounts(), root.read("etc/one").as_deref()), (vec!["/etc".to_owned()], Some("1")));
+        root.unmerge(Class::Confext);
+        assert_eq!((root.mounts(), root.read("etc/one")), (vec![], None));
+    });
+}

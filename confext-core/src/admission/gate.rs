@@ -15,6 +15,7 @@ use confext_ddi::signature::Verifier;
 use super::fit::{Fit, Matcher, Wanted};
 use super::{Body, Detect, Extension, LeftOut, Matched, Named, Options, in_image};
 use crate::copies::{Copies, Place};
+use crate::directory;
 use crate::discover::{self, Candidate, Kind, Severity};
 use crate::error::{Error, Result};
 use crate::host::Host;
@@ -163,6 +164,15 @@ impl<'a> Gate<'a> {
         }
     }
 
+    /// Nobody can sign a directory.
+    fn objection_to_directories(&self, policy: &Policy) -> Option<Refused> {
+        let found = "none: it is a directory";
+        if !policy.admits(Designator::Root, Protection::None) {
+            return Some(Refused::Policy { designator: "root", found, expected: policy.to_string() });
+        }
+        self.options.key_rules.is_some().then_some(Refused::KeyRulesUnsigned { found })
+    }
+
     /// The directory of a candidate, without the mounts below it.
     fn open_directory(&self, candidate: &Candidate) -> Result<(Place, Seen, Statx)> {
         if let Some(found) = self.copies.find(self.host, &candidate.path) {
@@ -175,22 +185,19 @@ impl<'a> Gate<'a> {
 
     fn admit_directory(&self, candidate: Candidate, terms: Terms<'_>) -> Result<Extension, LeftOut> {
         let (mut place, seen, stat) = self.open_directory(&candidate)?;
-        if !terms.policy.admits(Designator::Root, Protection::None) {
-            let fault = Refused::Policy {
-                designator: "root",
-                found: "none: it is a directory",
-                expected: terms.policy.to_string(),
-            };
-            return Err(in_image(&candidate, fault.into()).into());
-        }
-        if self.options.key_rules.is_some() {
-            let fault = Refused::KeyRulesUnsigned { found: "none: it is a directory" };
-            return Err(in_image(&candidate, fault.into()).into());
+        // It masks its name, whatever is asked of extensions. A service has no names to mask.
+        let is_mask = |is_empty| is_empty && matches!(self.matcher.wanted(), Wanted::Class(_));
+        let masked = || {
+            let error = discover::masked(&candidate.entry).into_error();
+            LeftOut { severity: Severity::Ignored, error }
+        };
+        if let Some(fault) = self.objection_to_directories(terms.policy) {
+            let is_empty = directory::is_empty(place.directory.fd()).unwrap_or_default();
+            return Err(if is_mask(is_empty) { masked() } else { in_image(&candidate, fault.into()).into() });
         }
         let tree = place.directory.look_at_all(&stat).map_err(|error| in_image(&candidate, error))?;
-        if tree.len() == 0 && matches!(self.matcher.wanted(), Wanted::Class(_)) {
-            let error = discover::masked(&candidate.entry).into_error();
-            return Err(LeftOut { severity: Severity::Ignored, error });
+        if is_mask(tree.len() == 0) {
+            return Err(masked());
         }
         let identity = match self.options.detect {
             Detect::Identity => identity::of_directory(&stat, tree),

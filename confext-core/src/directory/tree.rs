@@ -429,6 +429,17 @@ mod tests {
     }
 
     #[test]
+    fn a_file_is_read_to_its_end_whatever_was_seen_of_it() {
+        let (dir, limits) = (example(), Limits::default());
+        let mut files = open(dir.path(), &limits);
+        look(&mut files).unwrap();
+        for text in ["", "1", "2", "longer than before", &"x".repeat(4096), &"y".repeat(10_000)] {
+            std::fs::write(dir.path().join("top"), text).unwrap();
+            assert_eq!(files.read(b"top").unwrap(), text.as_bytes());
+        }
+    }
+
+    #[test]
     fn it_answers_like_the_directory_itself() {
         let (dir, limits) = (example(), Limits::default());
         let (live, mut known) = (open(dir.path(), &limits), open(dir.path(), &limits));

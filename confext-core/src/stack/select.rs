@@ -111,3 +111,40 @@ pub(super) fn taken(refused: &[Rejection]) -> impl Iterator<Item = &str> {
 fn order(a: &str, b: &str) -> std::cmp::Ordering {
     version::compare(a, b).then_with(|| a.cmp(b))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admission::OnBad;
+    use crate::discover::discover;
+    use confext_ddi::policy::Policy;
+
+    #[test]
+    fn an_empty_directory_masks_its_name_whatever_is_asked_of_extensions() {
+        let root = tempfile::tempdir().unwrap();
+        let release = "etc/extension-release.d/extension-release.off";
+        for (path, text) in [
+            ("etc/os-release", "ID=demo\n"),
+            (&*format!("usr/lib/confexts/off/{release}"), "ID=demo\n"),
+            ("usr/lib/confexts/off/etc/app.conf", "answer = 42\n"),
+        ] {
+            std::fs::create_dir_all(root.path().join(path).parent().unwrap()).unwrap();
+            std::fs::write(root.path().join(path), text).unwrap();
+        }
+        std::fs::create_dir_all(root.path().join("run/confexts/off")).unwrap();
+        let host = Host::open(root.path()).unwrap();
+        let found = discover(&host, Class::Confext).unwrap();
+        assert!(found.candidates.is_empty());
+        for policy in [Policy::default(), Policy::unprotected()] {
+            let options = Options { policy, on_bad: OnBad::RefuseAll, ..Options::default() };
+            let Selection { extensions, mut refused, .. } = select(&host, Class::Confext, &options).unwrap();
+            assert!(extensions.is_empty());
+            let by_path = |one: &Rejection, other: &Rejection| one.path.cmp(&other.path);
+            refused.sort_by(by_path);
+            let mut expected = found.refused.clone();
+            expected.sort_by(by_path);
+            assert_eq!(refused, expected);
+            assert_eq!(expected.iter().map(|bad| bad.code).collect::<Vec<_>>(), ["masked", "shadowed"]);
+        }
+    }
+}
