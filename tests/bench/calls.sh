@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Counts the system calls of a refresh for each directory extension: 1 to MOST, or it fails.
 #
-#   tests/bench/calls.sh [MOST]     default 60
+#   tests/bench/calls.sh [MOST]     default 55
 #
 # The stack of two hosts, with 20 and with 100 extensions as those of compare.sh have, is exchanged twice under strace; what
 # the larger one needs more is what an extension costs. Half of its entries are files that are asked for their attributes
@@ -10,7 +10,7 @@
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-most=${1:-60}
+most=${1:-55}
 cargo build --quiet --release -p confext-tests --example bench-refresh
 program=$(realpath "${CARGO_TARGET_DIR:-target}/release/examples/bench-refresh")
 place=$(mktemp -d "${TMPDIR:-/tmp}/confext-test-bench.XXXXXX")
