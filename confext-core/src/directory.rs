@@ -62,8 +62,8 @@ impl Directory {
         Self { root, limits: limits.clone(), recent: Recent::default(), tree: None }
     }
 
-    /// Looks at everything in it, given what it is itself. From then on who asks is told what was seen, whatever has changed meanwhile. Contents of
-    /// files, targets of links and values of attributes are not kept.
+    /// Looks at everything in it, given what it is itself. From then on who asks is told what was seen, whatever has changed
+    /// meanwhile. Contents of files, targets of links and values of attributes are not kept.
     ///
     /// # Errors
     ///

@@ -47,8 +47,6 @@ pub mod attach;
 
 pub mod layer;
 
-mod copies;
-
 pub mod exec;
 
 pub mod image_file;
@@ -70,6 +68,8 @@ pub mod state;
 pub mod publish;
 
 mod identity;
+
+mod copies;
 
 pub mod plan;
 

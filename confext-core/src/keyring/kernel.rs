@@ -188,10 +188,7 @@ impl KernelKeyring {
             key: sys::key_describe(key)
                 .ok()
                 .and_then(|text| super::listing::parse_description(&text))
-                .map_or_else(
-                    || const_hex::encode(&question.form.key_id()),
-                    |described| described.description,
-                ),
+                .map_or_else(|| const_hex::encode(question.form.key_id()), |described| described.description),
         };
         let Some(certificate) = &question.certificate else {
             if self.rules.validity == Validity::Required || self.rules.usage != Usage::Ignored {
