@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import re
+import signal
 import struct
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import termios
 import threading
 import tty
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import confext
@@ -65,8 +66,9 @@ def run_on(
     columns: int = 0,
     out: int | None = None,
     environment: Mapping[str, str] = {},
+    before: Callable[[], None] | None = None,
 ) -> tuple[int, str, str]:
-    """The same on a terminal that is so wide, or with its answer to a file."""
+    """The same on a terminal that is so wide, or with its answer to a file; the process calls `before` first."""
     both = terminal == "both"
     answer, err = Reader(both or "out" in terminal, columns), Reader("err" in terminal, columns)
     kept = {name: value for name, value in os.environ.items() if "COLOR" not in name and name != "CI"}
@@ -77,6 +79,7 @@ def run_on(
             stdout=answer.theirs if out is None else out,
             stderr=answer.theirs if both else err.theirs,
             env={**kept, "TERM": "xterm", **environment},
+            preexec_fn=before,
         )
     finally:
         said = (answer.end(), err.end())
@@ -388,3 +391,18 @@ def test_a_merge_says_how_far_the_copies_are(root: Path, make: Make, vendor: con
         status, _, err = run("merge", "--root", root, "--attach", "sealed-memory", terminal=terminal)
         assert status == 0 and ("copying    [" in err) == err.endswith("\r\x1b[K") == (terminal == "err"), err
         assert run("unmerge", "--root", root)[0] == 0
+
+
+def test_an_interrupt_ends_a_run_before_its_images_are_copied(root: Path, make: Make, vendor: confext.KeyPair) -> None:
+    make({"etc/one": b"x" * (8 << 20)}, path=root / "run/confexts/one.raw", name="one")
+    (root / "etc/verity.d").mkdir()
+    (root / "etc/verity.d/vendor.crt").write_bytes(vendor.certificate)
+
+    def interrupted() -> None:
+        # It waits until somebody wants to know of it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        os.kill(os.getpid(), signal.SIGINT)
+
+    call = ["run", "--root", root, "--attach", "sealed-memory", "--", "/usr/bin/true"]
+    status, _, err = run_on(call, "err", before=interrupted)
+    assert (status, err) == (128 + signal.SIGINT, "")

@@ -106,8 +106,8 @@ impl<'a> Gate<'a> {
     ///
     /// # Errors
     ///
-    /// With [`Severity::Ignored`](crate::discover::Severity::Ignored) when it is a sound extension for another host; with
-    /// [`Severity::Refused`](crate::discover::Severity::Refused) for everything else, with the code of the fault.
+    /// With [`Severity::Ignored`] when it is a sound extension for another host, or an empty directory, which masks its name;
+    /// with [`Severity::Refused`] for everything else, with the code of the fault.
     pub fn admit(&self, candidate: Candidate) -> Result<Extension, LeftOut> {
         let name = candidate.name.clone();
         let Options { policy, strictness, .. } = self.options;

@@ -43,8 +43,19 @@ impl Progress {
 
     /// Has it show how far the images of a stack are; with the next stack it begins anew.
     pub(super) fn watch(self: &Arc<Self>) -> Watch {
+        self.watch_until(|| false)
+    }
+
+    /// The same for who may end it.
+    pub(super) fn watch_until(
+        self: &Arc<Self>,
+        has_enough: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> Watch {
         let this = Arc::clone(self);
         Watch::new(move |at| {
+            if has_enough() {
+                return ControlFlow::Break(());
+            }
             this.show(at.done_bytes, at.total_bytes);
             if at.done_bytes == at.total_bytes {
                 this.clear();

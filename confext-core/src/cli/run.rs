@@ -45,9 +45,14 @@ pub(super) struct Arguments {
 }
 
 impl Arguments {
-    /// The root directory of the command, and what goes over it.
-    fn assemble(&self, output: &Output) -> std::result::Result<(Host, Vec<Stack>), Failure> {
-        let watch = Arc::new(Progress::new("copying", output)).watch();
+    /// The root directory of the command, and what goes over it. A signal ends it with `cancelled`.
+    fn assemble(
+        &self,
+        output: &Output,
+        signals: &Arc<Signals>,
+    ) -> std::result::Result<(Host, Vec<Stack>), Failure> {
+        let signals = Arc::clone(signals);
+        let watch = Arc::new(Progress::new("copying", output)).watch_until(move || signals.has_next());
         let Some(name) = &self.service else {
             let class = self.class.class;
             let (host, mut options) = self.merge.open(class)?;
@@ -75,8 +80,14 @@ const PASSED_ON: [Signal; 6] =
 /// Runs the command and returns its exit status.
 pub(super) fn run(arguments: &Arguments, output: &Output) -> std::result::Result<u8, Failure> {
     // Before there is any other thread.
-    let signals = Signals::take(&PASSED_ON).map_err(|error| Error::os("take over", "signals", error))?;
-    let (root, stacks) = arguments.assemble(output)?;
+    let signals =
+        Arc::new(Signals::take(&PASSED_ON).map_err(|error| Error::os("take over", "signals", error))?);
+    let (root, stacks) = match arguments.assemble(output, &signals) {
+        Err(Failure::Library(error)) if error.code() == "cancelled" => {
+            return Ok(ended_by(&signals)?.unwrap_or(RUN_FAILED));
+        }
+        assembled => assembled?,
+    };
     for stack in &stacks {
         if let Manner::Tree { because } = stack.manner() {
             note(&format!("the host's files are mounted one by one, as they are now: {because}"));
@@ -86,13 +97,18 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> std::result::Result
     let (program, rest) = arguments.command.split_first().unwrap_or((const { &OsString::new() }, &[]));
     let mut command = Command::new(program);
     command.args(rest);
-    // What came meanwhile was for this program.
-    if let Some(arrived) = signals.next().map_err(|error| Error::os("read", "signals", error))? {
-        return Ok(by_signal(arrived.signal.as_raw()).unwrap_or(RUN_FAILED));
+    if let Some(status) = ended_by(&signals)? {
+        return Ok(status);
     }
     signals.spare(&mut command);
     let mut running = Running::start(&Root::of(root.path()), placements, command)?;
     Ok(status(attend(&mut running, &signals)?))
+}
+
+/// The exit status, where a signal came before there was a command: it was for this program.
+fn ended_by(signals: &Signals) -> Result<Option<u8>> {
+    let arrived = signals.next().map_err(|error| Error::os("read", "signals", error))?;
+    Ok(arrived.map(|arrived| by_signal(arrived.signal.as_raw()).unwrap_or(RUN_FAILED)))
 }
 
 /// Waits for the command, and passes signals on. What the terminal sends, the command gets by itself.

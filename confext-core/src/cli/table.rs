@@ -315,6 +315,15 @@ fn start(text: &str, room: usize) -> &str {
     end.and_then(|(at, _)| text.get(..at)).unwrap_or(text)
 }
 
+/// Where a word that is longer than a line is broken: behind a slash, where that leaves no more than half of the line empty.
+fn break_of(word: &str, width: usize) -> usize {
+    // At least a character, or nobody would come to its end.
+    let first = word.chars().next().map_or(0, char::len_utf8);
+    let all = start(word, width).len().max(first);
+    let slash = word.get(..all).and_then(|head| head.rfind('/')).map(|at| at.saturating_add(1));
+    slash.filter(|at| at.saturating_mul(2) >= all).unwrap_or(all)
+}
+
 /// Lines of words; a word that is longer than a line is broken.
 fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
@@ -330,10 +339,7 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
             lines.push(String::new());
         }
         while word.width() > width {
-            // At least a character, or this would not end.
-            let first = word.chars().next().map_or(0, char::len_utf8);
-            let (head, rest) =
-                word.split_at_checked(start(word, width).len().max(first)).unwrap_or((word, ""));
+            let (head, rest) = word.split_at_checked(break_of(word, width)).unwrap_or((word, ""));
             if let Some(line) = lines.last_mut() {
                 line.push_str(head);
             }

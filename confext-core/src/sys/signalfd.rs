@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::Signal;
 
 /// Signals that come to a descriptor and do nothing else. Dropped, they are as before.
@@ -69,6 +70,13 @@ impl Signals {
         };
         // SAFETY: the closure makes one system call.
         unsafe { command.pre_exec(restore) };
+    }
+
+    /// Whether one has come that was not read yet.
+    #[must_use]
+    pub fn has_next(&self) -> bool {
+        let mut wanted = [PollFd::new(&self.descriptor, PollFlags::IN)];
+        rustix::event::poll(&mut wanted, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
 
     /// The next one that has come; `None` when there is none.

@@ -8,9 +8,12 @@ mod systemd;
 mod users;
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use confext_core::admission::Watch;
+use confext_core::attach::Mode;
 use confext_core::service::{self, Found, Hierarchies, How, Process, When};
 use confext_core::stack::{Change, Outcome};
 use confext_ddi::release::Class;
@@ -380,5 +383,37 @@ fn what_a_unit_lists_is_refreshed() {
         host.image(Class::Confext, "srv/type.raw", &[("etc/dir", "file")], Some(&signer));
         assert_eq!(refresh(&["type"], &options).unwrap_err().code(), "type-change");
         assert_eq!(subject.read("etc/version").as_deref(), Some("base"));
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn who_watches_may_end_it_while_images_are_copied() {
+    isolated(|| {
+        let (root, host, signer) = (Root::new(), Root::new(), key("service"));
+        let place = small_root(&root);
+        host.trust(&signer);
+        for version in ["1", "2"] {
+            let image = format!("srv/{version}.raw");
+            host.image(Class::Confext, &image, &[("etc/version", version)], Some(&signer));
+        }
+        let setup =
+            format!("mount --bind /usr {place}/usr; exec chroot {place} sh -c 'echo ready; exec cat'");
+        let subject = Subject::start(PRIVATE, &setup);
+        let mut options = service::Options::new(confext_core::Options::default());
+        options.admission.attach = Mode::SealedMemory;
+        let refresh = |version: &str, options: &service::Options| {
+            let mut extensions = Extensions::default();
+            extensions.images = vec![Entry::image(format!("/srv/{version}.raw"))];
+            service::refresh(&host.host(), &subject.process(), &extensions, options)
+        };
+        refresh("1", &options).unwrap();
+        let mounts = subject.mounts("/etc");
+        let mut ended = options.clone();
+        ended.admission.watch = Watch::new(|_| ControlFlow::Break(()));
+        assert_eq!(refresh("2", &ended).unwrap_err().code(), "cancelled");
+        assert_eq!((subject.mounts("/etc"), subject.read("etc/version").as_deref()), (mounts, Some("1")));
+        refresh("2", &options).unwrap();
+        assert_eq!(subject.read("etc/version").as_deref(), Some("2"));
     });
 }

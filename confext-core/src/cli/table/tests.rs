@@ -104,5 +104,9 @@ fn words_are_kept_whole_where_they_can_be() {
     // A character that is wider than the line is not lost.
     assert_eq!(wrap("界界", 1), ["界", "界", ""]);
     assert_eq!(wrap("", 5), [""]);
+    // A path behind a slash, unless a line had little in it then.
+    assert_eq!(wrap("etc/app/conf.d/x", 10), ["etc/app/", "conf.d/x"]);
+    assert_eq!(wrap("see /etc/app/conf.d/x", 10), ["see", "/etc/app/", "conf.d/x"]);
+    assert_eq!(wrap("a/bbbbbbbbbb", 6), ["a/bbbb", "bbbbbb"]);
     assert_eq!((start("a界b", 2), start("a界b", 3)), ("a", "a界"));
 }
